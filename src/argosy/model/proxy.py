@@ -1,0 +1,47 @@
+"""Who asks for configuration, reduced to what decides it."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from argosy.base.names import Namespace
+from argosy.model.workload import Labels
+
+
+class ProxyType(Enum):
+    """``sidecar`` or ``router`` (a gateway): the first part of Istio's node id."""
+
+    SIDECAR = "sidecar"
+    ROUTER = "router"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What is equal for all replicas of one workload: they get equal configuration."""
+
+    type: ProxyType
+    namespace: Namespace
+    labels: Labels
+    service_account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What decides the outbound configuration of a proxy: proxies of equal scope share it.
+
+    ``classes`` are the workload selectors, among those that outbound rules use (VirtualService
+    ``sourceLabels``, DestinationRule ``workloadSelector``), which the proxy's labels satisfy;
+    sorted. In a mesh without such rules it is empty, so a namespace is one scope.
+    """
+
+    type: ProxyType
+    namespace: Namespace
+    classes: tuple[Labels, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ClusterKey:
+    """Which outbound cluster: Istio's ``outbound|<port>|<subset>|<host>``."""
+
+    port: int
+    subset: str
+    host: str

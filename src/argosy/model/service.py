@@ -1,0 +1,74 @@
+"""Services: what clients call."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from argosy.base.names import Hostname, Namespace
+
+
+class Protocol(Enum):
+    """The protocol of a service port, as Istio selects it.
+
+    From ``appProtocol`` or the port's name (``<protocol>[-<suffix>]``); AUTO means that the
+    proxy detects HTTP/1.1 and HTTP/2 and treats all else as TCP.
+    https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
+    """
+
+    HTTP = "HTTP"
+    HTTP2 = "HTTP2"
+    GRPC = "GRPC"
+    GRPC_WEB = "GRPC-Web"
+    HTTPS = "HTTPS"
+    TLS = "TLS"
+    TCP = "TCP"
+    MONGO = "Mongo"
+    REDIS = "Redis"
+    MYSQL = "MySQL"
+    UDP = "UDP"
+    AUTO = "Auto"
+
+    @property
+    def is_http(self) -> bool:
+        """Declared HTTP of any version; AUTO is not."""
+        return self in (Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB)
+
+    @property
+    def is_http2(self) -> bool:
+        return self in (Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB)
+
+    @property
+    def is_tcp(self) -> bool:
+        """Opaque to the proxy: everything that is neither HTTP, AUTO nor UDP."""
+        return not self.is_http and self not in (Protocol.AUTO, Protocol.UDP)
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One port. ``target`` is a port number, or the name of a container port."""
+
+    number: int
+    name: str
+    protocol: Protocol
+    target: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service by its fully qualified host name.
+
+    ``addresses`` are its virtual IPs (none when headless). ``selector`` is a sorted tuple of
+    label pairs; empty selects nothing. ``export_to`` holds namespaces, or ``*``.
+    """
+
+    hostname: Hostname
+    name: str
+    namespace: Namespace
+    ports: tuple[ServicePort, ...]
+    addresses: tuple[str, ...] = ()
+    selector: tuple[tuple[str, str], ...] = ()
+    headless: bool = False
+    publish_not_ready: bool = False
+    export_to: frozenset[str] = frozenset({"*"})
+
+    def get_port(self, number: int) -> ServicePort | None:
+        return next((p for p in self.ports if p.number == number), None)
