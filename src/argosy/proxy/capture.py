@@ -1,0 +1,237 @@
+"""Which packets of a workload go through its proxy: rules as values, no I/O.
+
+In: ports and marks. Out: a ``Ruleset`` for one network namespace, to be loaded by
+``capture_nft`` and printable as ``nft -f`` text. The rules are Istio's REDIRECT mode
+(https://github.com/istio/istio/tree/master/tools/istio-iptables) said in nftables: outbound TCP to
+15001, inbound TCP to 15006, DNS to the agent; Envoy's own traffic is known by its socket mark.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+OUTBOUND_PORT = 15001
+INBOUND_PORT = 15006
+DNS_PORT = 15053
+ENVOY_MARK = 0x539
+"""On every socket that Envoy opens towards other workloads."""
+BYPASS_MARK = 0x53A
+"""On sockets of the agent, such as probes: they reach the application directly."""
+INBOUND_SOURCE = "127.0.0.6"
+"""Where Envoy's connections to its own application come from, as in Istio."""
+UNCAPTURED_INBOUND_PORTS = (15000, 15006, 15008, 15020, 15021, 15053, 15090)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """``tcp`` or ``udp``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationPort:
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceOut:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceIn:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An IPv4 or IPv6 address."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An IPv4 or IPv6 network; with ``negate`` all but it."""
+
+    network: str
+    negate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Nth:
+    """One in ``of`` packets that come here: random choice among the following targets."""
+
+    of: int
+
+
+Match = Protocol | DestinationPort | Mark | InterfaceOut | InterfaceIn | Source | Destination | Nth
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Leave the packet alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """To this port of the namespace itself."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class TranslateTo:
+    """Destination NAT to a port of another address (IPv4)."""
+
+    address: str
+    port: int
+
+
+Action = Accept | Redirect | TranslateTo
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """All matches hold: the action is taken and no further rule is looked at."""
+
+    matches: tuple[Match, ...]
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A nat chain at ``hook`` (``output`` or ``prerouting``) with this priority."""
+
+    name: str
+    hook: str
+    priority: int
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    table: str
+    chains: tuple[Chain, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTarget:
+    """A service address as clients dial it, and where its endpoints are."""
+
+    address: str
+    port: int
+    endpoints: tuple[tuple[str, int], ...]
+
+
+_TCP = Protocol("tcp")
+_UDP = Protocol("udp")
+
+
+def _dns() -> tuple[Rule, ...]:
+    return (
+        Rule((Mark(BYPASS_MARK),), Accept()),
+        Rule((_UDP, DestinationPort(53)), Redirect(DNS_PORT)),
+        Rule((_TCP, DestinationPort(53)), Redirect(DNS_PORT)),
+    )
+
+
+def sidecar() -> Ruleset:
+    """The rules in the namespace of a workload that has a sidecar.
+
+    The order carries the meaning: Envoy talking to its application, and the agent's sockets, are
+    let through first; DNS precedes the loopback exception because resolvers may sit on 127.0.0.53.
+    """
+    output = (
+        Rule((Source(INBOUND_SOURCE),), Accept()),
+        Rule(
+            (Mark(ENVOY_MARK), InterfaceOut("lo"), Destination("127.0.0.1/32", negate=True), _TCP),
+            Redirect(INBOUND_PORT),
+        ),
+        Rule((Mark(ENVOY_MARK),), Accept()),
+        *_dns(),
+        Rule((InterfaceOut("lo"), Destination("127.0.0.0/8")), Accept()),
+        Rule((InterfaceOut("lo"), Destination("::1/128")), Accept()),
+        Rule((_TCP,), Redirect(OUTBOUND_PORT)),
+    )
+    inbound = (
+        Rule((InterfaceIn("lo"),), Accept()),
+        *(Rule((_TCP, DestinationPort(port)), Accept()) for port in UNCAPTURED_INBOUND_PORTS),
+        Rule((_TCP,), Redirect(INBOUND_PORT)),
+    )
+    return Ruleset(
+        "argosy",
+        (Chain("inbound", "prerouting", -100, inbound), Chain("outbound", "output", -100, output)),
+    )
+
+
+def gateway() -> Ruleset:
+    """The rules in the namespace of a gateway: only DNS is captured."""
+    return Ruleset("argosy", (Chain("outbound", "output", -100, _dns()),))
+
+
+def plain(services: tuple[ServiceTarget, ...]) -> Ruleset:
+    """The rules of a workload without sidecar: DNS, and service addresses as kube-proxy has them.
+
+    A service without endpoints has no rule, so that connecting to it fails.
+    """
+    rules = list(_dns())
+    for service in services:
+        dialled = (Destination(f"{service.address}/32"), _TCP, DestinationPort(service.port))
+        for i, (address, port) in enumerate(service.endpoints):
+            remaining = len(service.endpoints) - i
+            choice = (Nth(remaining),) if remaining > 1 else ()
+            rules.append(Rule((*dialled, *choice), TranslateTo(address, port)))
+    return Ruleset("argosy", (Chain("outbound", "output", -100, tuple(rules)),))
+
+
+def text(ruleset: Ruleset) -> str:
+    """The ruleset as ``nft -f`` reads it: the view for people."""
+    lines = [f"table inet {ruleset.table} {{"]
+    for chain in ruleset.chains:
+        lines.append(f"  chain {chain.name} {{")
+        lines.append(f"    type nat hook {chain.hook} priority {chain.priority}; policy accept;")
+        lines += [
+            "    " + " ".join([*map(_match, rule.matches), _action(rule.action)])
+            for rule in chain.rules
+        ]
+        lines.append("  }")
+    return "\n".join([*lines, "}", ""])
+
+
+def _match(match: Match) -> str:
+    match match:
+        case Protocol(name):
+            return f"meta l4proto {name}"
+        case DestinationPort(port):
+            return f"th dport {port}"
+        case Mark(value):
+            return f"meta mark {value:#x}"
+        case InterfaceOut(name):
+            return f'oifname "{name}"'
+        case InterfaceIn(name):
+            return f'iifname "{name}"'
+        case Source(address):
+            return f"{'ip6' if ':' in address else 'ip'} saddr {address}"
+        case Destination(network, negate):
+            family = "ip6" if ":" in network else "ip"
+            return f"{family} daddr {'!= ' if negate else ''}{network}"
+        case Nth(of):
+            return f"numgen random mod {of} == 0"
+    assert_never(match)
+
+
+def _action(action: Action) -> str:
+    match action:
+        case Accept():
+            return "return"
+        case Redirect(port):
+            return f"redirect to :{port}"
+        case TranslateTo(address, port):
+            return f"dnat ip to {address}:{port}"
+    assert_never(action)
