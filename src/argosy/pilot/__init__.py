@@ -1,0 +1,1 @@
+"""Turns configuration into Envoy configuration: compile (api to model), translate (model to Envoy)."""

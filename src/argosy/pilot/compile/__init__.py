@@ -1,0 +1,1 @@
+"""Api objects to model values: pure, one file per concern. Never sees Envoy."""
