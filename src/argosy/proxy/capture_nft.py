@@ -8,7 +8,7 @@ import ipaddress
 import struct
 from typing import Any, assert_never
 
-from pyroute2.nftables.expressions import genex
+from pyroute2.nftables import expressions
 from pyroute2.nftables.main import NFTables
 
 from argosy.proxy import capture
@@ -57,10 +57,8 @@ def apply(ruleset: capture.Ruleset) -> None:
 
 
 def _expressions(rule: capture.Rule) -> list[Expression]:
-    expressions: list[Expression] = []
-    for match in rule.matches:
-        expressions += _match(match)
-    return expressions + _action(rule.action)
+    matches = (expression for match in rule.matches for expression in _match(match))
+    return [*matches, *_action(rule.action)]
 
 
 def _match(match: capture.Match) -> list[Expression]:
@@ -89,14 +87,17 @@ def _action(action: capture.Action) -> list[Expression]:
         case capture.Accept():
             code = {"attrs": [("NFTA_VERDICT_CODE", _ACCEPT_BY_RETURN)]}
             data = {"attrs": [("NFTA_DATA_VERDICT", code)]}
-            return [genex("immediate", {"dreg": _VERDICT_REG, "data": data})]
+            return [_expression("immediate", {"dreg": _VERDICT_REG, "data": data})]
         case capture.Redirect(port):
-            return [_load(_REG, struct.pack("!H", port)), genex("redir", {"reg_proto_min": _REG})]
+            return [
+                _load(_REG, struct.pack("!H", port)),
+                _expression("redir", {"reg_proto_min": _REG}),
+            ]
         case capture.TranslateTo(address, port):
             return [
                 _load(_REG, ipaddress.ip_address(address).packed),
                 _load(_REG_PORT, struct.pack("!H", port)),
-                genex(
+                _expression(
                     "nat",
                     {
                         "type": _DNAT,
@@ -115,10 +116,10 @@ def _address(network: str, *, source: bool, negate: bool = False) -> list[Expres
         family, offset, length = _NFPROTO_IPV4, 12 if source else 16, 4
     else:
         family, offset, length = _NFPROTO_IPV6, 8 if source else 24, 16
-    expressions = [*_meta("nfproto", bytes((family,))), _payload(_NETWORK, offset, length)]
+    load = [*_meta("nfproto", bytes((family,))), _payload(_NETWORK, offset, length)]
     if net.prefixlen < net.max_prefixlen:
-        expressions.append(
-            genex(
+        load.append(
+            _expression(
                 "bitwise",
                 {
                     "sreg": _REG,
@@ -130,11 +131,16 @@ def _address(network: str, *, source: bool, negate: bool = False) -> list[Expres
             )
         )
     operator = _NOT_EQUAL if negate else _EQUAL
-    return [*expressions, _compare(net.network_address.packed, operator)]
+    return [*load, _compare(net.network_address.packed, operator)]
 
 
 def _meta(key: str, value: bytes) -> list[Expression]:
-    return [genex("meta", {"dreg": _REG, "key": _META[key]}), _compare(value)]
+    return [_expression("meta", {"dreg": _REG, "key": _META[key]}), _compare(value)]
+
+
+def _expression(name: str, attributes: dict[str, Any]) -> Expression:
+    expression: Expression = expressions.genex(name, attributes)
+    return expression
 
 
 def _number_generator(modulus: int) -> Expression:
@@ -148,15 +154,15 @@ def _number_generator(modulus: int) -> Expression:
 
 
 def _payload(base: int, offset: int, length: int) -> Expression:
-    return genex("payload", {"dreg": _REG, "base": base, "offset": offset, "len": length})
+    return _expression("payload", {"dreg": _REG, "base": base, "offset": offset, "len": length})
 
 
 def _compare(value: bytes, operator: int = _EQUAL) -> Expression:
-    return genex("cmp", {"sreg": _REG, "op": operator, "data": _value(value)})
+    return _expression("cmp", {"sreg": _REG, "op": operator, "data": _value(value)})
 
 
 def _load(register: int, value: bytes) -> Expression:
-    return genex("immediate", {"dreg": register, "data": _value(value)})
+    return _expression("immediate", {"dreg": register, "data": _value(value)})
 
 
 def _value(value: bytes) -> dict[str, Any]:

@@ -1,0 +1,252 @@
+"""Envoy's bootstrap: where its control plane is, who it is, and nothing that can be learned there.
+
+In: facts of one proxy. Out: the bootstrap as a JSON value
+(https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/bootstrap/v3/bootstrap.proto). Pure.
+Paths are relative to Envoy's working directory, so that proxies of one kind differ only in `node`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from argosy.model.proxy import ProxyType
+from argosy.proxy.capture import ENVOY_MARK
+
+ADMIN_PORT = 15000
+STATUS_PORT = 15021
+PROMETHEUS_PORT = 15090
+CONTROL_PLANE_NAME = "istiod.istio-system.svc"
+_SOL_SOCKET, _SO_MARK = 1, 36
+_DEFAULT_STATS = (
+    "cluster_manager",
+    "listener_manager",
+    "server",
+    "cluster.xds-grpc",
+    "istio_",
+)
+"""What Istio keeps by default; each cluster's statistics cost memory in every sidecar."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StatsInclusion:
+    """Which statistics are kept besides the default, as ``proxyStatsMatcher`` says it."""
+
+    prefixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    regexps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyFacts:
+    """One proxy. ``ads`` is the control plane's host and port."""
+
+    type: ProxyType
+    name: str
+    namespace: str
+    address: str
+    service_account: str
+    labels: tuple[tuple[str, str], ...]
+    workload: str
+    mesh: str
+    ads: tuple[str, int]
+    domain: str = "cluster.local"
+    annotations: tuple[tuple[str, str], ...] = ()
+    locality: tuple[str, str, str] = ("", "", "")
+    stats: StatsInclusion = field(default_factory=StatsInclusion)
+
+    @property
+    def node_id(self) -> str:
+        """Istio's node id: ``type~ip~name.namespace~namespace.svc.domain``."""
+        suffix = f"{self.namespace}.svc.{self.domain}"
+        return f"{self.type.value}~{self.address}~{self.name}.{self.namespace}~{suffix}"
+
+
+def bootstrap(facts: ProxyFacts) -> Json:
+    """The bootstrap of a sidecar or gateway that speaks delta ADS over mTLS."""
+    return {
+        "node": _node(facts),
+        "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
+        "dynamic_resources": {
+            "lds_config": _ads_source(),
+            "cds_config": _ads_source(),
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+        },
+        "static_resources": {
+            "clusters": [_control_plane(facts.ads), _loopback("prometheus_stats", ADMIN_PORT)],
+            "listeners": [
+                _exposed("prometheus", PROMETHEUS_PORT, "/stats/prometheus", "/stats/prometheus"),
+                _exposed("health", STATUS_PORT, "/healthz/ready", "/ready"),
+            ],
+        },
+        "cluster_manager": {
+            "upstream_bind_config": {
+                "source_address": {"address": "0.0.0.0", "port_value": 0},
+                "socket_options": [_mark()],
+            }
+        },
+        "stats_config": {
+            "use_all_default_tags": False,
+            "stats_matcher": {"inclusion_list": {"patterns": _patterns(facts.stats)}},
+        },
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "static",
+                    "static_layer": {
+                        "overload.global_downstream_max_connections": 2**31 - 1,
+                        "re2.max_program_size.error_level": 32768,
+                    },
+                },
+                {"name": "admin", "admin_layer": {}},
+            ]
+        },
+    }
+
+
+def _node(facts: ProxyFacts) -> Json:
+    region, zone, subzone = facts.locality
+    return {
+        "id": facts.node_id,
+        "cluster": f"{facts.workload}.{facts.namespace}",
+        "locality": {"region": region, "zone": zone, "sub_zone": subzone},
+        "metadata": {
+            "NAME": facts.name,
+            "NAMESPACE": facts.namespace,
+            "SERVICE_ACCOUNT": facts.service_account,
+            "LABELS": dict(facts.labels),
+            "ANNOTATIONS": dict(facts.annotations),
+            "INSTANCE_IPS": facts.address,
+            "WORKLOAD_NAME": facts.workload,
+            "MESH_ID": facts.mesh,
+            "CLUSTER_ID": "Kubernetes",
+        },
+    }
+
+
+def _control_plane(ads: tuple[str, int]) -> Json:
+    host, port = ads
+    tls = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "sni": CONTROL_PLANE_NAME,
+        "common_tls_context": {
+            "alpn_protocols": ["h2"],
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+            "tls_certificate_sds_secret_configs": [_secret("default", "default.json")],
+            "combined_validation_context": {
+                "default_validation_context": {
+                    "match_typed_subject_alt_names": [
+                        {"san_type": "DNS", "matcher": {"exact": CONTROL_PLANE_NAME}}
+                    ]
+                },
+                "validation_context_sds_secret_config": _secret("ROOTCA", "root.json"),
+            },
+        },
+    }
+    return {
+        "name": "xds-grpc",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": _one_endpoint("xds-grpc", host, port),
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/"
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {
+                    "http2_protocol_options": {
+                        "connection_keepalive": {"interval": "30s", "timeout": "10s"}
+                    }
+                },
+            }
+        },
+        "upstream_connection_options": {"tcp_keepalive": {"keepalive_time": 300}},
+        "circuit_breakers": {"thresholds": [{"max_requests": 100000, "max_connections": 100000}]},
+    }
+
+
+def _secret(name: str, file: str) -> Json:
+    """A secret in a file that the agent replaces by renaming (``certificates.py`` writes it)."""
+    return {
+        "name": name,
+        "sds_config": {
+            "path_config_source": {
+                "path": f"./certs/{file}",
+                "watched_directory": {"path": "./certs"},
+            },
+            "resource_api_version": "V3",
+        },
+    }
+
+
+def _exposed(name: str, port: int, path: str, admin_path: str) -> Json:
+    """A listener that shows one path of the admin interface, and nothing else, to the network."""
+    route = {
+        "match": {"path": path},
+        "route": {"cluster": "prometheus_stats", "prefix_rewrite": admin_path},
+    }
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network."
+        "http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "route_config": {"virtual_hosts": [{"name": name, "domains": ["*"], "routes": [route]}]},
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+                },
+            }
+        ],
+    }
+    network = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+    return {
+        "name": name,
+        "address": _address("0.0.0.0", port),
+        "filter_chains": [{"filters": [network]}],
+        "ignore_global_conn_limit": True,
+    }
+
+
+def _loopback(name: str, port: int) -> Json:
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": _one_endpoint(name, "127.0.0.1", port),
+    }
+
+
+def _one_endpoint(name: str, host: str, port: int) -> Json:
+    endpoint = {"endpoint": {"address": _address(host, port)}}
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
+
+
+def _address(host: str, port: int) -> Json:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _ads_source() -> Json:
+    """Wait for the first answer however long it takes: a proxy without policy serves nothing."""
+    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+
+
+def _mark() -> Json:
+    return {
+        "description": "known to the capture rules as Envoy's own traffic",
+        "level": _SOL_SOCKET,
+        "name": _SO_MARK,
+        "int_value": ENVOY_MARK,
+        "state": "STATE_PREBIND",
+    }
+
+
+def _patterns(stats: StatsInclusion) -> list[Json]:
+    prefixes = [{"prefix": p} for p in (*_DEFAULT_STATS, *stats.prefixes)]
+    suffixes = [{"suffix": s} for s in stats.suffixes]
+    return prefixes + suffixes + [{"safe_regex": {"regex": r}} for r in stats.regexps]

@@ -1,0 +1,72 @@
+"""Which addresses a service name stands for, as a Kubernetes cluster's DNS has it. Pure.
+
+In: the mesh's services and a query. Out: addresses, "no such data", "no such name", or "not ours".
+https://github.com/kubernetes/dns/blob/master/docs/specification.md
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A service and what its name resolves to: its virtual IPs, or its endpoints when headless."""
+
+    name: str
+    namespace: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """The name exists; ``addresses`` may be empty (a headless service without endpoints)."""
+
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchName:
+    """In the cluster's domain, and not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotOurs:
+    """Outside the cluster: ask the machine's resolver."""
+
+
+Answer = Addresses | NoSuchName | NotOurs
+
+
+class NameTable:
+    """All service names of a mesh. Immutable; one table serves every workload of a host."""
+
+    def __init__(self, records: Iterable[Record], domain: str = "cluster.local") -> None:
+        self.domain = domain
+        self._by_service = MappingProxyType({(r.name, r.namespace): r.addresses for r in records})
+
+    def resolve(self, name: str, namespace: str) -> Answer:
+        """What ``name`` (without a final dot, any case) means to a client in ``namespace``.
+
+        Services answer to ``svc``, ``svc.ns``, ``svc.ns.svc`` and ``svc.ns.svc.<domain>``: a
+        container in Kubernetes reaches the short ones by its search list, which applications on
+        a plain machine do not have.
+        """
+        name = name.lower()
+        labels = name.split(".")
+        if name == self.domain or name.endswith("." + self.domain):
+            labels = labels[: -len(self.domain.split("."))]
+            match labels:
+                case [service, service_namespace, "svc"]:
+                    found = self._by_service.get((service, service_namespace))
+                    return NoSuchName() if found is None else Addresses(found)
+                case _:
+                    return NoSuchName()
+        match labels:
+            case [service]:
+                found = self._by_service.get((service, namespace))
+            case [service, service_namespace] | [service, service_namespace, "svc"]:
+                found = self._by_service.get((service, service_namespace))
+            case _:
+                found = None
+        return NotOurs() if found is None else Addresses(found)

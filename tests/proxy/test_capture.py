@@ -1,0 +1,65 @@
+"""The capture rules, as text and as the kernel has them."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from argosy.proxy import capture
+
+
+def test_the_sidecars_rules_say_istios_redirect_mode() -> None:
+    lines = capture.text(capture.sidecar()).splitlines()
+    outbound = lines[next(i for i, line in enumerate(lines) if "chain outbound" in line) :]
+    position = {line.strip(): i for i, line in enumerate(outbound)}
+    assert position["ip saddr 127.0.0.6 return"] < position["meta mark 0x539 return"]
+    to_itself = (
+        'meta mark 0x539 oifname "lo" ip daddr != 127.0.0.1/32 meta l4proto tcp redirect to :15006'
+    )
+    assert position[to_itself] < position["meta mark 0x539 return"]
+    assert (
+        position["meta l4proto udp th dport 53 redirect to :15053"]
+        < position['oifname "lo" ip daddr 127.0.0.0/8 return']
+        < position["meta l4proto tcp redirect to :15001"]
+    )
+
+
+def test_a_service_without_endpoints_has_no_rule() -> None:
+    target = capture.ServiceTarget("10.96.0.9", 80, ())
+    assert "10.96.0.9" not in capture.text(capture.plain((target,)))
+
+
+def test_endpoints_are_chosen_evenly() -> None:
+    endpoints = (("10.244.0.2", 8080), ("10.244.0.3", 8080), ("10.244.0.4", 8080))
+    text = capture.text(capture.plain((capture.ServiceTarget("10.96.0.9", 80, endpoints),)))
+    rules = [line for line in text.splitlines() if "dnat" in line]
+    assert ["mod 3" in rules[0], "mod 2" in rules[1], "numgen" in rules[2]] == [True, True, False]
+
+
+_LOAD = """
+from argosy.proxy import capture, capture_nft
+for ruleset in (capture.sidecar(), capture.gateway(), capture.plain((
+    capture.ServiceTarget("10.96.0.9", 80, (("10.244.0.2", 8080), ("10.244.0.3", 8080))),))):
+    capture_nft.apply(ruleset)
+from pyroute2.nftables.main import NFTables
+with NFTables(nfgen_family=1) as nft:
+    print(sum(1 for _ in nft.get_rules()))
+"""
+
+
+@pytest.mark.e2e
+def test_the_kernel_takes_every_ruleset_and_replaces_the_one_before() -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.skip("unshare (util-linux) is not installed")
+    mode = ["-n"] if os.geteuid() == 0 else ["-Ur", "-n"]
+    done = subprocess.run(
+        [unshare, *mode, sys.executable, "-c", _LOAD], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    plain = capture.plain(
+        (capture.ServiceTarget("10.96.0.9", 80, (("10.244.0.2", 8080), ("10.244.0.3", 8080))),)
+    )
+    assert int(done.stdout) == sum(len(chain.rules) for chain in plain.chains)
