@@ -7,6 +7,7 @@ route table: its conditions on the client and port are decided, its destinations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum
 from typing import Protocol
 
 from argosy.base.names import Hostname, ObjectKey
@@ -102,7 +103,7 @@ class RouteMatch:
 
 @dataclass(frozen=True, slots=True)
 class HeaderOperations:
-    """``set`` overwrites, ``add`` appends, then ``remove``; pairs sorted by name.
+    """First ``remove``, then ``set`` overwrites and ``add`` appends; pairs sorted by name.
 
     Values may hold Envoy's command operators (``%DOWNSTREAM_REMOTE_ADDRESS%``). Pseudo headers
     and Host are never among them: see ``authority`` of the actions.
@@ -365,13 +366,13 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
-class StaticCluster:
-    """A cluster that every proxy has, by its name in Envoy: ``PassthroughCluster``."""
+class InboundCluster:
+    """The application beside the proxy, by the port that it listens on."""
 
-    name: str
+    port: int
 
 
-Cluster = ClusterKey | StaticCluster
+Cluster = ClusterKey | InboundCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,17 +419,26 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
-    """``domains``: the host's own name first, then the other names it is called by.
+    """The routes of one host. ``domains`` are its own names: a request's Host is looked up there.
 
-    ``aliases`` counts from the end: so many of the domains are short or derived forms, which
-    give way to another virtual host that owns the name.
+    ``aliases`` are further names, short or derived, which give way where another virtual host
+    of the table owns the name.
     """
 
-    name: str
+    host: str
+    port: int
     domains: tuple[str, ...]
     routes: tuple[Route, ...]
-    aliases: int = 0
+    aliases: tuple[str, ...] = ()
     require_tls: bool = False
+
+
+class UnknownHosts(Enum):
+    """What happens to a request whose host is in no virtual host of the table."""
+
+    NOT_FOUND = "404"
+    PASSTHROUGH = "goes where the client sent it"
+    BLOCK = "502"
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +447,7 @@ class RouteTable:
 
     name: str
     virtual_hosts: tuple[VirtualHost, ...]
+    unknown_hosts: UnknownHosts = UnknownHosts.NOT_FOUND
     ignore_port: bool = True
 
 

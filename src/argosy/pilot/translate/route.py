@@ -1,0 +1,145 @@
+"""Route tables: model → ``RouteConfiguration``.
+
+Pure and deterministic: equal tables give equal bytes. What users may get wrong, compile has
+found already; Envoy accepts every table that is built here.
+"""
+
+from typing import assert_never
+
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+
+from argosy.base.names import ObjectKey
+from argosy.model.route import (
+    DirectResponse,
+    Redirect,
+    Route,
+    RouteTable,
+    RouteTo,
+    UnknownHosts,
+    VirtualHost,
+)
+from argosy.pilot.translate import names
+from argosy.pilot.translate.cors import CORS_FILTER, cors_policy
+from argosy.pilot.translate.fault import FAULT_FILTER, http_fault
+from argosy.pilot.translate.header_operations import apply_header_operations
+from argosy.pilot.translate.route_action import (
+    direct_response_action,
+    redirect_action,
+    route_action,
+)
+from argosy.pilot.translate.route_match import route_match
+
+MAX_DIRECT_RESPONSE_BODY = 1024 * 1024
+"""Bytes. What Istio admits; Envoy's own limit would be 4 KiB."""
+
+_INBOUND_RETRIES = 2
+
+
+def route_configuration(table: RouteTable) -> route_pb2.RouteConfiguration:
+    """Clusters may be missing: Envoy then answers 503, and the rest of the table works."""
+    proto = _route_configuration(table.name)
+    proto.max_direct_response_body_size_bytes.value = MAX_DIRECT_RESPONSE_BODY
+    proto.ignore_port_in_host_matching = table.ignore_port
+    proto.virtual_hosts.extend([virtual_host(host) for host in table.virtual_hosts])
+    match table.unknown_hosts:
+        case UnknownHosts.NOT_FOUND:
+            pass
+        case UnknownHosts.PASSTHROUGH:
+            proto.virtual_hosts.append(_allow_any())
+        case UnknownHosts.BLOCK:
+            proto.virtual_hosts.append(_block_all())
+        case _:
+            assert_never(table.unknown_hosts)
+    return proto
+
+
+def virtual_host(host: VirtualHost) -> route_components_pb2.VirtualHost:
+    proto = route_components_pb2.VirtualHost(
+        name=names.virtual_host(host.host, host.port),
+        domains=host.domains + host.aliases,
+        routes=[route(one) for one in host.routes],
+        include_request_attempt_count=True,
+    )
+    if host.require_tls:
+        proto.require_tls = route_components_pb2.VirtualHost.ALL
+    return proto
+
+
+def route(model: Route) -> route_components_pb2.Route:
+    proto = route_components_pb2.Route(
+        name=model.name, match=route_match(model.match), stat_prefix=model.stat_prefix
+    )
+    apply_header_operations(proto, model.headers)
+    match model.action:
+        case RouteTo(clusters):
+            if len(clusters) == 1:
+                apply_header_operations(proto, clusters[0].headers)
+            proto.route.CopyFrom(route_action(model.action))
+        case Redirect():
+            proto.redirect.CopyFrom(redirect_action(model.action))
+        case DirectResponse():
+            proto.direct_response.CopyFrom(direct_response_action(model.action))
+        case _:
+            assert_never(model.action)
+    if model.operation:
+        proto.decorator.operation = model.operation
+    if model.fault is not None:
+        proto.typed_per_filter_config[FAULT_FILTER].Pack(http_fault(model.fault))
+    if model.cors is not None:
+        proto.typed_per_filter_config[CORS_FILTER].Pack(cors_policy(model.cors))
+    if model.virtual_service is not None:
+        proto.metadata.filter_metadata["istio"]["config"] = _config_path(model.virtual_service)
+    return proto
+
+
+def inbound_route_configuration(port: int, operation: str) -> route_pb2.RouteConfiguration:
+    """All requests to the application on ``port``; ``operation`` is its ``<host>:<port>/*``.
+
+    Retries only what the application cannot have seen. No timeout: the client's sidecar has one.
+    """
+    proto = _route_configuration(names.inbound_route(port))
+    host = proto.virtual_hosts.add(name=names.inbound_virtual_host(port), domains=["*"])
+    default = host.routes.add(name="default")
+    default.match.prefix = "/"
+    default.decorator.operation = operation
+    default.route.cluster = names.inbound_cluster(port)
+    default.route.timeout.SetInParent()
+    default.route.max_stream_duration.max_stream_duration.SetInParent()
+    default.route.max_stream_duration.grpc_timeout_header_max.SetInParent()
+    default.route.retry_policy.retry_on = "reset-before-request"
+    default.route.retry_policy.num_retries.value = _INBOUND_RETRIES
+    return proto
+
+
+def _route_configuration(name: str) -> route_pb2.RouteConfiguration:
+    proto = route_pb2.RouteConfiguration(name=name)
+    proto.validate_clusters.value = False
+    return proto
+
+
+def _allow_any() -> route_components_pb2.VirtualHost:
+    proto = _catch_all(names.ALLOW_ANY_VHOST)
+    action = proto.routes[0].route
+    action.cluster = names.PASSTHROUGH_CLUSTER
+    action.timeout.SetInParent()
+    action.max_stream_duration.grpc_timeout_header_max.SetInParent()
+    return proto
+
+
+def _block_all() -> route_components_pb2.VirtualHost:
+    proto = _catch_all(names.BLOCK_ALL_VHOST)
+    proto.routes[0].direct_response.status = 502
+    return proto
+
+
+def _catch_all(name: str) -> route_components_pb2.VirtualHost:
+    proto = route_components_pb2.VirtualHost(
+        name=name, domains=["*"], include_request_attempt_count=True
+    )
+    proto.routes.add(name=name).match.prefix = "/"
+    return proto
+
+
+def _config_path(key: ObjectKey) -> str:
+    """Where Istio's tools look for the rule behind a route."""
+    return f"/apis/networking.istio.io/v1/namespaces/{key.namespace}/virtual-service/{key.name}"
