@@ -1,0 +1,301 @@
+"""Traffic policy: how a client reaches a service once it has decided to.
+
+A ``Cluster`` is one outbound destination with everything resolved: which DestinationRule
+applies, its subset and port overrides, the mesh's defaults, and what the endpoints can do.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.model.proxy import ClusterKey
+from argosy.model.route import HashPolicy
+
+UNLIMITED = 2**32 - 1
+"""A circuit breaker that never opens: Istio's default for every limit."""
+
+
+class UpstreamProtocol(Enum):
+    """What the proxy speaks to the endpoints."""
+
+    TCP = "TCP"
+    HTTP1 = "HTTP/1.1"
+    HTTP2 = "HTTP/2"
+    DOWNSTREAM = "Downstream"
+    """What the client spoke: ports of undeclared protocol, and ``useClientProtocol``."""
+
+
+class Discovery(Enum):
+    """Where a cluster's endpoints come from."""
+
+    EDS = "EDS"
+    ORIGINAL_DST = "ORIGINAL_DST"
+    """The address that the client dialled: headless services, load balancer PASSTHROUGH."""
+
+
+# Load balancing.
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """A new endpoint's share grows during ``window`` from ``minimum_percent`` to its full one.
+
+    ``aggression`` 1.0 grows linearly, more grows faster at first.
+    """
+
+    window: timedelta
+    minimum_percent: float = 10.0
+    aggression: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LeastRequest:
+    warmup: Warmup | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRobin:
+    warmup: Warmup | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Random:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class RingHash:
+    """Consistent hashing by ``key``. ``minimum_size`` None: Envoy's 1024."""
+
+    key: HashPolicy
+    minimum_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Maglev:
+    """Consistent hashing by ``key``. ``table_size`` is a prime; None: Envoy's 65537."""
+
+    key: HashPolicy
+    table_size: int | None = None
+
+
+LoadBalancer = LeastRequest | RoundRobin | Random | RingHash | Maglev
+
+
+# Limits and health.
+
+
+@dataclass(frozen=True, slots=True)
+class TcpKeepalive:
+    """None leaves the operating system's value. ``probes`` is a count."""
+
+    probes: int | None = None
+    time: timedelta | None = None
+    interval: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Keepalive:
+    """A ping every ``interval``; no answer within ``timeout`` closes the connection."""
+
+    interval: timedelta
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """Retries may be ``percent`` of the requests, and always ``minimum`` at a time.
+
+    ``interval`` None counts the active requests, else those of the last ``interval``.
+    """
+
+    percent: float = 20.0
+    minimum: int = 3
+    interval: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPool:
+    """Limits of one client proxy towards one cluster.
+
+    ``max_connections``, ``max_pending_requests``, ``max_requests`` and ``max_retries`` are
+    counts at a time. ``max_requests_per_connection`` and ``max_concurrent_streams`` None: no
+    limit. ``tcp_idle_timeout`` is for opaque connections, ``http_idle_timeout`` for pooled
+    ones; None: Envoy's one hour.
+    """
+
+    connect_timeout: timedelta = timedelta(seconds=10)
+    max_connections: int = UNLIMITED
+    max_pending_requests: int = UNLIMITED
+    max_requests: int = UNLIMITED
+    max_retries: int = UNLIMITED
+    max_requests_per_connection: int | None = None
+    max_concurrent_streams: int | None = None
+    max_connection_duration: timedelta | None = None
+    tcp_idle_timeout: timedelta | None = None
+    http_idle_timeout: timedelta | None = None
+    tcp_keepalive: TcpKeepalive | None = None
+    http2_keepalive: Http2Keepalive | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierDetection:
+    """When an endpoint is ejected; None leaves Envoy's default, zero switches that check off.
+
+    ``consecutive_local_origin`` counts only if ``split_local_origin``. ``error_statuses`` redefines which
+    HTTP statuses count as errors (empty: 5xx). ``minimum_health_percent``: below it, ejected
+    endpoints take traffic again.
+    """
+
+    consecutive_5xx: int | None = None
+    consecutive_gateway: int | None = None
+    consecutive_local_origin: int | None = None
+    split_local_origin: bool = False
+    interval: timedelta | None = None
+    base_ejection: timedelta | None = None
+    max_ejection_percent: int | None = None
+    minimum_health_percent: int = 0
+    error_statuses: tuple[int, ...] = ()
+
+
+# Transport security.
+
+
+@dataclass(frozen=True, slots=True)
+class ExactName:
+    """The server's certificate must carry exactly this name (DNS or URI)."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamePrefix:
+    """The server's certificate must carry a URI that starts so."""
+
+    value: str
+
+
+PeerNames = tuple[ExactName | NamePrefix, ...]
+
+
+class MeshTlsUse(Enum):
+    """Which endpoints are spoken to with the workload's own certificate."""
+
+    PER_ENDPOINT = "per endpoint"
+    """Automatic mTLS: those that can take it, the others get plaintext."""
+
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Plaintext:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class MeshTls:
+    """Mesh mTLS: the workload's certificate, the mesh's root. ``peers`` is never empty."""
+
+    use: MeshTlsUse
+    sni: str
+    peers: PeerNames
+
+
+@dataclass(frozen=True, slots=True)
+class FileCertificate:
+    """Paths on the proxy's machine, PEM."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class OriginatedTls:
+    """TLS that the proxy originates with the user's own files.
+
+    ``certificate`` None: none is shown (SIMPLE). ``ca`` is a path; empty: the system's roots.
+    ``sni`` empty: from the request's Host. ``peers`` empty: by SNI, unless
+    ``skip_verify``, which accepts any certificate.
+    """
+
+    certificate: FileCertificate | None = None
+    ca: str = ""
+    crl: str = ""
+    sni: str = ""
+    peers: PeerNames = ()
+    skip_verify: bool = False
+
+
+ClientTls = Plaintext | MeshTls | OriginatedTls
+
+
+class ProxyProtocol(Enum):
+    """The PROXY header's version, sent before everything else."""
+
+    V1 = 1
+    V2 = 2
+
+
+# Clusters.
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServiceName:
+    """A service as telemetry names it."""
+
+    host: Hostname
+    name: str
+    namespace: Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One outbound destination, for the proxies of one scope.
+
+    ``rule`` is the DestinationRule that decided it, if any.
+    """
+
+    key: ClusterKey
+    service: ServiceName
+    protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
+    discovery: Discovery = Discovery.EDS
+    load_balancer: LoadBalancer = LeastRequest()
+    connection_pool: ConnectionPool = ConnectionPool()
+    outlier_detection: OutlierDetection | None = None
+    retry_budget: RetryBudget | None = None
+    tls: ClientTls = Plaintext()
+    proxy_protocol: ProxyProtocol | None = None
+    rule: ObjectKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationCluster:
+    """The application beside the proxy, by the ``port`` that it listens on.
+
+    ``services`` name that port, sorted. ``loopback``: the application is reached at 127.0.0.1
+    instead of at the workload's own address (MeshConfig ``inboundTrafficPolicy`` LOCALHOST).
+    """
+
+    port: int
+    protocol: UpstreamProtocol
+    services: tuple[ServiceName, ...] = ()
+    connection_pool: ConnectionPool = ConnectionPool()
+    loopback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficDefaults:
+    """The mesh-wide settings that clusters depend on, with Istio's defaults.
+
+    ``h2_upgrade`` None: HTTP/2 between sidecars, the endpoint's own protocol otherwise; True:
+    HTTP/2 to every HTTP port; False: HTTP/1.1 unless the port is declared HTTP/2.
+    https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig
+    """
+
+    connect_timeout: timedelta = timedelta(seconds=10)
+    tcp_keepalive: TcpKeepalive | None = None
+    auto_mtls: bool = True
+    h2_upgrade: bool | None = None
+    trust_domain: str = "cluster.local"
+    root_namespace: Namespace = Namespace("istio-system")
