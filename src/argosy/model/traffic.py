@@ -16,6 +16,10 @@ UNLIMITED = 2**32 - 1
 """A circuit breaker that never opens: Istio's default for every limit."""
 
 
+ROOT_NAMESPACE = Namespace("istio-system")
+"""Where mesh-wide configuration lives unless MeshConfig says otherwise."""
+
+
 class UpstreamProtocol(Enum):
     """What the proxy speaks to the endpoints."""
 
@@ -298,4 +302,4 @@ class TrafficDefaults:
     auto_mtls: bool = True
     h2_upgrade: bool | None = None
     trust_domain: str = "cluster.local"
-    root_namespace: Namespace = Namespace("istio-system")
+    root_namespace: Namespace = ROOT_NAMESPACE
