@@ -1,0 +1,1 @@
+"""Where workloads run: on this machine (``local``), later Kubernetes pods and virtual machines."""
