@@ -1,0 +1,72 @@
+"""Endpoints: model → ``ClusterLoadAssignment``. On the hot path, hence attributes, no constructors."""
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from envoy.config.core.v3 import health_check_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+
+from argosy.model.workload import Endpoint, Health
+
+TRANSPORT_SOCKET_MATCH = "envoy.transport_socket_match"
+TLS_MODE = "tlsMode"
+TLS_MODE_ISTIO = "istio"
+"""Endpoint metadata ``tlsMode: istio`` chooses mesh mTLS: the names are Istio's."""
+
+ISTIO_METADATA = "istio"
+
+_HEALTH = {
+    Health.HEALTHY: health_check_pb2.HEALTHY,
+    Health.DRAINING: health_check_pb2.DRAINING,
+    Health.UNHEALTHY: health_check_pb2.UNHEALTHY,
+}
+
+
+def cluster_load_assignment(
+    name: str, endpoints: Iterable[Endpoint]
+) -> endpoint_pb2.ClusterLoadAssignment:
+    """The endpoints of the cluster ``name``, grouped by locality, in a fixed order."""
+    assignment = endpoint_pb2.ClusterLoadAssignment()
+    assignment.cluster_name = name
+    ordered = sorted(endpoints, key=_order)
+    for locality, group in groupby(ordered, key=lambda e: e.locality):
+        localized = assignment.endpoints.add()
+        if locality.region:
+            localized.locality.region = locality.region
+        if locality.zone:
+            localized.locality.zone = locality.zone
+        if locality.subzone:
+            localized.locality.sub_zone = locality.subzone
+        weight = 0
+        for endpoint in group:
+            weight += endpoint.weight
+            _lb_endpoint(localized.lb_endpoints.add(), endpoint)
+        localized.load_balancing_weight.value = weight
+    return assignment
+
+
+def _order(endpoint: Endpoint) -> tuple[object, ...]:
+    locality = endpoint.locality
+    return (
+        locality.region,
+        locality.zone,
+        locality.subzone,
+        endpoint.address,
+        endpoint.port,
+        endpoint.workload,
+    )
+
+
+def _lb_endpoint(proto: endpoint_components_pb2.LbEndpoint, endpoint: Endpoint) -> None:
+    address = proto.endpoint.address.socket_address
+    address.address = endpoint.address
+    address.port_value = endpoint.port
+    proto.health_status = _HEALTH[endpoint.health]
+    if endpoint.weight != 1:
+        proto.load_balancing_weight.value = endpoint.weight
+    if endpoint.mtls or endpoint.workload:
+        metadata = proto.metadata.filter_metadata
+        if endpoint.mtls:
+            metadata[TRANSPORT_SOCKET_MATCH].fields[TLS_MODE].string_value = TLS_MODE_ISTIO
+        if endpoint.workload:
+            metadata[ISTIO_METADATA].fields["workload"].string_value = endpoint.workload
