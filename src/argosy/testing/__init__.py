@@ -1,0 +1,1 @@
+"""What tests need and production does not: golden files, Envoy as a judge, builders, fakes."""

@@ -1,0 +1,22 @@
+"""Options and fixtures of all tests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from argosy.testing.golden import Golden
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regold", action="store_true", help="rewrite golden files, and delete stale ones"
+    )
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> Iterator[Golden]:
+    """Compares with golden files, or rewrites them under ``--regold``."""
+    judge = Golden(bool(request.config.getoption("--regold")))
+    yield judge
+    if not request.session.testsfailed and not request.config.option.keyword:
+        judge.delete_stale()
