@@ -1,0 +1,189 @@
+"""Listeners: where a proxy accepts connections, and what it does with their bytes."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+from argosy.base.names import Hostname
+from argosy.model.authn import MtlsMode
+from argosy.model.proxy import ClusterKey
+from argosy.model.service import Protocol
+
+WILDCARD = "0.0.0.0"
+"""The address of a listener for every destination address on its port."""
+
+OUTBOUND_CAPTURE_PORT = 15001
+INBOUND_CAPTURE_PORT = 15006
+
+RESERVED_PORTS = frozenset({OUTBOUND_CAPTURE_PORT, INBOUND_CAPTURE_PORT, 15021, 15090})
+"""Ports that the proxy itself listens on, at the wildcard address.
+
+https://istio.io/latest/docs/ops/deployment/application-requirements/#ports-used-by-istio
+"""
+
+
+class OutboundTrafficPolicy(Enum):
+    """What a sidecar does with destinations that the mesh does not know."""
+
+    ALLOW_ANY = "ALLOW_ANY"
+    REGISTRY_ONLY = "REGISTRY_ONLY"
+
+
+class PathNormalization(Enum):
+    """How paths are rewritten before they are matched.
+
+    https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-ProxyPathNormalization-NormalizationType
+    """
+
+    NONE = "NONE"
+    BASE = "BASE"
+    MERGE_SLASHES = "MERGE_SLASHES"
+    DECODE_AND_MERGE_SLASHES = "DECODE_AND_MERGE_SLASHES"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLog:
+    """``format`` is Envoy's command operator text, or pairs of JSON key and operator text.
+
+    Empty: Istio's default text format. https://istio.io/latest/docs/tasks/observability/logs/access-log/
+    """
+
+    path: str
+    format: str | tuple[tuple[str, str], ...] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """The mesh-wide settings that listeners depend on, with Istio's defaults.
+
+    ``detection_timeout``: how long to wait for a client's first bytes on a port whose protocol is
+    detected; zero waits for ever, anything else treats a slow client's bytes as opaque.
+    ``http10``: answer HTTP/1.0 instead of refusing it. ``trusted_proxies``: how many proxies in
+    front of the gateways may append to X-Forwarded-For. ``trust_domains``: whose certificates
+    workloads accept.
+    """
+
+    outbound: OutboundTrafficPolicy = OutboundTrafficPolicy.ALLOW_ANY
+    path_normalization: PathNormalization = PathNormalization.BASE
+    detection_timeout: timedelta = timedelta(0)
+    http10: bool = False
+    trusted_proxies: int = 0
+    trust_domains: tuple[str, ...] = ("cluster.local",)
+    access_log: AccessLog | None = None
+
+
+# Where requests are routed by: the key of a route table.
+
+
+@dataclass(frozen=True, slots=True)
+class PortRoutes:
+    """All HTTP services of a port: Istio's ``9080``."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoutes:
+    """One service port of undeclared protocol: Istio's ``<host>:<port>``."""
+
+    host: Hostname
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRoutes:
+    """The plain HTTP servers of a gateway's port: Istio's ``http.8080``."""
+
+    port: int
+
+
+RouteTableKey = PortRoutes | HostRoutes | GatewayRoutes
+
+
+# What happens to opaque bytes.
+
+
+@dataclass(frozen=True, slots=True)
+class TcpTarget:
+    cluster: ClusterKey
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TcpForward:
+    """Opaque bytes go to one of ``targets`` (at least one, each weight at least 1), by weight.
+
+    ``opaque_to_detecting`` says that the server detects the protocol on that port, so mesh TLS
+    must tell it that these bytes are not HTTP. ``idle_timeout`` None: Envoy's one hour.
+    ``stat_prefix`` empty: the first cluster's name.
+    """
+
+    targets: tuple[TcpTarget, ...]
+    opaque_to_detecting: bool = False
+    source_ip_hash: bool = False
+    idle_timeout: timedelta | None = None
+    max_duration: timedelta | None = None
+    stat_prefix: str = ""
+
+
+# A sidecar's outbound listeners.
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueListener:
+    """Every connection to ``address:port`` is opaque."""
+
+    address: str
+    port: int
+    tcp: TcpForward
+
+
+@dataclass(frozen=True, slots=True)
+class DetectingListener:
+    """Connections that speak HTTP/1.1 or HTTP/2 are routed by ``routes``, all others by ``tcp``.
+
+    ``tcp`` None: they go where destinations unknown to the mesh go. So does everything that is not
+    HTTP at the wildcard address, which serves the declared HTTP services of a port: the client
+    may mean a host outside, such as one that speaks TLS.
+    """
+
+    address: str
+    port: int
+    routes: RouteTableKey
+    tcp: TcpForward | None
+
+
+OutboundListener = OpaqueListener | DetectingListener
+
+
+# A sidecar's inbound listener.
+
+
+@dataclass(frozen=True, slots=True)
+class InboundPort:
+    """A port that the workload answers on, as the oldest service that names it sees it.
+
+    ``port`` is the workload's, ``service_port`` the service's number.
+    """
+
+    port: int
+    service_port: int
+    host: Hostname
+    protocol: Protocol
+    mtls: MtlsMode
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownPort:
+    """Ports that no service names: ``port`` None is every one of them."""
+
+    port: int | None
+    mtls: MtlsMode
+
+
+@dataclass(frozen=True, slots=True)
+class InboundListener:
+    """``ports`` and ``unknown`` are sorted by port, no port twice; ``unknown`` has None first."""
+
+    ports: tuple[InboundPort, ...]
+    unknown: tuple[UnknownPort, ...]

@@ -1,0 +1,184 @@
+"""Services to the outbound listeners of sidecars.
+
+In: services, the addresses of headless ones' endpoints, rules for opaque bytes. Out: which
+listeners there are, and what each does. A declared HTTP port shares the wildcard listener of its
+number; every other port has a listener at each of the service's addresses.
+https://istio.io/latest/docs/ops/configuration/traffic-management/traffic-routing/
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from argosy.base.names import ObjectKey
+from argosy.base.problems import Compiled, Problem, Severity
+from argosy.model.listener import (
+    RESERVED_PORTS,
+    WILDCARD,
+    DetectingListener,
+    HostRoutes,
+    OpaqueListener,
+    OutboundListener,
+    PortRoutes,
+    TcpForward,
+    TcpTarget,
+)
+from argosy.model.proxy import ClusterKey
+from argosy.model.route import SourceIpHash
+from argosy.model.service import Protocol, Service, ServicePort
+from argosy.model.traffic import Cluster, Maglev, MeshTls, RingHash, UpstreamProtocol
+
+
+class Site(NamedTuple):
+    """Where a listener stands. Sites sort by address, then port."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A service port that wants to be served at some sites. ``tcp``: where its opaque bytes go."""
+
+    service: Service
+    port: ServicePort
+    tcp: TcpForward
+
+
+Instances = Callable[[Service, ServicePort], tuple[str, ...]]
+"""The addresses of the endpoints of a headless service's port, sorted."""
+
+Forwarding = Callable[[Service, ServicePort], TcpForward]
+"""Where the opaque bytes of a service's port go."""
+
+
+def sites(service: Service, port: ServicePort, instances: tuple[str, ...]) -> tuple[Site, ...]:
+    """The listeners that serve ``port``; ``instances`` counts for headless services only.
+
+    A headless service has no address of its own: its clients dial the endpoints, so each has a
+    listener. Without endpoints nobody can be dialled, and there is none.
+    """
+    if port.protocol is Protocol.UDP:
+        return ()
+    if port.protocol.is_http:
+        return (Site(WILDCARD, port.number),)
+    addresses = instances if service.headless else service.addresses or (WILDCARD,)
+    return tuple(Site(address, port.number) for address in sorted(addresses))
+
+
+def default_forward(service: Service, port: ServicePort) -> TcpForward:
+    """To the service port itself, as long as neither rule nor policy says otherwise."""
+    return TcpForward(
+        targets=(TcpTarget(ClusterKey(port.number, "", service.hostname)),),
+        opaque_to_detecting=port.protocol is Protocol.AUTO,
+    )
+
+
+def forward(clusters: tuple[tuple[Cluster, int], ...], stat_prefix: str = "") -> TcpForward:
+    """Opaque bytes by weight to ``clusters``, at least one; the first one's policy holds.
+
+    As in Istio, a connection's idle timeout, greatest age and source hash are the listener's,
+    though DestinationRules set them for a destination.
+    """
+    first = clusters[0][0]
+    balancer = first.load_balancer
+    return TcpForward(
+        targets=tuple(TcpTarget(cluster.key, weight) for cluster, weight in clusters),
+        opaque_to_detecting=any(_detects(cluster) for cluster, _ in clusters),
+        source_ip_hash=(isinstance(balancer, RingHash | Maglev) and balancer.key == SourceIpHash()),
+        idle_timeout=first.connection_pool.tcp_idle_timeout,
+        max_duration=first.connection_pool.max_connection_duration,
+        stat_prefix=stat_prefix,
+    )
+
+
+def _detects(cluster: Cluster) -> bool:
+    """Mesh TLS of such a cluster is marked as HTTP, by which the server would take the bytes."""
+    return cluster.protocol is UpstreamProtocol.DOWNSTREAM and isinstance(cluster.tls, MeshTls)
+
+
+def outbound_listener(site: Site, claims: Iterable[Claim]) -> Compiled[OutboundListener | None]:
+    """The one listener for everything claimed at ``site``; None when it may not exist.
+
+    Claims of different protocols are merged by detecting HTTP. Of several that forward opaque
+    bytes from the same address and port, only the first by host name can be served.
+    """
+    ranked = sorted(claims, key=lambda claim: (claim.service.hostname, claim.port.number))
+    if not ranked:
+        return Compiled(None)
+    if site.address == WILDCARD and site.port in RESERVED_PORTS:
+        return Compiled(None, tuple(_reserved(claim, site.port) for claim in ranked))
+    opaque = [claim for claim in ranked if not claim.port.protocol.is_http]
+    detecting = [claim for claim in ranked if not claim.port.protocol.is_tcp]
+    problems = tuple(_conflict(claim, opaque[0], site) for claim in opaque[1:])
+    tcp = opaque[0].tcp if opaque else None
+    if not detecting:
+        assert tcp is not None, "a claim is HTTP, detecting or opaque"
+        return Compiled(OpaqueListener(site.address, site.port, tcp), problems)
+    first = detecting[0]
+    routes = (
+        PortRoutes(site.port)
+        if site.address == WILDCARD
+        else HostRoutes(first.service.hostname, site.port)
+    )
+    return Compiled(DetectingListener(site.address, site.port, routes, tcp), problems)
+
+
+def outbound_listeners(
+    services: Iterable[Service], instances: Instances, forward: Forwarding = default_forward
+) -> Compiled[tuple[OutboundListener, ...]]:
+    """Every outbound listener of a sidecar that sees ``services``, sorted by site."""
+    claimed: dict[Site, list[Claim]] = {}
+    for service in services:
+        for port in service.ports:
+            addresses = instances(service, port) if needs_instances(service, port) else ()
+            for site in sites(service, port, addresses):
+                claim = Claim(service, port, forward(service, port))
+                claimed.setdefault(site, []).append(claim)
+    listeners: list[OutboundListener] = []
+    problems: list[Problem] = []
+    for site in sorted(claimed):
+        compiled = outbound_listener(site, claimed[site])
+        problems.extend(compiled.problems)
+        if compiled.value is not None:
+            listeners.append(compiled.value)
+    return Compiled(tuple(listeners), tuple(problems))
+
+
+def needs_instances(service: Service, port: ServicePort) -> bool:
+    """Whether ``sites`` looks at the endpoints of ``port``."""
+    return service.headless and not port.protocol.is_http and port.protocol is not Protocol.UDP
+
+
+def _reserved(claim: Claim, number: int) -> Problem:
+    return Problem(
+        object=_key(claim.service),
+        field=_port_field(claim),
+        code="ReservedPort",
+        message=f"port {number} is one of the proxy's own, so sidecars cannot serve it by name",
+        hint="choose another port number",
+        severity=Severity.WARNING,
+    )
+
+
+def _conflict(claim: Claim, winner: Claim, site: Site) -> Problem:
+    return Problem(
+        object=_key(claim.service),
+        field=_port_field(claim),
+        code="ListenerConflict",
+        message=(
+            f"{site.address}:{site.port} is served as {winner.service.hostname}: opaque bytes "
+            "carry no host name, so two services cannot share an address and port"
+        ),
+        hint="give one of them another port, or declare the port's protocol as HTTP if it is",
+        severity=Severity.WARNING,
+    )
+
+
+def _key(service: Service) -> ObjectKey:
+    return ObjectKey("Service", service.namespace, service.name)
+
+
+def _port_field(claim: Claim) -> str:
+    index = claim.service.ports.index(claim.port)
+    return f"spec.ports[{index}]"

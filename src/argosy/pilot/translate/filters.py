@@ -1,0 +1,107 @@
+"""The HTTP filters of every connection manager, in their order. The only place with an order.
+
+A request passes the rows from top to bottom, its response from bottom to top. A new filter is one
+file that builds its configuration and one row here that says why it stands where it stands.
+
+Rows still to come, and their places: peer metadata and tracing facts (first, so that refusals
+are recorded with them); external authorization, JWT and request authentication, then RBAC (before
+anything that answers or changes the request); rate limits (after RBAC, so that refused requests
+cost no quota); telemetry (just before the router); extensions at the phases between these.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.http.grpc_web.v3 import grpc_web_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from google.protobuf import wrappers_pb2
+from google.protobuf.message import Message
+
+from argosy.pilot.translate.cors import CORS_FILTER
+from argosy.pilot.translate.fault import FAULT_FILTER
+
+GRPC_WEB_FILTER = "envoy.filters.http.grpc_web"
+ROUTER_FILTER = "envoy.filters.http.router"
+
+
+class Side(Enum):
+    """Where a connection manager stands."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFilterFacts:
+    """What decides which filters a connection manager has. ``grpc_web``: a declared GRPC-Web port."""
+
+    side: Side
+    grpc_web: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``config`` gives None where the filter is not needed."""
+
+    name: str
+    config: Callable[[HttpFilterFacts], Message | None]
+    why_here: str
+
+
+def _grpc_web(facts: HttpFilterFacts) -> Message | None:
+    return grpc_web_pb2.GrpcWeb() if facts.grpc_web else None
+
+
+def _fault(facts: HttpFilterFacts) -> Message | None:
+    return fault_pb2.HTTPFault() if facts.side is not Side.INBOUND else None
+
+
+def _cors(facts: HttpFilterFacts) -> Message | None:
+    return cors_pb2.Cors() if facts.side is not Side.INBOUND else None
+
+
+def _router(_facts: HttpFilterFacts) -> Message:
+    # Without dynamic_stats the router keeps no counters per response code and cluster: they cost
+    # memory per cluster, and Istio's default stats inclusion list drops them. The x-envoy-*
+    # response headers stay, as Istio's do (x-envoy-upstream-service-time is in its log format).
+    router: Message = router_pb2.Router(dynamic_stats=wrappers_pb2.BoolValue(value=False))
+    return router
+
+
+HTTP_FILTERS = (
+    Row(
+        GRPC_WEB_FILTER,
+        _grpc_web,
+        "Turns gRPC-Web into gRPC, so every later filter sees one protocol.",
+    ),
+    Row(
+        FAULT_FILTER,
+        _fault,
+        "Before cors, as in Istio: an injected fault hits preflights too. After authorization: "
+        "a client that may not call learns nothing of the faults. Clients inject; servers do not.",
+    ),
+    Row(
+        CORS_FILTER,
+        _cors,
+        "Answers preflights, so nothing behind it sees them. Configured by routes, and only "
+        "clients and gateways have routes with rules.",
+    ),
+    Row(ROUTER_FILTER, _router, "Ends the chain: it sends the request on."),
+)
+
+
+def http_filters(facts: HttpFilterFacts) -> list[http_connection_manager_pb2.HttpFilter]:
+    protos = []
+    for row in HTTP_FILTERS:
+        config = row.config(facts)
+        if config is None:
+            continue
+        proto = http_connection_manager_pb2.HttpFilter(name=row.name)
+        proto.typed_config.Pack(config, deterministic=True)
+        protos.append(proto)
+    return protos

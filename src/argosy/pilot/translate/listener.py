@@ -1,0 +1,134 @@
+"""The outbound listeners of sidecars, and the listeners of gateways, as Istio shapes them."""
+
+from datetime import timedelta
+from typing import assert_never
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.listener.v3 import listener_pb2
+
+from argosy.model.gateway import GatewayHttp, GatewayListener, GatewayTcp
+from argosy.model.listener import (
+    WILDCARD,
+    DetectingListener,
+    ListenerSettings,
+    OpaqueListener,
+    OutboundListener,
+    OutboundTrafficPolicy,
+)
+from argosy.pilot.translate import names
+from argosy.pilot.translate.access_log import listener_access_logs
+from argosy.pilot.translate.http_connection_manager import gateway_http, outbound_http
+from argosy.pilot.translate.listener_filter import (
+    HTTP_ALPN,
+    HTTP_ALPN_WITH_HTTP10,
+    http_inspector,
+    tls_inspector,
+)
+from argosy.pilot.translate.tcp_proxy import single_cluster, tcp_filters
+
+RAW_BUFFER = "raw_buffer"
+PASSTHROUGH_FILTER_CHAIN = "PassthroughFilterChain"
+
+
+def virtual_outbound(settings: ListenerSettings) -> listener_pb2.Listener:
+    """Receives every captured connection and hands it to the listener of its destination.
+
+    What has none goes on to where the client meant it, or is closed under REGISTRY_ONLY.
+    """
+    proto = _defaults(names.VIRTUAL_OUTBOUND, WILDCARD, names.VIRTUAL_OUTBOUND_PORT, settings)
+    # This also restores the original destination: Envoy adds that listener filter by itself.
+    proto.use_original_dst.value = True
+
+    # Whoever dials this port itself would be sent back to it for ever.
+    loop = proto.filter_chains.add(name=names.VIRTUAL_OUTBOUND_BLACKHOLE)
+    loop.filter_chain_match.destination_port.value = names.VIRTUAL_OUTBOUND_PORT
+    loop.filters.append(single_cluster(names.BLACK_HOLE_CLUSTER, settings))
+
+    unknown = proto.filter_chains.add(name=names.VIRTUAL_OUTBOUND_CATCHALL_TCP)
+    unknown.filters.append(single_cluster(egress_cluster(settings), settings))
+    return proto
+
+
+def outbound_listener_name(listener: OutboundListener) -> str:
+    return names.address_listener(listener.address, listener.port)
+
+
+def outbound_listener(
+    listener: OutboundListener, settings: ListenerSettings
+) -> listener_pb2.Listener:
+    """A listener that opens no socket: ``virtualOutbound`` hands it its connections."""
+    name = outbound_listener_name(listener)
+    proto = _defaults(name, listener.address, listener.port, settings)
+    proto.bind_to_port.value = False
+    proto.continue_on_listener_filters_timeout = True
+    proto.listener_filters_timeout.FromTimedelta(timedelta(0))
+    match listener:
+        case OpaqueListener(tcp=tcp):
+            proto.filter_chains.add().filters.extend(tcp_filters(tcp, settings))
+        case DetectingListener(routes=routes, tcp=tcp):
+            proto.listener_filters.extend([tls_inspector(), http_inspector()])
+            proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
+            http = proto.filter_chains.add()
+            http.filter_chain_match.transport_protocol = RAW_BUFFER
+            http.filter_chain_match.application_protocols.extend(detected_http(settings))
+            http.filters.append(outbound_http(name, routes, settings))
+            if tcp is None:
+                proto.default_filter_chain.name = PASSTHROUGH_FILTER_CHAIN
+                unknown = single_cluster(egress_cluster(settings), settings)
+                proto.default_filter_chain.filters.append(unknown)
+            else:
+                proto.default_filter_chain.filters.extend(tcp_filters(tcp, settings))
+        case _:
+            assert_never(listener)
+    return proto
+
+
+def gateway_listener_name(listener: GatewayListener) -> str:
+    return names.address_listener(listener.address, listener.port)
+
+
+def gateway_listener(
+    listener: GatewayListener, settings: ListenerSettings
+) -> listener_pb2.Listener | None:
+    """None for a TCP server that nothing routes: a listener without filters is refused."""
+    name = gateway_listener_name(listener)
+    proto = _defaults(name, listener.address, listener.port, settings)
+    proto.listener_filters_timeout.FromTimedelta(timedelta(0))
+    match listener.serves:
+        case GatewayHttp(routes, _, grpc_web):
+            manager = gateway_http(name, routes, settings, grpc_web=grpc_web)
+            proto.filter_chains.add().filters.append(manager)
+        case GatewayTcp(forward=forward):
+            if forward is None:
+                return None
+            proto.filter_chains.add().filters.extend(tcp_filters(forward, settings))
+        case _:
+            assert_never(listener.serves)
+    return proto
+
+
+def egress_cluster(settings: ListenerSettings) -> str:
+    """Where bytes for destinations unknown to the mesh go."""
+    match settings.outbound:
+        case OutboundTrafficPolicy.ALLOW_ANY:
+            return names.PASSTHROUGH_CLUSTER
+        case OutboundTrafficPolicy.REGISTRY_ONLY:
+            return names.BLACK_HOLE_CLUSTER
+        case _:
+            assert_never(settings.outbound)
+
+
+def detected_http(settings: ListenerSettings) -> tuple[str, ...]:
+    """What the HTTP inspector must find for a connection to be served as HTTP."""
+    return HTTP_ALPN_WITH_HTTP10 if settings.http10 else HTTP_ALPN
+
+
+def _defaults(
+    name: str, address: str, port: int, settings: ListenerSettings
+) -> listener_pb2.Listener:
+    proto = listener_pb2.Listener(name=name, traffic_direction=base_pb2.OUTBOUND)
+    socket = proto.address.socket_address
+    socket.address = address
+    socket.port_value = port
+    proto.access_log.extend(listener_access_logs(settings))
+    return proto

@@ -1,0 +1,88 @@
+"""Opaque bytes to a cluster: ``envoy.filters.network.tcp_proxy``, and what must precede it."""
+
+from envoy.config.core.v3 import substitution_format_string_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
+from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+
+from argosy.model.listener import ListenerSettings, TcpForward
+from argosy.pilot.translate import names
+from argosy.pilot.translate.access_log import access_logs
+
+TCP_PROXY_FILTER = "envoy.filters.network.tcp_proxy"
+SET_FILTER_STATE_FILTER = "envoy.filters.network.set_filter_state"
+
+APPLICATION_PROTOCOLS = "envoy.network.application_protocols"
+"""The filter state that overrides the ALPN which a cluster offers.
+
+https://www.envoyproxy.io/docs/envoy/latest/configuration/advanced/well_known_filter_state
+"""
+
+OPAQUE_ALPN = "istio"
+"""Mesh mTLS around bytes that are not HTTP; HTTP is ``istio-http/1.1`` and ``istio-h2``."""
+
+
+def tcp_filters(
+    forward: TcpForward, settings: ListenerSettings
+) -> list[listener_components_pb2.Filter]:
+    """The network filters of an outbound or gateway chain that forwards opaque bytes."""
+    filters = []
+    if forward.opaque_to_detecting:
+        filters.append(_offer_opaque_alpn())
+    filters.append(network_filter(TCP_PROXY_FILTER, tcp_proxy(forward, settings)))
+    return filters
+
+
+def tcp_proxy(forward: TcpForward, settings: ListenerSettings) -> tcp_proxy_pb2.TcpProxy:
+    first = names.cluster_name(forward.targets[0].cluster)
+    proto = tcp_proxy_pb2.TcpProxy(stat_prefix=forward.stat_prefix or first)
+    if len(forward.targets) == 1:
+        proto.cluster = first
+    else:
+        for target in forward.targets:
+            weighted = proto.weighted_clusters.clusters.add()
+            weighted.name = names.cluster_name(target.cluster)
+            weighted.weight = target.weight
+    if forward.source_ip_hash:
+        proto.hash_policy.add().source_ip.SetInParent()
+    if forward.idle_timeout is not None:
+        proto.idle_timeout.FromTimedelta(forward.idle_timeout)
+    if forward.max_duration is not None:
+        proto.max_downstream_connection_duration.FromTimedelta(forward.max_duration)
+    proto.access_log.extend(access_logs(settings))
+    return proto
+
+
+def single_cluster(cluster: str, settings: ListenerSettings) -> listener_components_pb2.Filter:
+    """A ``tcp_proxy`` filter to one of the clusters that every proxy has."""
+    forward = tcp_proxy_pb2.TcpProxy(stat_prefix=cluster, cluster=cluster)
+    forward.access_log.extend(access_logs(settings))
+    return network_filter(TCP_PROXY_FILTER, forward)
+
+
+def network_filter(
+    name: str,
+    config: tcp_proxy_pb2.TcpProxy | set_filter_state_pb2.Config,
+) -> listener_components_pb2.Filter:
+    proto = listener_components_pb2.Filter(name=name)
+    proto.typed_config.Pack(config, deterministic=True)
+    return proto
+
+
+def _offer_opaque_alpn() -> listener_components_pb2.Filter:
+    """Clusters of detected ports offer HTTP's ALPN, since most of their traffic is HTTP."""
+    config = set_filter_state_pb2.Config()
+    config.on_new_connection.append(
+        value_pb2.FilterStateValue(
+            object_key=APPLICATION_PROTOCOLS,
+            format_string=_literal(OPAQUE_ALPN),
+        )
+    )
+    return network_filter(SET_FILTER_STATE_FILTER, config)
+
+
+def _literal(text: str) -> substitution_format_string_pb2.SubstitutionFormatString:
+    proto = substitution_format_string_pb2.SubstitutionFormatString()
+    proto.text_format_source.inline_string = text
+    return proto

@@ -1,0 +1,107 @@
+"""A certificate authority for tests: workload certificates as the agent would lay them out."""
+
+import datetime
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+_SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """PEM texts."""
+
+    certificate: str
+    key: str
+    roots: str
+
+
+class ScratchAuthority:
+    """Signs at once and for an hour whatever a test asks for."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "scratch")])
+        self._certificate = (
+            _builder(name, name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(sign_certificates=True), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+
+    def credential(self, identity: str) -> Credential:
+        """A key and certificate for a SPIFFE id."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            _builder(x509.Name([]), self._certificate.subject, key.public_key())
+            .add_extension(
+                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)]),
+                critical=True,
+            )
+            .add_extension(_key_usage(sign_certificates=False), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        return Credential(
+            certificate=_pem(certificate),
+            key=key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ).decode(),
+            roots=_pem(self._certificate),
+        )
+
+
+def write_secrets(credential: Credential, directory: Path) -> None:
+    """``default.json`` and ``root.json`` in ``directory``, which Envoy reads as file secrets."""
+    directory.mkdir(parents=True, exist_ok=True)
+    pair = {
+        "certificate_chain": {"inline_string": credential.certificate},
+        "private_key": {"inline_string": credential.key},
+    }
+    roots = {"trusted_ca": {"inline_string": credential.roots}}
+    secrets = {
+        "default.json": {"name": "default", "tls_certificate": pair},
+        "root.json": {"name": "ROOTCA", "validation_context": roots},
+    }
+    for file, secret in secrets.items():
+        response = {"resources": [{"@type": _SECRET, **secret}]}
+        (directory / file).write_text(json.dumps(response))
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+    )
+
+
+def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=not sign_certificates,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
