@@ -8,6 +8,7 @@ https://istio.io/latest/docs/ops/best-practices/traffic-management/#split-virtua
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from argosy.api.networking_virtual_service import VirtualService
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Problem
 from argosy.model.route import MESH, Attachment
@@ -16,6 +17,18 @@ from argosy.pilot.compile.hostnames import is_wildcard, most_specific
 _EVERYWHERE = "*"
 _UNKNOWN_TIME = "~"
 """Sorts after every timestamp."""
+
+
+def exported_namespaces(vs: VirtualService) -> frozenset[str]:
+    """``exportTo`` in words of namespaces: ``.`` is the object's own, ``~`` is none."""
+    written = vs.spec.export_to or (_EVERYWHERE,)
+    own = vs.key.namespace
+    return frozenset(own if name == "." else name for name in written if name != "~")
+
+
+def exports_to(vs: VirtualService, namespace: Namespace) -> bool:
+    exported = exported_namespaces(vs)
+    return _EVERYWHERE in exported or namespace in exported
 
 
 def is_visible(attachment: Attachment, namespace: Namespace) -> bool:

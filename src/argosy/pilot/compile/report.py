@@ -1,6 +1,5 @@
 """Where a compile function stands in an object, and what it found wrong there."""
 
-
 import dataclasses
 
 from argosy.base.names import ObjectKey
@@ -20,6 +19,10 @@ class Report:
         """The place ``path`` below this one: ``spec.http[0]`` and ``route[1]``."""
         joined = f"{self.field}.{path}" if self.field and path else self.field or path
         return Report(self.object, joined, self.problems)
+
+    def key(self, key: str) -> "Report":
+        """The entry ``key`` of the map at this place: ``set["x-user"]``."""
+        return Report(self.object, f'{self.field}["{key}"]', self.problems)
 
     def elsewhere(self, origin: Origin) -> "Report":
         """A place in another object: a delegate's."""

@@ -83,7 +83,12 @@ def rule_virtual_host(
     scope: Scope,
     lookup: RouteLookup,
 ) -> VirtualHost | None:
-    """A host that rules name but that is no service (``bookinfo.com``); None: no rule applies."""
+    """A host that rules name but that is no service (``bookinfo.com``); None: no rule applies.
+
+    ``*`` is what becomes of unknown hosts, on which rules have no say in a sidecar.
+    """
+    if host == "*":
+        return None
     routes = routes_of(rules, Listening(MESH, port), scope, lookup)
     return VirtualHost(host, port, (_address_domain(host),), routes) if routes else None
 
