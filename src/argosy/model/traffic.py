@@ -11,6 +11,7 @@ from enum import Enum
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.model.proxy import ClusterKey
 from argosy.model.route import HashPolicy
+from argosy.model.workload import Labels
 
 UNLIMITED = 2**32 - 1
 """A circuit breaker that never opens: Istio's default for every limit."""
@@ -199,11 +200,14 @@ class Plaintext:
 
 @dataclass(frozen=True, slots=True)
 class MeshTls:
-    """Mesh mTLS: the workload's certificate, the mesh's root. ``peers`` is never empty."""
+    """Mesh mTLS: the workload's certificate, the mesh's root. ``peers`` is never empty.
+
+    ``sni`` empty: Istio's name for the cluster.
+    """
 
     use: MeshTlsUse
-    sni: str
     peers: PeerNames
+    sni: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +243,84 @@ class ProxyProtocol(Enum):
 
     V1 = 1
     V2 = 2
+
+
+# Policies: what a DestinationRule says, before the mesh's defaults and the endpoints.
+
+
+@dataclass(frozen=True, slots=True)
+class Passthrough:
+    """No load balancing: to the address that the client dialled."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshTlsPolicy:
+    """Mesh mTLS always. Empty ``sni`` and ``peers``: those of the cluster."""
+
+    sni: str = ""
+    peers: PeerNames = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPolicy:
+    """``pool`` has the mesh's defaults already.
+
+    ``h2_upgrade``: HTTP/2 yes or no, None leaves it to the mesh. ``http1_limits``: a limit is
+    set that means what it says only when each request has a connection of its own.
+    """
+
+    pool: ConnectionPool
+    h2_upgrade: bool | None = None
+    use_client_protocol: bool = False
+    http1_limits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicy:
+    """Blocks that are None are inherited; a policy of ``ports`` replaces the first four."""
+
+    load_balancer: LoadBalancer | Passthrough | None = None
+    connection_pool: PoolPolicy | None = None
+    outlier_detection: OutlierDetection | None = None
+    tls: Plaintext | MeshTlsPolicy | OriginatedTls | None = None
+    proxy_protocol: ProxyProtocol | None = None
+    retry_budget: RetryBudget | None = None
+    ports: tuple[tuple[int, "TrafficPolicy"], ...] = ()
+
+
+NO_POLICY = TrafficPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """The endpoints that carry ``labels``. ``field``: where it stands in ``rule``."""
+
+    name: str
+    labels: Labels
+    policy: TrafficPolicy
+    rule: ObjectKey
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What one DestinationRule, or several merged, say of a host.
+
+    ``host`` may be a wildcard. ``export_to`` holds namespaces, or ``*``. ``selector`` None: for
+    every client, else only for those of its own namespace that carry these labels. ``created``
+    is the creation timestamp (RFC 3339, UTC). ``policy`` None: none was written.
+    """
+
+    rule: ObjectKey
+    host: Hostname
+    export_to: frozenset[str]
+    selector: Labels | None = None
+    created: str = ""
+    policy: TrafficPolicy | None = None
+    subsets: tuple[Subset, ...] = ()
+
+    def get_subset(self, name: str) -> Subset | None:
+        return next((s for s in self.subsets if s.name == name), None)
 
 
 # Clusters.
@@ -293,7 +375,8 @@ class TrafficDefaults:
     """The mesh-wide settings that clusters depend on, with Istio's defaults.
 
     ``h2_upgrade`` None: HTTP/2 between sidecars, the endpoint's own protocol otherwise; True:
-    HTTP/2 to every HTTP port; False: HTTP/1.1 unless the port is declared HTTP/2.
+    HTTP/2 to every HTTP port; False: HTTP/1.1 unless the port is declared HTTP/2. ``policy`` holds
+    for every block that no DestinationRule sets. ``loopback``: applications are reached at 127.0.0.1.
     https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig
     """
 
@@ -301,5 +384,7 @@ class TrafficDefaults:
     tcp_keepalive: TcpKeepalive | None = None
     auto_mtls: bool = True
     h2_upgrade: bool | None = None
+    policy: TrafficPolicy = NO_POLICY
+    loopback: bool = False
     trust_domain: str = "cluster.local"
     root_namespace: Namespace = ROOT_NAMESPACE

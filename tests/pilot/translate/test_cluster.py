@@ -46,7 +46,6 @@ SERVICE = ServiceName(HOST, "reviews", Namespace("default"))
 KEY = ClusterKey(9080, "", HOST)
 MESH_TLS = MeshTls(
     MeshTlsUse.PER_ENDPOINT,
-    f"outbound_.9080_._.{HOST}",
     (ExactName("spiffe://cluster.local/ns/default/sa/bookinfo-reviews"),),
 )
 EVERYTHING = ConnectionPool(

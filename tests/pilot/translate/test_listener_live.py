@@ -36,8 +36,6 @@ from argosy.model.service import Protocol
 from argosy.model.traffic import (
     ConnectionPool,
     ExactName,
-    MeshTls,
-    MeshTlsUse,
     UpstreamProtocol,
 )
 from argosy.pilot.translate import names
@@ -96,8 +94,8 @@ def table(name: str, cluster: str) -> route_pb2.RouteConfiguration:
 
 def mesh_cluster(protocol: UpstreamProtocol, port: int) -> cluster_pb2.Cluster:
     proto = static_cluster(names.cluster_name(KEY), port)
-    tls = MeshTls(MeshTlsUse.ALWAYS, "outbound_.9080_._.reviews", (ExactName(SERVER),))
-    proto.transport_socket.CopyFrom(tls_transport_socket(mesh_upstream_context(tls, protocol)))
+    context = mesh_upstream_context((ExactName(SERVER),), "outbound_.9080_._.reviews", protocol)
+    proto.transport_socket.CopyFrom(tls_transport_socket(context))
     options = http_options(protocol, ConnectionPool())
     if options is not None:
         proto.typed_extension_protocol_options[HTTP_PROTOCOL_OPTIONS].Pack(options)

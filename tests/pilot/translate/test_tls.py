@@ -5,22 +5,18 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2
 
 from argosy.model.traffic import (
     ExactName,
-    MeshTls,
-    MeshTlsUse,
     NamePrefix,
     OriginatedTls,
     UpstreamProtocol,
 )
 from argosy.pilot.translate import tls
 
-MESH = MeshTls(
-    MeshTlsUse.ALWAYS, "outbound_.80_._.a.b.svc.cluster.local", (ExactName("spiffe://a"),)
-)
+PEERS = (ExactName("spiffe://a"),)
 
 
 @pytest.mark.parametrize("protocol", list(UpstreamProtocol))
 def test_every_client_is_recognised_as_the_meshs(protocol: UpstreamProtocol) -> None:
-    offered = tls.mesh_upstream_context(MESH, protocol).common_tls_context.alpn_protocols
+    offered = tls.mesh_upstream_context(PEERS, "a", protocol).common_tls_context.alpn_protocols
     assert set(offered) & set(tls.MESH_ALPN)
     says_http = bool(set(offered) & set(tls.MESH_HTTP_ALPN))
     assert says_http == (protocol is not UpstreamProtocol.TCP)
@@ -44,7 +40,7 @@ def test_negotiation_never_contradicts_what_the_client_speaks(
 
 
 def test_secrets_are_watched_files_with_relative_paths() -> None:
-    common = tls.mesh_upstream_context(MESH, UpstreamProtocol.TCP).common_tls_context
+    common = tls.mesh_upstream_context(PEERS, "a", UpstreamProtocol.TCP).common_tls_context
     (certificate,) = common.tls_certificate_sds_secret_configs
     roots = common.combined_validation_context.validation_context_sds_secret_config
     assert (certificate.name, roots.name) == ("default", "ROOTCA")
@@ -55,9 +51,7 @@ def test_secrets_are_watched_files_with_relative_paths() -> None:
 
 def test_peer_names_are_matched_by_kind() -> None:
     peers = (ExactName("spiffe://td/ns/a/sa/b"), NamePrefix("spiffe://td/ns/a/"), ExactName("x.y"))
-    context = tls.mesh_upstream_context(
-        MeshTls(MeshTlsUse.ALWAYS, "sni", peers), UpstreamProtocol.TCP
-    )
+    context = tls.mesh_upstream_context(peers, "sni", UpstreamProtocol.TCP)
     validation = context.common_tls_context.combined_validation_context.default_validation_context
     uri, prefix, dns = validation.match_typed_subject_alt_names
     assert uri.san_type == common_pb2.SubjectAltNameMatcher.URI

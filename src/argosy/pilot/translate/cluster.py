@@ -1,5 +1,6 @@
 """Clusters: model → ``Cluster``, for services, for the application beside the proxy, for the rest."""
 
+import dataclasses
 from typing import assert_never
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -160,7 +161,8 @@ def _transport(proto: cluster_pb2.Cluster, value: Cluster) -> None:
             context = tls.originated_upstream_context(value.tls, value.protocol)
             proto.transport_socket.CopyFrom(tls.tls_transport_socket(context))
         case MeshTls():
-            context = tls.mesh_upstream_context(value.tls, value.protocol)
+            sni = value.tls.sni or names.outbound_sni(*dataclasses.astuple(value.key))
+            context = tls.mesh_upstream_context(value.tls.peers, sni, value.protocol)
             socket = tls.tls_transport_socket(context)
             if value.tls.use is MeshTlsUse.ALWAYS:
                 proto.transport_socket.CopyFrom(socket)

@@ -12,7 +12,6 @@ from envoy.type.matcher.v3 import string_pb2
 
 from argosy.model.traffic import (
     ExactName,
-    MeshTls,
     OriginatedTls,
     PeerNames,
     ProxyProtocol,
@@ -70,16 +69,18 @@ def client_alpn(protocol: UpstreamProtocol) -> tuple[str, ...]:
             return ("istio",)
 
 
-def mesh_upstream_context(tls: MeshTls, protocol: UpstreamProtocol) -> tls_pb2.UpstreamTlsContext:
-    """A client's end of mesh mTLS: its own certificate, the server pinned to ``tls.peers``."""
-    context = tls_pb2.UpstreamTlsContext(sni=tls.sni)
+def mesh_upstream_context(
+    peers: PeerNames, sni: str, protocol: UpstreamProtocol
+) -> tls_pb2.UpstreamTlsContext:
+    """A client's end of mesh mTLS: its own certificate, the server pinned to ``peers``."""
+    context = tls_pb2.UpstreamTlsContext(sni=sni)
     common = context.common_tls_context
     _versions(common)
     common.alpn_protocols.extend(client_alpn(protocol))
     _mesh_secrets(common)
     combined = common.combined_validation_context
     combined.default_validation_context.SetInParent()
-    _match_peers(combined.default_validation_context, tls.peers)
+    _match_peers(combined.default_validation_context, peers)
     return context
 
 

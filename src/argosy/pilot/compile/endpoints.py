@@ -1,0 +1,131 @@
+"""Endpoints: where the workloads of a service answer, for all clients and for one subset.
+
+``endpoints`` keeps unready workloads, marked; ``serving`` is what clients are sent, ``summary``
+what their clusters depend on. A workload that comes or goes changes the first two; the third
+changes only when an identity or the ability to speak mTLS does.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from argosy.base.names import Namespace
+from argosy.model.authn import MtlsMode
+from argosy.model.service import Service, ServicePort
+from argosy.model.workload import Endpoint, Health, Labels, Workload
+
+CLUSTER_ID = "Kubernetes"
+"""Istio's name of the cluster when there is only one."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSummary:
+    """What a cluster must know of its endpoints, ready or not.
+
+    ``identities`` are sorted SPIFFE ids; ``all_mtls`` holds also when there is none.
+    """
+
+    identities: tuple[str, ...] = ()
+    all_mtls: bool = True
+
+
+def selects(selector: Labels, labels: Labels) -> bool:
+    """Every pair of ``selector`` is among ``labels``; an empty selector selects all."""
+    return set(selector) <= set(labels)
+
+
+def endpoints(
+    service: Service,
+    port: ServicePort,
+    workloads: Iterable[Workload],
+    mtls_of: Callable[[Workload, int], MtlsMode],
+    trust_domain: str,
+) -> tuple[Endpoint, ...]:
+    """The endpoints of one port among ``workloads``, those not ready too; sorted, no address twice.
+
+    ``mtls_of`` says what a workload demands on one of its own ports. A workload that lacks the
+    named target port has no endpoint. A service without selector has none.
+    """
+    found: dict[tuple[str, int], Endpoint] = {}
+    for workload in sorted(workloads, key=lambda w: (w.address, w.namespace, w.name)):
+        if not service.selector or workload.namespace != service.namespace:
+            continue
+        target = target_port(port, workload)
+        if target is None or not selects(service.selector, workload.labels):
+            continue
+        health = workload.health
+        if service.publish_not_ready and health is Health.UNHEALTHY:
+            health = Health.HEALTHY
+        found.setdefault(
+            (workload.address, target),
+            Endpoint(
+                address=workload.address,
+                port=target,
+                labels=workload.labels,
+                identity=identity(trust_domain, workload.namespace, workload.service_account),
+                mtls=workload.meshed and mtls_of(workload, target) is not MtlsMode.DISABLE,
+                health=health,
+                locality=workload.locality,
+                weight=workload.weight,
+                workload=telemetry_name(workload),
+            ),
+        )
+    return tuple(found.values())
+
+
+def serving(candidates: Iterable[Endpoint], subset: Labels = ()) -> tuple[Endpoint, ...]:
+    """Those that clients are sent: ready ones, and draining ones so that pools drain."""
+    return tuple(
+        e for e in candidates if e.health is not Health.UNHEALTHY and selects(subset, e.labels)
+    )
+
+
+def summary(candidates: Iterable[Endpoint], subset: Labels = ()) -> EndpointSummary:
+    chosen = [e for e in candidates if selects(subset, e.labels)]
+    return EndpointSummary(
+        identities=tuple(sorted({e.identity for e in chosen if e.mtls})),
+        all_mtls=all(e.mtls for e in chosen),
+    )
+
+
+def target_port(port: ServicePort, workload: Workload) -> int | None:
+    """The workload's port behind a service port; None when it has none of that name."""
+    if isinstance(port.target, int):
+        return port.target
+    return dict(workload.container_ports).get(port.target)
+
+
+def identity(trust_domain: str, namespace: Namespace, service_account: str) -> str:
+    """The SPIFFE id that a workload's certificate carries."""
+    return f"spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"
+
+
+def telemetry_name(workload: Workload) -> str:
+    """Istio's ``<workload>;<namespace>;<canonical name>;<canonical revision>;<cluster>``."""
+    labels = dict(workload.labels)
+    name = workload_name(workload.name, labels)
+    canonical = (
+        labels.get("service.istio.io/canonical-name")
+        or labels.get("app.kubernetes.io/name")
+        or labels.get("app")
+        or name
+    )
+    revision = (
+        labels.get("service.istio.io/canonical-revision")
+        or labels.get("app.kubernetes.io/version")
+        or labels.get("version")
+        or "latest"
+    )
+    return ";".join((name, workload.namespace, canonical, revision, CLUSTER_ID))
+
+
+def workload_name(pod: str, labels: dict[str, str]) -> str:
+    """What made the pod: ``reviews-v1`` for ``reviews-v1-5d8f9c7b6-x2x9z``."""
+    named = labels.get("service.istio.io/workload-name")
+    if named:
+        return named
+    template = labels.get("pod-template-hash")
+    if template:
+        deployment, separator, _ = pod.rpartition(f"-{template}-")
+        if separator:
+            return deployment
+    return pod
