@@ -14,6 +14,7 @@ class GatewayServer:
 
     ``hosts`` are pairs of the namespace whose VirtualServices may bind (``*``: any) and the host.
     ``field`` is where it stands: ``spec.servers[0]``. ``bind`` empty: every address.
+    ``https_redirect``: plain HTTP is answered with a redirect to HTTPS.
     """
 
     gateway: ObjectKey
@@ -23,7 +24,6 @@ class GatewayServer:
     protocol: Protocol
     hosts: tuple[tuple[str, Hostname], ...]
     bind: str = ""
-    tls: bool = False
     https_redirect: bool = False
 
 

@@ -92,9 +92,13 @@ class HostRoutes:
 
 @dataclass(frozen=True, slots=True)
 class GatewayRoutes:
-    """The plain HTTP servers of a gateway's port: Istio's ``http.8080``."""
+    """The plain HTTP servers of a gateway's port: Istio's ``http.8080``.
+
+    ``bind`` is the address that the servers ask for, if they do.
+    """
 
     port: int
+    bind: str = ""
 
 
 RouteTableKey = PortRoutes | HostRoutes | GatewayRoutes

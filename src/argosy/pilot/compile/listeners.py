@@ -7,7 +7,7 @@ https://istio.io/latest/docs/ops/configuration/traffic-management/traffic-routin
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from argosy.base.names import ObjectKey
@@ -51,6 +51,9 @@ Instances = Callable[[Service, ServicePort], tuple[str, ...]]
 Forwarding = Callable[[Service, ServicePort], TcpForward]
 """Where the opaque bytes of a service's port go."""
 
+FindCluster = Callable[[ClusterKey], Cluster | None]
+"""The policy of a destination; None when there is no such destination."""
+
 
 def sites(service: Service, port: ServicePort, instances: tuple[str, ...]) -> tuple[Site, ...]:
     """The listeners that serve ``port``; ``instances`` counts for headless services only.
@@ -75,21 +78,39 @@ def default_forward(service: Service, port: ServicePort) -> TcpForward:
 
 
 def forward(clusters: tuple[tuple[Cluster, int], ...], stat_prefix: str = "") -> TcpForward:
-    """Opaque bytes by weight to ``clusters``, at least one; the first one's policy holds.
+    """Opaque bytes by weight to ``clusters``, at least one.
 
     As in Istio, a connection's idle timeout, greatest age and source hash are the listener's,
-    though DestinationRules set them for a destination.
+    though DestinationRules set them for a destination: those of the first one hold.
     """
     first = clusters[0][0]
-    balancer = first.load_balancer
+    pool, balancer = first.connection_pool, first.load_balancer
     return TcpForward(
         targets=tuple(TcpTarget(cluster.key, weight) for cluster, weight in clusters),
         opaque_to_detecting=any(_detects(cluster) for cluster, _ in clusters),
         source_ip_hash=(isinstance(balancer, RingHash | Maglev) and balancer.key == SourceIpHash()),
-        idle_timeout=first.connection_pool.tcp_idle_timeout,
-        max_duration=first.connection_pool.max_connection_duration,
+        idle_timeout=pool.tcp_idle_timeout,
+        max_duration=pool.max_connection_duration,
         stat_prefix=stat_prefix,
     )
+
+
+def forward_targets(
+    targets: tuple[TcpTarget, ...], find: FindCluster, rule: str = ""
+) -> TcpForward:
+    """Opaque bytes to the ``targets`` of a rule; ``rule`` names them in statistics if several.
+
+    Connections that are given to a target that does not exist are closed.
+    """
+    known = [
+        (cluster, target.weight)
+        for target in targets
+        if (cluster := find(target.cluster)) is not None
+    ]
+    name = rule if len(targets) > 1 else ""
+    if not known:
+        return TcpForward(targets, stat_prefix=name)
+    return replace(forward(tuple(known), name), targets=targets)
 
 
 def _detects(cluster: Cluster) -> bool:

@@ -91,8 +91,9 @@ def route_table_name(key: RouteTableKey) -> str:
             return names.http_route(port)
         case HostRoutes(host, port):
             return names.host_route(host, port)
-        case GatewayRoutes(port):
-            return names.gateway_http_route(port)
+        case GatewayRoutes(port, bind):
+            name = names.gateway_http_route(port)
+            return f"{name}.{bind}" if bind else name
         case _:
             assert_never(key)
 
