@@ -1,0 +1,1 @@
+"""The only readers of configuration from outside: files now, other stores later."""
