@@ -5,10 +5,11 @@ With ``pytest --regold`` the files are rewritten instead, and files that no test
 more are deleted: read the difference before committing it.
 """
 
+import json
 from pathlib import Path
 
 import yaml
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 
@@ -51,5 +52,6 @@ class Golden:
 
 def envoy_yaml(*messages: Message) -> str:
     """Envoy configuration as people write it: proto field names, one document a message."""
-    documents = [MessageToDict(message, preserving_proto_field_name=True) for message in messages]
+    texts = [MessageToJson(message, preserving_proto_field_name=True) for message in messages]
+    documents = [json.loads(text) for text in texts]
     return yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=100)
