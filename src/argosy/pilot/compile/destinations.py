@@ -1,0 +1,429 @@
+"""DestinationRules → which of them holds for a client and host, and the cluster that follows.
+
+``destination`` compiles one rule, ``index`` merges those of a namespace, ``select`` finds the one
+in force, ``cluster`` applies it. Rules of Istio:
+https://istio.io/latest/docs/reference/config/networking/destination-rule/
+https://istio.io/latest/docs/ops/best-practices/traffic-management/#cross-namespace-configuration
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from argosy.api import networking_destination_rule as api
+from argosy.base.names import Hostname, Namespace
+from argosy.base.problems import Compiled, Problem
+from argosy.model.proxy import ClusterKey, ProxyType, Scope
+from argosy.model.route import HashPolicy
+from argosy.model.service import Protocol, Service, ServicePort
+from argosy.model.traffic import (
+    NO_POLICY,
+    Cluster,
+    ConnectionPool,
+    Destination,
+    Discovery,
+    ExactName,
+    LeastRequest,
+    Maglev,
+    MeshTls,
+    MeshTlsPolicy,
+    MeshTlsUse,
+    NamePrefix,
+    OriginatedTls,
+    Passthrough,
+    PeerNames,
+    Plaintext,
+    PoolPolicy,
+    RingHash,
+    ServiceName,
+    Subset,
+    TrafficDefaults,
+    TrafficPolicy,
+    UpstreamProtocol,
+)
+from argosy.model.workload import Labels
+from argosy.pilot.compile.endpoints import EndpointSummary
+from argosy.pilot.compile.hostnames import is_wildcard, most_specific, resolve
+from argosy.pilot.compile.mesh import DEFAULT_MESH, PUBLIC, Mesh
+from argosy.pilot.compile.report import Report
+from argosy.pilot.compile.services import export_to
+from argosy.pilot.compile.traffic_policy import traffic_policy
+
+# One rule.
+
+
+def destination(written: api.DestinationRule, mesh: Mesh = DEFAULT_MESH) -> Compiled[Destination]:
+    namespace = Namespace(written.metadata.namespace)
+    report = Report(written.key, "spec")
+    spec = written.spec
+    policy = None
+    if spec.traffic_policy is not None:
+        policy = traffic_policy(spec.traffic_policy, mesh.traffic, report.at("trafficPolicy"))
+    subsets: dict[str, Subset] = {}
+    for index, item in enumerate(spec.subsets):
+        place = report.at(f"subsets[{index}]")
+        if item.name in subsets:
+            place.at("name").warning(
+                "DuplicateSubset", f"the subset {item.name} is defined above, which holds"
+            )
+            continue
+        own = NO_POLICY
+        if item.traffic_policy is not None:
+            own = traffic_policy(item.traffic_policy, mesh.traffic, place.at("trafficPolicy"))
+        labels = tuple(sorted(item.labels.items()))
+        subsets[item.name] = Subset(item.name, labels, own, written.key, place.field)
+    compiled = Destination(
+        rule=written.key,
+        host=resolve(spec.host, namespace),
+        export_to=export_to(spec.export_to or mesh.destination_rule_export_to, namespace),
+        selector=client_selector(written),
+        created=written.metadata.creation_timestamp,
+        policy=policy,
+        subsets=tuple(subsets.values()),
+    )
+    return Compiled(compiled, tuple(report.problems))
+
+
+def client_selector(written: api.DestinationRule) -> Labels | None:
+    """The labels of the only clients that the rule is for; None: it is for all."""
+    selector = written.spec.workload_selector
+    return None if selector is None else tuple(sorted(selector.match_labels.items()))
+
+
+# The rules of a namespace.
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationIndex:
+    """By host as written, wildcards too. At each host: with a selector first, then by age."""
+
+    by_host: Mapping[Hostname, tuple[Destination, ...]]
+
+
+def index(destinations: Iterable[Destination]) -> Compiled[DestinationIndex]:
+    """Rules of one host, visibility and selector are one: the oldest's policy, all their subsets."""
+    merged: dict[tuple[Hostname, frozenset[str], Labels | None], Destination] = {}
+    problems: list[Problem] = []
+    for item in sorted(destinations, key=lambda d: (d.created, d.rule)):
+        group = (item.host, item.export_to, item.selector)
+        older = merged.get(group)
+        merged[group] = (
+            item if older is None else _merge(older, item, Report(item.rule, "", problems))
+        )
+    by_host: dict[Hostname, list[Destination]] = {}
+    for item in merged.values():
+        by_host.setdefault(item.host, []).append(item)
+    ordered = {
+        host: tuple(sorted(items, key=lambda d: (d.selector is None, d.created, d.rule)))
+        for host, items in sorted(by_host.items())
+    }
+    return Compiled(DestinationIndex(ordered), tuple(problems))
+
+
+def _merge(older: Destination, newer: Destination, report: Report) -> Destination:
+    if older.policy is not None and newer.policy is not None:
+        report.at("spec.trafficPolicy").warning(
+            "DestinationRuleConflict",
+            f"{older.rule} is older and has a trafficPolicy for {older.host} too, which holds",
+            "merge the two rules",
+        )
+    known = {subset.name for subset in older.subsets}
+    for subset in newer.subsets:
+        if subset.name in known:
+            report.at(f"{subset.field}.name").warning(
+                "DuplicateSubset",
+                f"{older.rule} is older and defines the subset {subset.name} of {older.host} "
+                "too, which holds",
+                "merge the two rules, or rename the subset",
+            )
+    fresh = tuple(subset for subset in newer.subsets if subset.name not in known)
+    return dataclasses.replace(
+        older,
+        policy=newer.policy if older.policy is None else older.policy,
+        subsets=older.subsets + fresh,
+    )
+
+
+# The rule in force.
+
+
+def select(
+    host: Hostname,
+    service_namespace: Namespace,
+    scope: Scope,
+    root: Namespace,
+    index_of: Callable[[Namespace], DestinationIndex],
+) -> Destination | None:
+    """What holds for clients of ``scope``: in their namespace, the service's, the ``root``.
+
+    In each the most specific host counts. A client in the root namespace, where rules for the
+    whole mesh live, takes there only what is meant for that namespace alone before it looks in
+    the service's.
+    """
+    client = scope.namespace
+    if client == root:
+        own = _select_in(index_of(root), host, scope, lambda d: d.export_to == {root})
+    else:
+        own = _select_in(index_of(client), host, scope, lambda d: True)
+    if own is not None:
+        return own
+    for namespace in dict.fromkeys((service_namespace, root)):
+        if namespace == client != root:
+            continue
+        found = _select_in(index_of(namespace), host, scope, lambda d: True)
+        if found is not None:
+            return found
+    return None
+
+
+def _select_in(
+    rules: DestinationIndex,
+    host: Hostname,
+    scope: Scope,
+    condition: Callable[[Destination], bool],
+) -> Destination | None:
+    def applies(item: Destination) -> bool:
+        visible = bool(item.export_to & {PUBLIC, scope.namespace})
+        return visible and condition(item) and _is_for(item, scope)
+
+    exact = next((d for d in rules.by_host.get(host, ()) if applies(d)), None)
+    if exact is not None:
+        return exact
+    wildcards = {
+        pattern: chosen
+        for pattern, items in rules.by_host.items()
+        if is_wildcard(pattern) and (chosen := next(filter(applies, items), None)) is not None
+    }
+    best = most_specific(wildcards, host)
+    return None if best is None else wildcards[best]
+
+
+def _is_for(item: Destination, scope: Scope) -> bool:
+    if item.selector is None:
+        return True
+    return item.rule.namespace == scope.namespace and item.selector in scope.classes
+
+
+# The policy of a port and subset.
+
+
+def policy_of(
+    chosen: Destination | None, port: int, subset: str, defaults: TrafficPolicy = NO_POLICY
+) -> TrafficPolicy:
+    """Every block resolved: the subset's, else the port's or the rule's, else the mesh's."""
+    base = NO_POLICY
+    if chosen is not None:
+        base = _at_port(chosen.policy or NO_POLICY, port)
+        found = chosen.get_subset(subset) if subset else None
+        if found is not None:
+            base = _override(base, found.policy, port)
+    return dataclasses.replace(
+        base,
+        connection_pool=base.connection_pool or defaults.connection_pool,
+        outlier_detection=base.outlier_detection or defaults.outlier_detection,
+    )
+
+
+def _at_port(policy: TrafficPolicy, port: int) -> TrafficPolicy:
+    """Port-level settings stand alone: nothing of the policy around them is inherited."""
+    return dict(policy.ports).get(port, dataclasses.replace(policy, ports=()))
+
+
+def _override(base: TrafficPolicy, own: TrafficPolicy, port: int) -> TrafficPolicy:
+    """A subset's blocks replace those of its rule; its own port-level settings replace both."""
+    merged = TrafficPolicy(
+        load_balancer=own.load_balancer or base.load_balancer,
+        connection_pool=own.connection_pool or base.connection_pool,
+        outlier_detection=own.outlier_detection or base.outlier_detection,
+        tls=own.tls or base.tls,
+        proxy_protocol=own.proxy_protocol or base.proxy_protocol,
+        retry_budget=own.retry_budget or base.retry_budget,
+    )
+    at_port = dict(own.ports).get(port)
+    if at_port is None:
+        return merged
+    return dataclasses.replace(
+        at_port,
+        proxy_protocol=merged.proxy_protocol,
+        retry_budget=merged.retry_budget,
+    )
+
+
+def subset_names(chosen: Destination | None) -> frozenset[str]:
+    return frozenset() if chosen is None else frozenset(s.name for s in chosen.subsets)
+
+
+def hash_policy(chosen: Destination | None, port: int, subset: str) -> HashPolicy | None:
+    """What requests are hashed by; None unless the destination hashes consistently."""
+    balancer = policy_of(chosen, port, subset).load_balancer
+    return balancer.key if isinstance(balancer, RingHash | Maglev) else None
+
+
+# The cluster.
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a cluster is for: a service's port, and a subset (empty: none) for a client's type."""
+
+    service: Service
+    port: ServicePort
+    subset: str
+    client: ProxyType
+
+
+def cluster(
+    target: Target,
+    chosen: Destination | None,
+    endpoints: EndpointSummary,
+    defaults: TrafficDefaults,
+) -> Cluster:
+    """``chosen`` is the rule in force; ``endpoints`` are the subset's."""
+    policy = policy_of(chosen, target.port.number, target.subset, defaults.policy)
+    pool = policy.connection_pool or _default_pool(defaults)
+    discovery = _discovery(target, policy)
+    tls = _client_tls(target, policy, discovery, endpoints, defaults)
+    balancer = policy.load_balancer
+    service = target.service
+    return Cluster(
+        key=ClusterKey(target.port.number, target.subset, service.hostname),
+        service=ServiceName(service.hostname, service.name, service.namespace),
+        protocol=_protocol(target, pool, tls, endpoints, defaults),
+        discovery=discovery,
+        load_balancer=LeastRequest()
+        if balancer is None or isinstance(balancer, Passthrough)
+        else balancer,
+        connection_pool=pool.pool,
+        outlier_detection=policy.outlier_detection,
+        retry_budget=policy.retry_budget,
+        tls=tls,
+        proxy_protocol=policy.proxy_protocol,
+        rule=None if chosen is None else chosen.rule,
+    )
+
+
+def default_pool(defaults: TrafficDefaults) -> ConnectionPool:
+    """What holds for clusters that no DestinationRule can name."""
+    return (defaults.policy.connection_pool or _default_pool(defaults)).pool
+
+
+def _default_pool(defaults: TrafficDefaults) -> PoolPolicy:
+    return PoolPolicy(
+        ConnectionPool(
+            connect_timeout=defaults.connect_timeout, tcp_keepalive=defaults.tcp_keepalive
+        )
+    )
+
+
+def _discovery(target: Target, policy: TrafficPolicy) -> Discovery:
+    """Sidecars' clients of headless services dial an endpoint; a subset or gateway must choose."""
+    if isinstance(policy.load_balancer, Passthrough):
+        return Discovery.ORIGINAL_DST
+    dialled = target.service.headless and target.client is ProxyType.SIDECAR and not target.subset
+    return Discovery.ORIGINAL_DST if dialled else Discovery.EDS
+
+
+def _client_tls(
+    target: Target,
+    policy: TrafficPolicy,
+    discovery: Discovery,
+    endpoints: EndpointSummary,
+    defaults: TrafficDefaults,
+) -> Plaintext | MeshTls | OriginatedTls:
+    match policy.tls:
+        case Plaintext() | OriginatedTls():
+            return policy.tls
+        case MeshTlsPolicy(sni, peers):
+            own = peers or _peers(target.service, endpoints, defaults)
+            return MeshTls(MeshTlsUse.ALWAYS, own, sni)
+    if not defaults.auto_mtls:
+        return Plaintext()
+    peers = _peers(target.service, endpoints, defaults)
+    if discovery is Discovery.EDS:
+        return MeshTls(MeshTlsUse.PER_ENDPOINT, peers)
+    # The endpoints of such a cluster carry no metadata to choose by, so all must agree.
+    if endpoints.identities and endpoints.all_mtls:
+        return MeshTls(MeshTlsUse.ALWAYS, peers)
+    return Plaintext()
+
+
+def _peers(service: Service, endpoints: EndpointSummary, defaults: TrafficDefaults) -> PeerNames:
+    """While nobody is there to be named, whoever comes will be of the service's namespace."""
+    if endpoints.identities:
+        return tuple(ExactName(identity) for identity in endpoints.identities)
+    return (NamePrefix(f"spiffe://{defaults.trust_domain}/ns/{service.namespace}/"),)
+
+
+def _protocol(
+    target: Target,
+    pool: PoolPolicy,
+    tls: Plaintext | MeshTls | OriginatedTls,
+    endpoints: EndpointSummary,
+    defaults: TrafficDefaults,
+) -> UpstreamProtocol:
+    """HTTP/2 where both ends are sidecars, unless a limit is set that counts by connection."""
+    declared = target.port.protocol
+    may_be_http = declared.is_http or declared is Protocol.AUTO
+    if pool.use_client_protocol and may_be_http:
+        return UpstreamProtocol.DOWNSTREAM
+    if declared.is_http2 or pool.h2_upgrade:
+        return UpstreamProtocol.HTTP2
+    if declared is Protocol.AUTO:
+        sidecar = target.client is ProxyType.SIDECAR
+        return UpstreamProtocol.DOWNSTREAM if sidecar else UpstreamProtocol.HTTP1
+    if not declared.is_http:
+        return UpstreamProtocol.TCP
+    if pool.h2_upgrade is False or defaults.h2_upgrade is False:
+        return UpstreamProtocol.HTTP1
+    between_sidecars = isinstance(tls, MeshTls) and endpoints.all_mtls and not pool.http1_limits
+    return (
+        UpstreamProtocol.HTTP2
+        if defaults.h2_upgrade or between_sidecars
+        else UpstreamProtocol.HTTP1
+    )
+
+
+# What a rule names and is not there.
+
+
+def check(
+    item: Destination,
+    service_of: Callable[[Hostname], Service | None],
+    has_workloads: Callable[[Service, Labels], bool],
+) -> tuple[Problem, ...]:
+    """``has_workloads``: whether any workload of the service carries these labels."""
+    report = Report(item.rule)
+    if is_wildcard(item.host):
+        return ()
+    service = service_of(item.host)
+    if service is None:
+        report.at("spec.host").warning(
+            "UnknownDestinationRuleHost",
+            f"there is no service {item.host}, so the rule has no effect",
+            "write a service's name, or its full <name>.<namespace>.svc.cluster.local",
+        )
+        return tuple(report.problems)
+    ports = {port.number for port in service.ports}
+    _check_ports(item.policy or NO_POLICY, ports, report.at("spec.trafficPolicy"), item.host)
+    for subset in item.subsets:
+        place = Report(subset.rule, subset.field, report.problems)
+        _check_ports(subset.policy, ports, place.at("trafficPolicy"), item.host)
+        if not has_workloads(service, subset.labels):
+            labels = ", ".join(f"{key}={value}" for key, value in subset.labels)
+            place.at("labels").warning(
+                "SubsetSelectsNothing",
+                f"no workload of {item.host} has the labels {labels}; requests sent to the "
+                f"subset {subset.name} get a 503",
+            )
+    return tuple(report.problems)
+
+
+def _check_ports(policy: TrafficPolicy, ports: set[int], report: Report, host: Hostname) -> None:
+    for number, _ in policy.ports:
+        if number not in ports:
+            known = ", ".join(str(port) for port in sorted(ports))
+            report.at("portLevelSettings").warning(
+                "PortNotFound",
+                f"{host} has no port {number}, so its settings have no effect",
+                f"the service's ports: {known}",
+            )

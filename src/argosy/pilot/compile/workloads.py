@@ -1,0 +1,65 @@
+"""Pods → workloads: what answers, and whether it may be sent anything."""
+
+from collections.abc import Mapping
+
+from argosy.api import core_pod
+from argosy.base.names import Namespace
+from argosy.model.workload import Health, Locality, Workload
+
+TLS_MODE = "security.istio.io/tlsMode"
+"""Label ``istio``: a sidecar accepts mesh mTLS for the pod."""
+
+_LOCALITY_LABELS = ("istio-locality", "topology.istio.io/locality")
+
+
+def workload(pod: core_pod.Pod) -> Workload | None:
+    """None while the pod has no address, and once its containers are gone."""
+    status = pod.status
+    if status is None or not status.pod_ip or status.phase in ("Succeeded", "Failed"):
+        return None
+    labels = pod.metadata.labels
+    return Workload(
+        name=pod.metadata.name,
+        namespace=Namespace(pod.metadata.namespace),
+        address=status.pod_ip,
+        labels=tuple(sorted(labels.items())),
+        service_account=pod.spec.account,
+        container_ports=_container_ports(pod.spec),
+        health=_health(pod.metadata.deletion_timestamp, status),
+        meshed=labels.get(TLS_MODE) == "istio",
+        locality=_locality(labels),
+    )
+
+
+def _health(deletion_timestamp: str, status: core_pod.PodStatus) -> Health:
+    """A pod that is being deleted finishes what it has, whatever its probes say."""
+    if deletion_timestamp:
+        return Health.DRAINING
+    return Health.HEALTHY if status.ready else Health.UNHEALTHY
+
+
+def _container_ports(spec: core_pod.PodSpec) -> tuple[tuple[str, int], ...]:
+    """Named TCP ports; of two with the same name the first counts, as in Kubernetes."""
+    ports: dict[str, int] = {}
+    for container in (*spec.containers, *spec.init_containers):
+        for port in container.ports:
+            if port.name and port.protocol == "TCP":
+                ports.setdefault(port.name, port.container_port)
+    return tuple(sorted(ports.items()))
+
+
+def _locality(labels: Mapping[str, str]) -> Locality:
+    """Istio's label (``region.zone.subzone``; a label cannot hold ``/``), or Kubernetes' own.
+
+    https://istio.io/latest/docs/tasks/traffic-management/locality-load-balancing/
+    """
+    for name in _LOCALITY_LABELS:
+        written = labels.get(name)
+        if written:
+            region, zone, subzone = (*written.replace("/", ".").split(".", 2), "", "")[:3]
+            return Locality(region, zone, subzone)
+    return Locality(
+        labels.get("topology.kubernetes.io/region", ""),
+        labels.get("topology.kubernetes.io/zone", ""),
+        labels.get("topology.istio.io/subzone", ""),
+    )
