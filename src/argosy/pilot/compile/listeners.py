@@ -163,7 +163,9 @@ def outbound_listeners(
         problems.extend(compiled.problems)
         if compiled.value is not None:
             listeners.append(compiled.value)
-    return Compiled(tuple(listeners), tuple(problems))
+    # A headless service meets its rival at every address; once is enough to say so.
+    distinct = {(problem.object, problem.field, problem.code): problem for problem in problems}
+    return Compiled(tuple(listeners), tuple(distinct.values()))
 
 
 def needs_instances(service: Service, port: ServicePort) -> bool:
