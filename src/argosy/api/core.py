@@ -4,8 +4,8 @@ Fields as in https://kubernetes.io/docs/reference/kubernetes-api/; those that a 
 has no use for are carried along as ``Opaque``.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from msgspec import field
 
@@ -117,8 +117,8 @@ class Secret(Object, frozen=True, kw_only=True):
 
     __str__ = __repr__
 
-    def __rich_repr__(self) -> Iterator[str]:
-        yield repr(self)
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("keys", sorted({*self.data, *self.string_data}))]
 
     @property
     def values(self) -> Mapping[str, bytes]:

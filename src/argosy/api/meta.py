@@ -142,8 +142,6 @@ def _parent(path: str) -> str:
         return path[: path.rfind('["')]
     if path.endswith("]"):
         return path[: path.rfind("[")]
-    if path.endswith('"'):
-        return path[: path.rfind("[")]
     cut = path.rfind(".")
     return path[:cut] if cut >= 0 else ""
 

@@ -1,0 +1,129 @@
+"""MeshConfig: the mesh-wide settings, as Istio keeps them.
+
+They are the text of key ``mesh`` in ConfigMap ``istio`` of namespace ``istio-system``. Fields and
+defaults as in https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/; only those that
+Argosy heeds are here, so any other is reported as having no effect.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import field
+
+from argosy.api.core import ConfigMap
+from argosy.api.meta import Duration, Int32, KubernetesPart, UInt32
+from argosy.api.networking_destination_rule import (
+    ConnectionPoolSettings,
+    H2UpgradePolicy,
+    LocalityLoadBalancerSetting,
+    OutlierDetection,
+    TcpKeepalive,
+)
+from argosy.api.networking_gateway import TLSProtocol
+from argosy.api.networking_virtual_service import HTTPRetry
+from argosy.api.typed import Mistake, checked, decode_hook
+from argosy.api.yaml_document import YamlError, documents
+from argosy.base.problems import Compiled, Problem, Severity
+
+CONFIG_MAP_NAMESPACE = "istio-system"
+CONFIG_MAP_NAME = "istio"
+CONFIG_MAP_KEY = "mesh"
+
+OutboundMode = Literal["REGISTRY_ONLY", "ALLOW_ANY"]
+InboundMode = Literal["PASSTHROUGH", "LOCALHOST"]
+Normalization = Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
+AccessLogEncoding = Literal["TEXT", "JSON"]
+
+
+class OutboundTrafficPolicy(KubernetesPart, frozen=True, kw_only=True):
+    mode: OutboundMode = "ALLOW_ANY"
+
+
+class InboundTrafficPolicy(KubernetesPart, frozen=True, kw_only=True):
+    mode: InboundMode = "PASSTHROUGH"
+
+
+class PathNormalization(KubernetesPart, frozen=True, kw_only=True):
+    """DEFAULT is BASE."""
+
+    normalization: Normalization = "DEFAULT"
+
+
+class TLSConfig(KubernetesPart, frozen=True, kw_only=True):
+    min_protocol_version: TLSProtocol = "TLS_AUTO"
+    cipher_suites: tuple[str, ...] = ()
+    ecdh_curves: tuple[str, ...] = ()
+
+
+class DefaultTrafficPolicy(KubernetesPart, frozen=True, kw_only=True):
+    connection_pool: ConnectionPoolSettings | None = None
+    outlier_detection: OutlierDetection | None = None
+
+
+class ProxyConfig(KubernetesPart, frozen=True, kw_only=True):
+    """``concurrency`` is the number of Envoy's worker threads; 0 is all cores."""
+
+    concurrency: Int32 | None = None
+    drain_duration: Duration = Duration(45_000)
+    termination_drain_duration: Duration = Duration(5_000)
+    hold_application_until_proxy_starts: bool | None = None
+
+
+class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
+    """Durations are in ms. Empty ``default_..._export_to`` means everywhere (``*``)."""
+
+    proxy_listen_port: UInt32 = 15001
+    proxy_inbound_listen_port: UInt32 = 15006
+    connect_timeout: Duration = Duration(10_000)
+    protocol_detection_timeout: Duration = Duration(0)
+    dns_refresh_rate: Duration = Duration(60_000)
+    tcp_keepalive: TcpKeepalive | None = None
+    outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy()
+    inbound_traffic_policy: InboundTrafficPolicy = InboundTrafficPolicy()
+    enable_auto_mtls: bool = True
+    trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
+    root_namespace: str = "istio-system"
+    default_service_export_to: tuple[str, ...] = ()
+    default_virtual_service_export_to: tuple[str, ...] = ()
+    default_destination_rule_export_to: tuple[str, ...] = ()
+    locality_lb_setting: LocalityLoadBalancerSetting | None = None
+    h2_upgrade_policy: H2UpgradePolicy = "DO_NOT_UPGRADE"
+    path_normalization: PathNormalization = PathNormalization()
+    default_http_retry_policy: HTTPRetry | None = None
+    default_traffic_policy: DefaultTrafficPolicy | None = None
+    mesh_mtls: TLSConfig | None = field(name="meshMTLS", default=None)
+    tls_defaults: TLSConfig | None = None
+    access_log_file: str = ""
+    access_log_format: str = ""
+    access_log_encoding: AccessLogEncoding = "TEXT"
+    enable_tracing: bool = False
+    enable_prometheus_merge: bool = True
+    default_config: ProxyConfig = ProxyConfig()
+
+
+def is_mesh_config(config_map: ConfigMap) -> bool:
+    """Whether it is the one ConfigMap that holds the mesh's settings."""
+    metadata = config_map.metadata
+    return (metadata.namespace, metadata.name) == (CONFIG_MAP_NAMESPACE, CONFIG_MAP_NAME)
+
+
+def mesh_config(config_map: ConfigMap) -> Compiled[MeshConfig | None]:
+    """The settings in a ConfigMap: None when they have errors, the defaults when there are none."""
+    path = f"data.{CONFIG_MAP_KEY}"
+    mistakes: list[Mistake] = []
+    data: object = {}
+    for document in documents(config_map.data.get(CONFIG_MAP_KEY, "")):
+        errors = [document] if isinstance(document, YamlError) else document.problems
+        for error in errors:
+            message = f"line {error.line} of it: {error.message}"
+            mistakes.append(Mistake(path, error.code, message, error.hint))
+        data = {} if isinstance(document, YamlError) else document.data or {}
+    cleaned, found = checked(data, MeshConfig, path)
+    mistakes += found
+    problems = tuple(
+        Problem(config_map.key, m.field, m.code, m.message, m.hint, m.severity) for m in mistakes
+    )
+    if any(m.severity is Severity.ERROR for m in mistakes):
+        return Compiled(None, problems)
+    return Compiled(msgspec.convert(cleaned, MeshConfig, dec_hook=decode_hook), problems)
