@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from argosy.api.core import Service, ServiceSpec
-from argosy.api.meta import Metadata, Object, Origin
+from argosy.api.meta import Metadata, Origin
 from argosy.api.registry import KINDS
 from argosy.api.security import MutualTLS, PeerAuthentication, PeerAuthenticationSpec
 from argosy.store.admission import KubernetesAdmission
@@ -72,13 +72,7 @@ def objects() -> Objects:
 
 
 @pytest.fixture
-def codec() -> MsgpackCodec:
-    structs: Mapping[str, type[Object]] = {entry.kind: entry.struct for entry in KINDS}
-    return MsgpackCodec(structs)
-
-
-@pytest.fixture
-def new_store(clock: FakeClock, codec: MsgpackCodec) -> NewStore:
+def new_store(clock: FakeClock) -> NewStore:
     """Makes loaded stores with Kubernetes' admission; ``path`` gives them a journal."""
     numbers = count(1)
 
@@ -86,7 +80,7 @@ def new_store(clock: FakeClock, codec: MsgpackCodec) -> NewStore:
         store = Store(
             clock=clock,
             uids=lambda: f"uid-{next(numbers)}",
-            codec=codec,
+            codec=MsgpackCodec({entry.kind: entry.struct for entry in KINDS}),
             journal=Journal(path) if path else None,
             admission=KubernetesAdmission({entry.kind: entry.namespaced for entry in KINDS}),
             **options,  # type: ignore[arg-type]  # Tests pass right options.

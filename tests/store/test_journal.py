@@ -107,7 +107,7 @@ def test_a_failed_write_changes_nothing(tmp_path: Path, new_store: Any, objects:
     assert everything(new_store(path)) == everything(store)
 
 
-@pytest.mark.parametrize("damage", ["garbage", "truncated", "bytes", "body", "kind"])
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "bytes", "body", "kind", "key"])
 def test_a_damaged_journal_says_so(
     tmp_path: Path, new_store: Any, objects: Any, damage: str
 ) -> None:
@@ -127,6 +127,8 @@ def test_a_damaged_journal_says_so(
             _write(path, "PeerAuthentication", b"\x81\xa4spec\xa3no!")
         case "kind":
             _write(path, "Teapot", b"\x80")
+        case "key":
+            _write(path, "Service", store._codec.encode(objects.policy("broken")))
     with pytest.raises(JournalDamagedError, match=r"store\.db is damaged.*mv .*apply your files"):
         new_store(path)
 

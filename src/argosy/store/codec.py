@@ -26,7 +26,10 @@ class MsgpackCodec:
         decoder = self._decoders.get(kind)
         if decoder is None:
             raise ValueError(f"unknown kind {kind}")
-        return decoder.decode(body)
+        try:
+            return decoder.decode(body)
+        except msgspec.MsgspecError as error:
+            raise ValueError(str(error)) from error
 
 
 def _encode(value: Any) -> Any:

@@ -150,6 +150,8 @@ class Store:
                 raise JournalDamagedError(
                     self._journal.path, f"{row.key} cannot be read ({error})"
                 ) from error
+            if value.key != row.key:
+                raise JournalDamagedError(self._journal.path, f"{row.key} holds {value.key}")
             if row.key.kind not in self._ephemeral:
                 self._tables.put(row.key, value)
         self._tables.forget_undo()
