@@ -16,12 +16,16 @@ class ProxyType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What is equal for all replicas of one workload: they get equal configuration."""
+    """What is equal for all replicas of one workload: they get equal configuration.
+
+    ``ports`` are the container ports that have names, sorted by name.
+    """
 
     type: ProxyType
     namespace: Namespace
     labels: Labels
     service_account: str
+    ports: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

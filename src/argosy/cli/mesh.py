@@ -1,0 +1,197 @@
+"""``argosy up`` and ``argosy down``: a mesh on this machine."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from argosy.cli.apply import send, show_results
+from argosy.cli.client import ApiClient, CliError, Json, is_ready, name_of, namespace_of
+from argosy.cli.options import MeshOption, NamespaceOption, OptionalFilesOption
+from argosy.cli.output import err, out
+from argosy.platforms.local.launcher import (
+    LaunchError,
+    LaunchOptions,
+    Mesh,
+    Publish,
+    launch,
+    stop,
+)
+from argosy.platforms.local.state import AlreadyRunningError, MeshDirectory, MeshNameError
+
+_GATEWAY = resources.files("argosy.platforms.local") / "ingress_gateway.yaml"
+_POLL_SECONDS = 0.1
+# What a pod waits for that time does not heal: a person has to act.
+_HOPELESS = ("ErrImageNeverPull", "CreateContainerConfigError", "InvalidImageName")
+
+ImagesFlag = Annotated[
+    list[Path] | None,
+    typer.Option("--images", help="Which command stands in for which image (YAML)."),
+]
+
+
+def up(
+    filename: OptionalFilesOption = None,
+    images: ImagesFlag = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when all is ready, and let it run.")
+    ] = False,
+    gateway: Annotated[
+        bool, typer.Option("--gateway/--no-gateway", help="With an ingress gateway.")
+    ] = True,
+    port: Annotated[
+        int, typer.Option("--port", help="The gateway's port on this machine; 0 is a free one.")
+    ] = 0,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until every pod is ready.")
+    ] = True,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 60.0,
+    namespace: NamespaceOption = "default",
+    mesh: MeshOption = "default",
+) -> None:
+    """Run a mesh on this machine, with the workloads and rules in files.
+
+    Every replica is a process in its own network namespace with its own Envoy. Works as root and
+    as an ordinary user. Without --detach it ends with Ctrl-C, and nothing of it remains.
+    """
+    with running(mesh, images=images or [], detach=detach, gateway=gateway, port=port) as launched:
+        with ApiClient(mesh) as client:
+            if filename:
+                sent = send(client, filename, namespace=namespace, wait=False, timeout=timeout)
+                if not sent:
+                    err.print("The mesh runs without what is wrong above; mend it and apply again.")
+            if wait:
+                wait_until_ready(client, timeout)
+        for published in launched.published:
+            out.print(f"[bold]{published.service}:{published.port}[/] at {published.url}")
+        if not detach:
+            err.print("Ctrl-C ends the mesh.")
+            wait_for_end(launched)
+
+
+def down(mesh: MeshOption = "default") -> None:
+    """End a mesh and remove all that belongs to it."""
+    try:
+        was_running = stop(mesh)
+    except (MeshNameError, LaunchError) as error:
+        raise CliError(str(error)) from error
+    if was_running:
+        out.print(f"mesh {escape(mesh)} is gone")
+    else:
+        err.print(f"No mesh {mesh!r} is running.")
+
+
+@contextmanager
+def running(
+    mesh: str, *, images: list[Path], detach: bool = False, gateway: bool = True, port: int = 0
+) -> Iterator[Mesh]:
+    """A launched mesh. It ends when the block ends, except a detached one that started well."""
+    for path in images:
+        if not path.is_file():
+            raise CliError(f"the image map {path} is not a file", code=2)
+    publish: tuple[Publish, ...] = ()
+    if gateway:
+        publish = (Publish("istio-system", "istio-ingressgateway", 80, host_port=port),)
+    try:
+        launched = launch(
+            LaunchOptions(mesh=mesh, publish=publish, images=tuple(images), detach=detach)
+        )
+    except (AlreadyRunningError, MeshNameError, LaunchError) as error:
+        raise CliError(str(error)) from error
+    except OSError as error:
+        raise CliError(f"the mesh could not be started: {error}") from error
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if gateway:
+            with ApiClient(mesh) as client:
+                body = {"files": [{"path": "ingress gateway", "text": _GATEWAY.read_text()}]}
+                answer = client.call("POST", "/apis/argosy.dev/v1alpha1/apply", body=body)
+                if any(r["action"] == "invalid" for r in answer["results"]):
+                    show_results(answer)
+                    raise CliError("the ingress gateway was refused: this is a bug of Argosy")
+        yield launched
+    except BaseException as error:
+        _end(launched, quick=isinstance(error, CliError))
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    if not detach:
+        _end(launched)
+
+
+def wait_for_end(launched: Mesh) -> None:
+    """Until Ctrl-C, SIGTERM, or the end of the mesh."""
+    try:
+        code = launched.wait()
+    except KeyboardInterrupt:
+        return
+    if code:
+        log = launched.directory.supervisor_log
+        raise CliError(f"the mesh ended by itself (code {code})", f"See {log}")
+
+
+def wait_until_ready(client: ApiClient, seconds: float) -> None:
+    """Until every pod of every deployment is ready. Says what is missing when time is up."""
+    deadline = time.monotonic() + seconds
+    with err.status("starting ...", spinner="dots") as spinner:
+        while True:
+            pods = client.get("/api/v1/pods")["items"]
+            deployments = client.get("/apis/apps/v1/deployments")["items"]
+            wanted = sum(d["spec"].get("replicas", 1) for d in deployments)
+            alone = [pod for pod in pods if not pod["metadata"].get("ownerReferences")]
+            wanted += len(alone)
+            ready = sum(map(is_ready, pods))
+            if ready >= wanted:
+                return
+            spinner.update(f"{ready} of {wanted} pods are ready")
+            late = [pod for pod in pods if not is_ready(pod)]
+            hopeless = [pod for pod in late if _state(pod)[0] in _HOPELESS]
+            if hopeless or time.monotonic() >= deadline:
+                break
+            time.sleep(_POLL_SECONDS)
+    for pod in hopeless or late:
+        reason, message = _state(pod)
+        about = f"{namespace_of(pod)}/{name_of(pod)}"
+        err.print(f"[yellow]not ready:[/] {escape(about)}: {escape(message or reason)}")
+    if not hopeless:
+        err.print(f"{ready} of {wanted} pods were ready after {seconds:g} s.")
+
+
+def _state(pod: Json) -> tuple[str, str]:
+    """Why a pod is not ready: reason and message."""
+    status = pod.get("status") or {}
+    for container in status.get("containerStatuses", ()):
+        waiting = (container.get("state") or {}).get("waiting")
+        if waiting:
+            return waiting.get("reason", ""), waiting.get("message", "")
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "Ready":
+            return condition.get("reason", ""), condition.get("message", "")
+    return "Pending", status.get("message", "") or "it has not been started"
+
+
+def _end(launched: Mesh, *, quick: bool = False) -> None:
+    """Gracefully; a second Ctrl-C kills."""
+    try:
+        if quick:
+            launched.kill()
+        else:
+            with err.status("stopping ..."):
+                launched.stop()
+    except KeyboardInterrupt:
+        launched.kill()
+    directory: MeshDirectory = launched.directory
+    try:
+        stop(directory.name)
+    except LaunchError as error:
+        err.print(f"[yellow]{escape(str(error))}[/]")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,207 @@
+"""Formulas over DestinationRules: the clusters of a scope, and their endpoints."""
+
+from argosy.api.networking_destination_rule import DestinationRule
+from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.base.problems import Compiled, Problem
+from argosy.derive import Reader, formula
+from argosy.model.proxy import ClusterKey, Scope
+from argosy.model.route import HashPolicy
+from argosy.model.service import Service
+from argosy.model.traffic import Cluster, Destination
+from argosy.model.workload import Labels
+from argosy.pilot.compile import destinations as compiling
+from argosy.pilot.compile.destinations import DestinationIndex, Target
+from argosy.pilot.compile.endpoints import serving
+from argosy.pilot.graph.encode import Encoded, encode
+from argosy.pilot.graph.world import (
+    candidate_pods,
+    endpoint_summary,
+    keys,
+    mesh_settings,
+    names_of,
+    read,
+    service_endpoints,
+    service_of_host,
+    visible_services,
+)
+from argosy.pilot.translate import cluster as cluster_translation
+from argosy.pilot.translate import endpoint as endpoint_translation
+from argosy.pilot.translate import names
+
+KIND = "DestinationRule"
+
+
+@formula
+def destination_rule(get: Reader, namespace: Namespace, name: str) -> DestinationRule | None:
+    return read(get, ObjectKey(KIND, namespace, name), DestinationRule)
+
+
+@formula
+def compiled_destination(
+    get: Reader, namespace: Namespace, name: str
+) -> Compiled[Destination] | None:
+    written = get(destination_rule, namespace, name)
+    return None if written is None else compiling.destination(written, get(mesh_settings))
+
+
+@formula
+def compiled_index(get: Reader, namespace: Namespace) -> Compiled[DestinationIndex]:
+    """The rules of a namespace, merged where they are for the same clients and host."""
+    found = (get(compiled_destination, namespace, name) for name in names_of(get, KIND, namespace))
+    return compiling.index(compiled.value for compiled in found if compiled is not None)
+
+
+@formula
+def index(get: Reader, namespace: Namespace) -> DestinationIndex:
+    return get(compiled_index, namespace).value
+
+
+@formula
+def client_selectors(get: Reader) -> tuple[Labels, ...]:
+    """The label sets by which DestinationRules choose their clients, sorted."""
+    found = set()
+    for key in keys(get, KIND):
+        written = get(destination_rule, key.namespace, key.name)
+        selector = None if written is None else compiling.client_selector(written)
+        if selector is not None:
+            found.add(selector)
+    return tuple(sorted(found))
+
+
+@formula
+def chosen(get: Reader, scope: Scope, host: Hostname) -> Destination | None:
+    """The rule in force for a host, as proxies of the scope see it."""
+    service = get(service_of_host, host)
+    namespace = scope.namespace if service is None else service.namespace
+    root = get(mesh_settings).traffic.root_namespace
+
+    def index_of(of: Namespace) -> DestinationIndex:
+        return get(index, of)
+
+    return compiling.select(host, namespace, scope, root, index_of)
+
+
+@formula
+def subset_names(get: Reader, scope: Scope, host: Hostname) -> frozenset[str]:
+    return compiling.subset_names(get(chosen, scope, host))
+
+
+@formula
+def hash_policy(
+    get: Reader, scope: Scope, host: Hostname, port: int, subset: str
+) -> HashPolicy | None:
+    return compiling.hash_policy(get(chosen, scope, host), port, subset)
+
+
+@formula
+def subset_labels(get: Reader, scope: Scope, host: Hostname, subset: str) -> Labels | None:
+    """The labels of a subset; None when the rule in force has none of that name."""
+    if not subset:
+        return ()
+    rule = get(chosen, scope, host)
+    found = rule.get_subset(subset) if rule else None
+    return None if found is None else found.labels
+
+
+# Clusters.
+
+
+@formula
+def cluster(get: Reader, scope: Scope, key: ClusterKey) -> Cluster | None:
+    """None when the service, its port or the subset is not there."""
+    host = Hostname(key.host)
+    service = get(service_of_host, host)
+    if service is None or not service.export_to & {"*", scope.namespace}:
+        return None
+    port = service.get_port(key.port)
+    labels = get(subset_labels, scope, host, key.subset)
+    if port is None or labels is None:
+        return None
+    summary = get(endpoint_summary, host, key.port, labels)
+    target = Target(service, port, key.subset, scope.type)
+    return compiling.cluster(target, get(chosen, scope, host), summary, get(mesh_settings).traffic)
+
+
+@formula
+def service_clusters(get: Reader, scope: Scope, host: Hostname) -> tuple[str, ...]:
+    """The names of one service's clusters: each port, with and without each subset."""
+    service = get(service_of_host, host)
+    if service is None:
+        return ()
+    subsets = ("", *sorted(get(subset_names, scope, host)))
+    return tuple(
+        names.cluster_name(ClusterKey(port.number, subset, host))
+        for port in service.ports
+        for subset in subsets
+    )
+
+
+@formula
+def cluster_names(get: Reader, scope: Scope) -> tuple[str, ...]:
+    """Every outbound cluster of the scope, and the two for what the mesh does not know."""
+    outbound = (
+        name
+        for service in get(visible_services, scope.namespace)
+        for name in get(service_clusters, scope, service.hostname)
+    )
+    return (names.BLACK_HOLE_CLUSTER, names.PASSTHROUGH_CLUSTER, *outbound)
+
+
+@formula
+def cluster_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
+    if name in (names.PASSTHROUGH_CLUSTER, names.BLACK_HOLE_CLUSTER):
+        pool = compiling.default_pool(get(mesh_settings).traffic)
+        if name == names.PASSTHROUGH_CLUSTER:
+            return encode(name, cluster_translation.passthrough_cluster(pool))
+        return encode(name, cluster_translation.black_hole_cluster(pool))
+    key = names.get_cluster_key(name)
+    found = None if key is None else get(cluster, scope, key)
+    return None if found is None else encode(name, cluster_translation.cluster(found))
+
+
+# Endpoints.
+
+
+@formula
+def endpoints_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
+    """The ClusterLoadAssignment of a cluster: scopes differ only in what a subset means."""
+    key = names.get_cluster_key(name)
+    if key is None:
+        return None
+    labels = get(subset_labels, scope, Hostname(key.host), key.subset)
+    return None if labels is None else get(load_assignment, name, labels)
+
+
+@formula
+def load_assignment(get: Reader, name: str, labels: Labels) -> Encoded | None:
+    """Shared by all scopes. A service that is gone has none; one without endpoints has an empty one."""
+    key = names.get_cluster_key(name)
+    assert key is not None, "the caller took it apart already"
+    host = Hostname(key.host)
+    if get(service_of_host, host) is None:
+        return None
+    ready = serving(get(service_endpoints, host, key.port), labels)
+    return encode(name, endpoint_translation.cluster_load_assignment(name, ready))
+
+
+# What is wrong with them.
+
+
+@formula
+def rule_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    compiled = get(compiled_destination, namespace, name)
+    if compiled is None:
+        return ()
+
+    def service_of(host: Hostname) -> Service | None:
+        return get(service_of_host, host)
+
+    def has_workloads(service: Service, labels: Labels) -> bool:
+        wanted = tuple(sorted({*service.selector, *labels}))
+        return bool(get(candidate_pods, service.namespace, wanted))
+
+    return (
+        *compiled.problems,
+        *get(compiled_index, namespace).problems,
+        *compiling.check(compiled.value, service_of, has_workloads),
+    )

@@ -1,0 +1,91 @@
+"""Which resources a proxy gets: layers of names that proxies share, and each resource by its name.
+
+A sidecar sees two layers: the outbound one of its scope, shared with every proxy of its namespace,
+and its workload's own, shared by the replicas. A gateway likewise; its own layer holds its
+listeners and routes. Nothing here assumes that a proxy asks for all of a layer.
+"""
+
+from dataclasses import dataclass
+
+from argosy.derive import Reader, formula
+from argosy.model.proxy import ProxyType, Role, Scope
+from argosy.pilot.graph import destinations, gateways, inbound, outbound
+from argosy.pilot.graph.encode import Encoded
+from argosy.pilot.graph.scopes import scope_of
+from argosy.pilot.translate import names
+from argosy.xds import type_urls
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundLayer:
+    """What proxies of a scope need to call others."""
+
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadLayer:
+    """What the replicas of one workload need to be called."""
+
+    role: Role
+
+
+Layer = OutboundLayer | WorkloadLayer
+
+
+@formula
+def layers(get: Reader, role: Role) -> tuple[Layer, ...]:
+    return (OutboundLayer(get(scope_of, role)), WorkloadLayer(role))
+
+
+def owner(layers: tuple[Layer, ...], type_url: str, name: str) -> Layer:
+    """The layer that decides what ``name`` means."""
+    outbound_layer, workload_layer = layers
+    assert isinstance(workload_layer, WorkloadLayer)
+    if type_url in (type_urls.LISTENER, type_urls.ROUTE):
+        is_gateway = workload_layer.role.type is ProxyType.ROUTER
+        own = is_gateway or name == names.VIRTUAL_INBOUND
+    else:
+        own = inbound.is_own_cluster(name)
+    return workload_layer if own else outbound_layer
+
+
+@formula
+def layer_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]:
+    """The wildcard part: what a proxy that asks for everything gets from this layer, sorted."""
+    match layer:
+        case OutboundLayer(scope) if type_url == type_urls.CLUSTER:
+            return get(destinations.cluster_names, scope)
+        case OutboundLayer(scope) if type_url == type_urls.LISTENER:
+            is_gateway = scope.type is ProxyType.ROUTER
+            return () if is_gateway else get(outbound.listener_names, scope)
+        case WorkloadLayer(role) if type_url == type_urls.CLUSTER:
+            return () if role.type is ProxyType.ROUTER else get(inbound.cluster_names, role)
+        case WorkloadLayer(role) if type_url == type_urls.LISTENER:
+            if role.type is ProxyType.ROUTER:
+                return get(gateways.listener_names, role)
+            return (names.VIRTUAL_INBOUND,)
+    return ()
+
+
+@formula
+def layer_resource(get: Reader, layer: Layer, type_url: str, name: str) -> Encoded | None:
+    """One resource, or None when the layer has none of that name."""
+    match layer, type_url:
+        case OutboundLayer(scope), type_urls.CLUSTER:
+            return get(destinations.cluster_resource, scope, name)
+        case OutboundLayer(scope), type_urls.ENDPOINT:
+            return get(destinations.endpoints_resource, scope, name)
+        case OutboundLayer(scope), type_urls.LISTENER:
+            return get(outbound.listener_resource, scope, name)
+        case OutboundLayer(scope), type_urls.ROUTE:
+            return get(outbound.route_resource, scope, name)
+        case WorkloadLayer(role), type_urls.CLUSTER:
+            return get(inbound.cluster_resource, role, name)
+        case WorkloadLayer(role), type_urls.LISTENER if role.type is ProxyType.SIDECAR:
+            return get(inbound.listener_resource, role)
+        case WorkloadLayer(role), type_urls.LISTENER:
+            return get(gateways.listener_resource, role, name)
+        case WorkloadLayer(role), type_urls.ROUTE:
+            return get(gateways.route_resource, role, name)
+    return None

@@ -1,0 +1,166 @@
+"""Formulas of what a proxy's clients' side needs: routes, listeners, for all proxies of a scope."""
+
+from types import MappingProxyType
+
+from argosy.base.names import Hostname
+from argosy.base.problems import Compiled, Problem
+from argosy.derive import Reader, formula
+from argosy.model.listener import (
+    OutboundListener,
+    OutboundTrafficPolicy,
+    TcpForward,
+    TcpTarget,
+)
+from argosy.model.proxy import ClusterKey, Scope
+from argosy.model.route import RouteTable, UnknownHosts, VirtualHost
+from argosy.model.service import Service, ServicePort
+from argosy.model.workload import Health
+from argosy.pilot.compile import listeners, routes, tcp_routes
+from argosy.pilot.graph import destinations, rules
+from argosy.pilot.graph.encode import Encoded, encode
+from argosy.pilot.graph.world import mesh_settings, service_endpoints, visible_services
+from argosy.pilot.translate import listener as listener_translation
+from argosy.pilot.translate import names
+from argosy.pilot.translate import route as route_translation
+
+_UNKNOWN_HOSTS = {
+    OutboundTrafficPolicy.ALLOW_ANY: UnknownHosts.PASSTHROUGH,
+    OutboundTrafficPolicy.REGISTRY_ONLY: UnknownHosts.BLOCK,
+}
+
+
+# Routes.
+
+
+@formula
+def service_virtual_host(
+    get: Reader, scope: Scope, host: Hostname, port: int
+) -> VirtualHost | None:
+    """One port of a service as proxies of the scope call it."""
+    found = get(rules.service_visible_to, scope.namespace, host)
+    service_port = found.get_port(port) if found else None
+    if found is None or service_port is None:
+        return None
+    applied = get(rules.mesh_rules, host, scope.namespace)
+    return routes.mesh_virtual_host(found, service_port, applied, scope, rules.Lookup(get, scope))
+
+
+@formula
+def foreign_virtual_host(
+    get: Reader, scope: Scope, host: Hostname, port: int
+) -> VirtualHost | None:
+    """A host that has rules but is no service."""
+    applied = get(rules.mesh_rules, host, scope.namespace)
+    return routes.rule_virtual_host(host, port, applied, scope, rules.Lookup(get, scope))
+
+
+@formula
+def port_table(get: Reader, scope: Scope, port: int) -> RouteTable | None:
+    """The routes of all declared HTTP services of a port; None when there is none."""
+    services = get(rules.http_services, scope.namespace, port)
+    if not services:
+        return None
+    hosts = [get(service_virtual_host, scope, found.hostname, port) for found in services]
+    hosts += [
+        get(foreign_virtual_host, scope, host, port)
+        for host in get(rules.foreign_hosts, scope.namespace)
+    ]
+    unknown = _UNKNOWN_HOSTS[get(mesh_settings).listeners.outbound]
+    name = names.http_route(port)
+    return routes.mesh_table(name, (host for host in hosts if host is not None), unknown)
+
+
+@formula
+def host_table(get: Reader, scope: Scope, host: Hostname, port: int) -> RouteTable | None:
+    """The routes of one service port whose protocol is detected."""
+    virtual_host = get(service_virtual_host, scope, host, port)
+    if virtual_host is None:
+        return None
+    return routes.host_table(names.host_route(host, port), virtual_host)
+
+
+@formula
+def route_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
+    """The RouteConfiguration that a listener of this scope names."""
+    host, separator, number = name.rpartition(":")
+    if not number.isdigit():
+        return None
+    if separator:
+        table = get(host_table, scope, Hostname(host), int(number))
+    else:
+        table = get(port_table, scope, int(number))
+    return None if table is None else encode(name, route_translation.route_configuration(table))
+
+
+# Listeners.
+
+
+@formula
+def instances(get: Reader, host: Hostname, port: int) -> tuple[str, ...]:
+    """The addresses of a headless service's endpoints."""
+    found = get(service_endpoints, host, port)
+    return tuple(sorted({e.address for e in found if e.health is not Health.UNHEALTHY}))
+
+
+@formula
+def tcp_forward(get: Reader, scope: Scope, host: Hostname, port: int) -> TcpForward | None:
+    """Where the opaque bytes of a service's port go, by its rules or else to itself."""
+    applied = get(rules.mesh_tcp_rules, host, scope.namespace)
+    targets = tcp_routes.mesh_targets(applied, port, scope, rules.Lookup(get, scope))
+    wanted = targets or (TcpTarget(ClusterKey(port, "", host)),)
+    clusters = tuple(
+        (cluster, target.weight)
+        for target in wanted
+        if (cluster := get(destinations.cluster, scope, target.cluster)) is not None
+    )
+    return listeners.forward(clusters) if clusters else None
+
+
+@formula
+def compiled_listeners(get: Reader, scope: Scope) -> Compiled[tuple[OutboundListener, ...]]:
+    def addresses(service: Service, port: ServicePort) -> tuple[str, ...]:
+        return get(instances, service.hostname, port.number)
+
+    def forward(service: Service, port: ServicePort) -> TcpForward:
+        if port.protocol.is_http:
+            return listeners.default_forward(service, port)
+        found = get(tcp_forward, scope, service.hostname, port.number)
+        return found or listeners.default_forward(service, port)
+
+    return listeners.outbound_listeners(get(visible_services, scope.namespace), addresses, forward)
+
+
+@formula
+def listeners_by_name(get: Reader, scope: Scope) -> MappingProxyType[str, OutboundListener]:
+    return MappingProxyType(
+        {
+            listener_translation.outbound_listener_name(listener): listener
+            for listener in get(compiled_listeners, scope).value
+        }
+    )
+
+
+@formula
+def listener_of_name(get: Reader, scope: Scope, name: str) -> OutboundListener | None:
+    return get(listeners_by_name, scope).get(name)
+
+
+@formula
+def listener_names(get: Reader, scope: Scope) -> tuple[str, ...]:
+    return (names.VIRTUAL_OUTBOUND, *sorted(get(listeners_by_name, scope)))
+
+
+@formula
+def listener_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
+    settings = get(mesh_settings).listeners
+    if name == names.VIRTUAL_OUTBOUND:
+        return encode(name, listener_translation.virtual_outbound(settings))
+    found = get(listener_of_name, scope, name)
+    if found is None:
+        return None
+    return encode(name, listener_translation.outbound_listener(found, settings))
+
+
+@formula
+def listener_conflicts(get: Reader, scope: Scope) -> tuple[Problem, ...]:
+    return get(compiled_listeners, scope).problems

@@ -1,0 +1,139 @@
+"""Formulas of what is wrong with each object, as far as only the whole mesh can tell."""
+
+from argosy.base.names import Namespace, ObjectKey
+from argosy.base.problems import Problem
+from argosy.derive import Reader, formula
+from argosy.model.proxy import ProxyType, Scope
+from argosy.model.route import MESH
+from argosy.pilot.compile import authn, gateways
+from argosy.pilot.compile.references import check_references
+from argosy.pilot.graph import destinations, outbound, rules, world
+from argosy.pilot.graph import gateways as gateway_formulas
+from argosy.pilot.graph.world import keys
+
+
+@formula
+def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
+    """Every problem of one object, without duplicates."""
+    match key.kind:
+        case "VirtualService":
+            found = get(virtual_service_problems, key.namespace, key.name)
+        case "DestinationRule":
+            found = get(destinations.rule_problems, key.namespace, key.name)
+        case "Gateway":
+            found = get(gateway_problems, key.namespace, key.name)
+        case "PeerAuthentication":
+            found = authn.check(get(world.peer_authentications, key.namespace))
+        case "Service":
+            found = get(service_problems, key.namespace, key.name)
+        case "ConfigMap" if key == world.MESH_CONFIG:
+            found = get(world.compiled_mesh).problems
+        case _:
+            found = ()
+    return tuple(dict.fromkeys(problem for problem in found if problem.object == key))
+
+
+@formula
+def virtual_service_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    attachment = get(rules.compiled_attachment, namespace, name)
+    compiled = get(rules.compiled_rules, namespace, name)
+    own = [*compiled.problems, *get(rules.compiled_tcp_rules, namespace, name).problems]
+    if attachment is None:
+        return (*own, *get(problems_of_delegates))
+    own += attachment.problems
+    own += get(rules.claim_conflicts)
+    scope = Scope(ProxyType.SIDECAR, namespace)
+    own += check_references(
+        attachment.value,
+        compiled.value,
+        rules.Lookup(get, scope),
+        get(gateway_ports, namespace, name),
+    )
+    if attachment.value.gateways != {MESH}:
+        own += get(gateway_table_problems)
+        own += _missing_gateways(get, attachment.value.object, attachment.value.gateways)
+    return tuple(own)
+
+
+@formula
+def problems_of_delegates(get: Reader) -> tuple[Problem, ...]:
+    """What is wrong with delegates is found by the VirtualServices that delegate to them."""
+    return tuple(
+        problem
+        for key in keys(get, rules.KIND)
+        for problem in get(rules.compiled_rules, key.namespace, key.name).problems
+        if problem.object != key
+    )
+
+
+@formula
+def gateway_ports(get: Reader, namespace: Namespace, name: str) -> frozenset[int]:
+    """The ports of the Gateway servers that a VirtualService is bound to."""
+    attachment = get(rules.compiled_attachment, namespace, name)
+    if attachment is None:
+        return frozenset()
+    ports = set()
+    for bound in attachment.value.gateways - {MESH}:
+        of, _, called = bound.partition("/")
+        servers = get(gateway_formulas.compiled_servers, Namespace(of), called).value
+        ports |= {server.port for server in servers}
+    return frozenset(ports)
+
+
+def _missing_gateways(get: Reader, owner: ObjectKey, bound: frozenset[str]) -> list[Problem]:
+    problems = []
+    for name in sorted(bound - {MESH}):
+        of, _, called = name.partition("/")
+        if get(gateway_formulas.gateway, Namespace(of), called) is None:
+            problems.append(
+                Problem(
+                    owner,
+                    "spec.gateways",
+                    "GatewayNotFound",
+                    f"there is no Gateway {name}, so these rules are not served there",
+                    "create the Gateway, or name it as <namespace>/<name>",
+                )
+            )
+    return problems
+
+
+@formula
+def gateway_table_problems(get: Reader) -> tuple[Problem, ...]:
+    """What gateways' route tables hide, of all gateway proxies that run."""
+    found: list[Problem] = []
+    for role in get(gateway_formulas.gateway_roles):
+        for name in get(gateway_formulas.table_names, role):
+            compiled = get(gateway_formulas.compiled_table, role, name)
+            if compiled is not None:
+                found += compiled.problems
+    return tuple(dict.fromkeys(found))
+
+
+@formula
+def gateway_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    written = get(gateway_formulas.gateway, namespace, name)
+    if written is None:
+        return ()
+    found = list(get(gateway_formulas.compiled_servers, namespace, name).problems)
+    chosen = [
+        role
+        for role in get(gateway_formulas.gateway_roles)
+        if gateways.gateway_selects(written, role.labels)
+    ]
+    service_ports: set[int] = set()
+    for role in chosen:
+        found += get(gateway_formulas.compiled_listeners, role).problems
+        for service in get(world.services_of_labels, role.namespace, role.labels):
+            service_ports |= {port.number for port in service.ports}
+            service_ports |= {port.target for port in service.ports if isinstance(port.target, int)}
+    found += gateways.reachability(
+        written, selects_workloads=bool(chosen), service_ports=frozenset(service_ports)
+    )
+    return tuple(found)
+
+
+@formula
+def service_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    own = get(world.compiled_service, namespace, name).problems
+    scope = Scope(ProxyType.SIDECAR, namespace)
+    return (*own, *get(outbound.listener_conflicts, scope))

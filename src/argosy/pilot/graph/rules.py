@@ -1,0 +1,183 @@
+"""Formulas over VirtualServices: what each says, and which one rules a host."""
+
+from types import MappingProxyType
+
+from argosy.api.networking_virtual_service import VirtualService
+from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.base.problems import Compiled, Problem
+from argosy.derive import Reader, formula
+from argosy.model.proxy import Scope
+from argosy.model.route import MESH, Attachment, HashPolicy, HttpRule
+from argosy.model.service import Service
+from argosy.model.tcp_route import TcpRule
+from argosy.model.workload import Labels
+from argosy.pilot.compile import attachments as compiling
+from argosy.pilot.compile import tcp_routes, virtual_services
+from argosy.pilot.compile.hostnames import is_wildcard
+from argosy.pilot.graph import destinations
+from argosy.pilot.graph.world import keys, read, service_of_host, visible_services
+
+KIND = "VirtualService"
+
+
+@formula
+def virtual_service(get: Reader, namespace: Namespace, name: str) -> VirtualService | None:
+    return read(get, ObjectKey(KIND, namespace, name), VirtualService)
+
+
+@formula
+def compiled_attachment(
+    get: Reader, namespace: Namespace, name: str
+) -> Compiled[Attachment] | None:
+    """What a VirtualService claims; a delegate claims nothing."""
+    found = get(virtual_service, namespace, name)
+    if found is None or not found.spec.hosts:
+        return None
+    return virtual_services.attachment(found)
+
+
+@formula
+def compiled_rules(get: Reader, namespace: Namespace, name: str) -> Compiled[tuple[HttpRule, ...]]:
+    found = get(virtual_service, namespace, name)
+    if found is None or not found.spec.hosts:
+        return Compiled(())
+
+    def delegate(of: Namespace, called: str) -> VirtualService | None:
+        return get(virtual_service, of, called)
+
+    return virtual_services.compile_virtual_service(found, delegate)
+
+
+@formula
+def rules_of(get: Reader, owner: ObjectKey) -> tuple[HttpRule, ...]:
+    return get(compiled_rules, owner.namespace, owner.name).value
+
+
+@formula
+def compiled_tcp_rules(
+    get: Reader, namespace: Namespace, name: str
+) -> Compiled[tuple[TcpRule, ...]]:
+    found = get(virtual_service, namespace, name)
+    return Compiled(()) if found is None else tcp_routes.tcp_rules(found)
+
+
+@formula
+def tcp_rules_of(get: Reader, owner: ObjectKey) -> tuple[TcpRule, ...]:
+    return get(compiled_tcp_rules, owner.namespace, owner.name).value
+
+
+@formula
+def attachments(get: Reader) -> tuple[Attachment, ...]:
+    """Every VirtualService's claims."""
+    found = (get(compiled_attachment, key.namespace, key.name) for key in keys(get, KIND))
+    return tuple(compiled.value for compiled in found if compiled is not None)
+
+
+@formula
+def mesh_claims(get: Reader) -> MappingProxyType[Hostname, tuple[Attachment, ...]]:
+    """Who claims a host for sidecars, by the host as written: exact or wildcard."""
+    claims: dict[Hostname, list[Attachment]] = {}
+    for attachment in get(attachments):
+        if MESH in attachment.gateways:
+            for host in attachment.hosts:
+                claims.setdefault(host, []).append(attachment)
+    return MappingProxyType({host: tuple(found) for host, found in claims.items()})
+
+
+@formula
+def claims_on(get: Reader, host: Hostname) -> tuple[Attachment, ...]:
+    """Those whose hosts may cover ``host``: looked up by its name and each wildcard above it."""
+    claims = get(mesh_claims)
+    labels = host.split(".")
+    patterns = [host, *(Hostname("*." + ".".join(labels[i:])) for i in range(1, len(labels)))]
+    found = {a.object: a for pattern in patterns for a in claims.get(pattern, ())}
+    return tuple(found[key] for key in sorted(found))
+
+
+@formula
+def mesh_owner(get: Reader, host: Hostname, namespace: Namespace) -> ObjectKey | None:
+    """The VirtualService whose rules sidecars in ``namespace`` apply to ``host``."""
+    claims = get(claims_on, host)
+    winner = compiling.winner(claims, host, namespace) if claims else None
+    return None if winner is None else winner.object
+
+
+@formula
+def mesh_rules(get: Reader, host: Hostname, namespace: Namespace) -> tuple[HttpRule, ...]:
+    """The HTTP rules that sidecars in ``namespace`` apply to ``host``."""
+    owner = get(mesh_owner, host, namespace)
+    return () if owner is None else get(rules_of, owner)
+
+
+@formula
+def mesh_tcp_rules(get: Reader, host: Hostname, namespace: Namespace) -> tuple[TcpRule, ...]:
+    """The TCP rules that sidecars in ``namespace`` apply to ``host``."""
+    owner = get(mesh_owner, host, namespace)
+    return () if owner is None else get(tcp_rules_of, owner)
+
+
+@formula
+def foreign_hosts(get: Reader, namespace: Namespace) -> tuple[Hostname, ...]:
+    """Hosts that sidecars in ``namespace`` have rules for though no service has the name."""
+    return tuple(
+        sorted(
+            host
+            for host, claimed in get(mesh_claims).items()
+            if not is_wildcard(host)
+            and any(compiling.is_visible(a, namespace) for a in claimed)
+            and get(service_of_host, host) is None
+        )
+    )
+
+
+@formula
+def source_selectors(get: Reader) -> tuple[Labels, ...]:
+    """The label sets by which VirtualServices tell clients apart, sorted."""
+    found: set[Labels] = set()
+    for key in keys(get, KIND):
+        written = get(virtual_service, key.namespace, key.name)
+        if written is not None:
+            found |= virtual_services.source_selectors(written)
+            found |= tcp_routes.tcp_source_selectors(written)
+    return tuple(sorted(found))
+
+
+@formula
+def claim_conflicts(get: Reader) -> tuple[Problem, ...]:
+    """Hosts that one VirtualService loses to another."""
+    return compiling.mesh_conflicts(get(attachments))
+
+
+class Lookup:
+    """What routes read of the mesh, as proxies of one scope see it."""
+
+    def __init__(self, get: Reader, scope: Scope) -> None:
+        self._get = get
+        self._scope = scope
+
+    def service(self, host: Hostname) -> Service | None:
+        return self._get(service_visible_to, self._scope.namespace, host)
+
+    def subsets(self, host: Hostname) -> frozenset[str]:
+        return self._get(destinations.subset_names, self._scope, host)
+
+    def hash_policy(self, host: Hostname, port: int, subset: str) -> HashPolicy | None:
+        return self._get(destinations.hash_policy, self._scope, host, port, subset)
+
+
+@formula
+def service_visible_to(get: Reader, namespace: Namespace, host: Hostname) -> Service | None:
+    found = get(service_of_host, host)
+    if found is None or not found.export_to & {"*", namespace}:
+        return None
+    return found
+
+
+@formula
+def http_services(get: Reader, namespace: Namespace, port: int) -> tuple[Service, ...]:
+    """The visible services with a declared HTTP port of this number."""
+    return tuple(
+        found
+        for found in get(visible_services, namespace)
+        if any(p.number == port and p.protocol.is_http for p in found.ports)
+    )

@@ -1,0 +1,14 @@
+"""Formulas from a proxy's role to the scope that decides its outbound configuration."""
+
+from argosy.derive import Reader, formula
+from argosy.model.proxy import Role, Scope
+from argosy.pilot.graph import destinations, rules
+
+
+@formula
+def scope_of(get: Reader, role: Role) -> Scope:
+    """The role reduced to its namespace and to those selectors of rules that it satisfies."""
+    selectors = {*get(rules.source_selectors), *get(destinations.client_selectors)}
+    labels = set(role.labels)
+    classes = tuple(sorted(s for s in selectors if set(s) <= labels))
+    return Scope(role.type, role.namespace, classes)

@@ -1,0 +1,75 @@
+"""``python -m argosy.server``: runs the control plane of one mesh until SIGTERM."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from argosy.base import log as logging
+from argosy.citadel.authority import AuthorityError
+from argosy.citadel.signer import WORKLOAD_LIFETIME
+from argosy.platforms.local.state import MeshDirectory
+from argosy.server.control_plane import ControlPlane, Settings
+from argosy.store.journal import JournalDamagedError, JournalError
+
+log = structlog.get_logger()
+
+LIFETIME_VARIABLE = "SECRET_TTL"
+"""How long workloads' certificates live; the name is Istio's."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="argosy.server", description=__doc__)
+    parser.add_argument("--directory", type=Path, required=True, help="the mesh's state directory")
+    parser.add_argument("--ads-address", required=True, help="host:port for proxies")
+    parser.add_argument("--log-level", default="info")
+    options = parser.parse_args()
+    logging.configure(options.log_level)
+    directory = MeshDirectory.of(options.directory.name)
+    lifetime = os.environ.get(LIFETIME_VARIABLE)
+    settings = Settings(
+        mesh=directory.name,
+        store=directory.store,
+        authority=directory.authority,
+        api_socket=directory.api_socket,
+        admin_token=directory.admin_token,
+        ads_address=options.ads_address,
+        certificate_lifetime=(
+            WORKLOAD_LIFETIME if lifetime is None else timedelta(seconds=_seconds(lifetime))
+        ),
+    )
+    try:
+        asyncio.run(_run(settings))
+    except (AuthorityError, JournalDamagedError, JournalError) as error:
+        log.error("control_plane.cannot_start", reason=str(error))
+        return 1
+    return 0
+
+
+def _seconds(text: str) -> float:
+    """``24h``, ``30m``, ``45s``: a Go duration of one unit, as Istio's SECRET_TTL is written."""
+    unit = {"h": 3600.0, "m": 60.0, "s": 1.0}.get(text[-1:])
+    try:
+        seconds = float(text[:-1]) * unit if unit else 0.0
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        sys.exit(f"{LIFETIME_VARIABLE}={text!r} is not a duration such as 24h, 30m or 45s")
+    return seconds
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await ControlPlane(settings).run(stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Which proxy may have which configuration: the certificate's identity decides, not what it says.
+
+A proxy proves by its certificate that it runs for a service account. The node id that it sends
+names a pod; it gets that pod's configuration if the pod exists and runs for that service account.
+The pod's labels and ports are the store's, never the proxy's own words.
+"""
+
+from collections.abc import Callable
+
+from envoy.config.core.v3 import base_pb2
+from google.protobuf.message import DecodeError
+
+from argosy import xds
+from argosy.api.core_pod import Pod
+from argosy.api.meta import Object
+from argosy.base.names import Namespace, ObjectKey
+from argosy.citadel.identity import SpiffeId
+from argosy.model.proxy import ProxyType
+from argosy.pilot.compile.roles import proxy_type, role_of
+
+_TYPES = {kind.value: kind for kind in ProxyType}
+
+
+def admit(
+    peer: xds.Peer,
+    node: bytes,
+    find: Callable[[ObjectKey], Object | None],
+    trust_domain: str,
+) -> xds.Admission | xds.Refusal:
+    """The proxy's group, or why it gets nothing."""
+    identity = _identity(peer, trust_domain)
+    if isinstance(identity, xds.Refusal):
+        return identity
+    try:
+        message = base_pb2.Node.FromString(node)
+        kind, _, name, _ = message.id.split("~")
+    except (DecodeError, ValueError):
+        return _malformed("the node id is not <type>~<ip>~<name>.<namespace>~<domain>")
+    pod_name, _, namespace = name.rpartition(".")
+    if kind not in _TYPES or not pod_name:
+        return _malformed(f"the node id {message.id!r} names no sidecar or router")
+    if namespace != identity.namespace:
+        return xds.Refusal(f"{identity} may not have the configuration of namespace {namespace!r}")
+    pod = find(ObjectKey("Pod", Namespace(namespace), pod_name))
+    if not isinstance(pod, Pod):
+        return xds.Refusal(f"there is no pod {namespace}/{pod_name}")
+    if pod.spec.account != identity.service_account:
+        return xds.Refusal(f"{identity} may not have the configuration of pod {name!r}")
+    if _TYPES[kind] is not proxy_type(pod):
+        return xds.Refusal(f"pod {name!r} is no {kind}")
+    return xds.Admission(role_of(pod), f"{pod_name}.{namespace}", (("type", kind),))
+
+
+def _identity(peer: xds.Peer, trust_domain: str) -> SpiffeId | xds.Refusal:
+    if len(peer.identities) != 1:
+        return xds.Refusal(
+            "a client certificate with one SPIFFE id is required", xds.RefusalKind.UNAUTHENTICATED
+        )
+    try:
+        identity = SpiffeId.parse(peer.identities[0])
+    except ValueError as error:
+        return xds.Refusal(str(error), xds.RefusalKind.UNAUTHENTICATED)
+    if identity.trust_domain != trust_domain:
+        return xds.Refusal(f"{identity} is of another trust domain")
+    return identity
+
+
+def _malformed(message: str) -> xds.Refusal:
+    return xds.Refusal(message, xds.RefusalKind.INVALID_ARGUMENT)

@@ -1,0 +1,193 @@
+"""The control plane put together: store → engine → proxies, Citadel, and the HTTP API.
+
+Everything runs on one event loop. A transaction of the store becomes one transaction of the
+engine, whose report becomes one publication to the proxies, before the writer gets its answer.
+"""
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import uvicorn
+
+from argosy import __version__, derive, xds
+from argosy.api import registry
+from argosy.base.clock import Clock, SystemClock
+from argosy.base.names import ObjectKey, TrustDomain
+from argosy.citadel.authority import load_or_create, load_or_create_token_key
+from argosy.citadel.service import CertificateService, ServerCertificate
+from argosy.citadel.signer import WORKLOAD_LIFETIME, pem
+from argosy.citadel.tokens import TokenAuthority, WorkloadToken
+from argosy.server.admission import admit
+from argosy.server.delivery import Delivery
+from argosy.server.http import services
+from argosy.server.http.app import create_app
+from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
+from argosy.server.proxies import Proxies
+from argosy.store.admission import KubernetesAdmission
+from argosy.store.cells import CellFeed
+from argosy.store.codec import MsgpackCodec
+from argosy.store.journal import Journal
+from argosy.store.store import Store
+from argosy.store.transaction import Event
+
+DEFAULT_TRUST_DOMAIN = TrustDomain("cluster.local")
+CONTROL_PLANE_NAMES = ("istiod.istio-system.svc", "istiod.istio-system")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``ads_address`` is host:port. Paths: of the journal, the authority, the socket, the token."""
+
+    mesh: str
+    store: Path
+    authority: Path
+    api_socket: Path
+    admin_token: Path
+    ads_address: str
+    trust_domain: TrustDomain = DEFAULT_TRUST_DOMAIN
+    certificate_lifetime: timedelta = WORKLOAD_LIFETIME
+
+
+class ControlPlane:
+    """Makes everything at construction, without I/O but the files of the authority and tokens."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        now = self._clock.now()
+        self._authority = load_or_create(settings.authority, settings.trust_domain, now)
+        host = settings.ads_address.rpartition(":")[0]
+        self._certificate = ServerCertificate(
+            self._authority, (*CONTROL_PLANE_NAMES, host), self._clock
+        )
+        token_authority = TokenAuthority(
+            load_or_create_token_key(settings.authority), settings.mesh
+        )
+        self._issuing = CertificateService(
+            self._authority,
+            token_authority,
+            settings.trust_domain,
+            self._clock,
+            lifetime=settings.certificate_lifetime,
+            is_current=self._is_current,
+        )
+        self.store = Store(
+            clock=self._clock,
+            uids=lambda: str(uuid.uuid4()),
+            codec=MsgpackCodec({entry.kind: entry.struct for entry in registry.KINDS}),
+            journal=Journal(settings.store),
+            admission=KubernetesAdmission({e.kind: e.namespaced for e in registry.KINDS}),
+            # Pods are kept too: a restarted control plane must not forget endpoints that serve.
+            ephemeral=frozenset(),
+        )
+        self._engine = derive.Engine()
+        self._delivery = Delivery(self._engine)
+        self._feed = CellFeed(derive.ABSENT)
+        self._xds = xds.Server(self._delivery, self._admit, clock=self._clock)
+        self._proxies = Proxies(
+            store=self.store,
+            engine=self._engine,
+            delivery=self._delivery,
+            server=self._xds,
+            issuing=self._issuing,
+            root_expires=self._authority.root.not_valid_after_utc,
+            clock=self._clock,
+        )
+        self._tokens = FileTokens()
+        self._tokens.issue(settings.admin_token, "admin", services.Role.ADMIN)
+        self._app = create_app(
+            services.ApiServices(
+                store=self.store,
+                authenticator=self._tokens,
+                proxies=self._proxies,
+                problems=self._proxies,
+                certificates=Certificates(self._issuing),
+                tokens=WorkloadTokens(self._issuing),
+                clock=self._clock,
+                version=__version__,
+            )
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set. Raises JournalDamagedError or JournalError at the start."""
+        self.store.load()
+        self._receive(self.store.snapshot(), self.store.revision)
+        self.store.subscribe(self._receive)
+        grpc = xds.GrpcService(self._xds)
+        api = _ApiServer(self._app, self._settings.api_socket)
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(self._xds.run()),
+                tasks.create_task(self.store.run()),
+            ]
+            await grpc.start(self._settings.ads_address, xds.server_credentials(self._credentials))
+            self._proxies.serving = True
+            serving = tasks.create_task(api.serve())
+            await stop.wait()
+            api.should_exit = True
+            await grpc.stop()
+            await serving
+            for task in background:
+                task.cancel()
+        self.store.close()
+
+    def _receive(self, events: Sequence[Event], revision: int) -> None:
+        """One transaction: from the store's events to what the proxies are sent."""
+        changed = self._engine.set(self._feed.cells(events))
+        changes, rescoped = self._delivery.changes(changed)
+        self._xds.publish(changes, revision, rescoped)
+
+    def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
+        return admit(peer, node, self.store.get, self._settings.trust_domain)
+
+    def _is_current(self, token: WorkloadToken) -> bool:
+        """Whether the pod that a token was made for is still there, and the same."""
+        found = self.store.get(ObjectKey("Pod", token.namespace, token.pod))
+        return found is not None and token.pod_uid in ("", found.metadata.uid)
+
+    def _credentials(self) -> xds.Credentials:
+        """Asked at each handshake, on a thread of gRPC."""
+        credential = self._certificate.current()
+        return xds.Credentials(
+            key=credential.key,
+            chain="".join(credential.issued.chain[:-1]).encode(),
+            roots=pem(self._authority.root).encode(),
+        )
+
+
+class _ApiServer(uvicorn.Server):
+    """uvicorn on a UNIX socket that only its owner can open."""
+
+    def __init__(self, app: object, path: Path) -> None:
+        config = uvicorn.Config(
+            app,  # type: ignore[arg-type]  # an ASGI application
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self._path = path
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen only now: whoever finds the socket finds a control plane that answers."""
+        self._path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(self._path))
+        finally:
+            os.umask(before)
+        try:
+            await super().serve(sockets=[listener])
+        finally:
+            self._path.unlink(missing_ok=True)
+
+    def install_signal_handlers(self) -> None:
+        """The process has its own."""

@@ -1,0 +1,176 @@
+"""What the control plane knows of its proxies, in the HTTP API's words; NACKs with their causes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from cryptography import x509
+
+from argosy import __version__, derive, xds
+from argosy.base.clock import Clock
+from argosy.base.names import ObjectKey
+from argosy.base.problems import Problem
+from argosy.citadel.service import CertificateService
+from argosy.model.proxy import Role
+from argosy.pilot.graph.problems import problems_of
+from argosy.server.delivery import Delivery
+from argosy.server.http import services
+from argosy.store.store import Store
+from argosy.xds import type_urls
+
+
+class Proxies:
+    """``services.ProxyProvider`` and ``services.ProblemProvider``."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: derive.Engine,
+        delivery: Delivery,
+        server: xds.Server,
+        issuing: CertificateService,
+        root_expires: datetime,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._delivery = delivery
+        self._server = server
+        self._issuing = issuing
+        self._root_expires = root_expires
+        self._clock = clock
+        self._started = clock.monotonic()
+        self.serving = False
+
+    def proxies(self) -> Sequence[services.ProxyStatus]:
+        return [self._proxy(client) for client in self._server.clients()]
+
+    async def distribution(self, revision: int, timeout_seconds: float) -> services.Distribution:
+        found = await self._server.wait_acknowledged(revision, timeout_seconds)
+        roles = {client.client_id: client.group for client in self._server.clients()}
+        return services.Distribution(
+            touched=found.touched,
+            acknowledged=found.acknowledged,
+            rejected=tuple(
+                services.Rejection(
+                    proxy=rejection.client_id,
+                    type=type_urls.short_name(rejection.type_url),
+                    message=rejection.error,
+                    causes=tuple(
+                        self._cause(key)
+                        for key in self._causes(roles.get(rejection.client_id), rejection)
+                    ),
+                )
+                for rejection in found.rejected
+            ),
+            pending=found.pending,
+            milliseconds=round(found.seconds * 1000, 1),
+        )
+
+    def status(self) -> dict[str, object]:
+        clients = self._server.clients()
+        return {
+            "version": __version__,
+            "uptimeSeconds": round(self._clock.monotonic() - self._started, 1),
+            "revision": self._store.revision,
+            "objects": len(self._store.snapshot()),
+            "proxies": len(clients),
+            "rootExpires": self._root_expires.isoformat(),
+        }
+
+    def ready(self) -> str:
+        return "" if self.serving else "the discovery service is starting"
+
+    def problems(self, key: ObjectKey) -> tuple[Problem, ...]:
+        found = self._engine.value(problems_of, key)
+        if isinstance(found, derive.Failed):
+            found = (
+                Problem(key, "", "InternalError", str(found), "this is a bug of Argosy: report it"),
+            )
+        return (*found, *self._rejections_of(key))
+
+    def spread(self, key: ObjectKey) -> services.Spread | None:
+        written = self._store.get(key)
+        if written is None or not written.metadata.resource_version:
+            return None
+        found = self._server.distribution(int(written.metadata.resource_version))
+        return services.Spread(
+            touched=found.touched,
+            acknowledged=found.acknowledged,
+            rejected=tuple(problem.message for problem in self._rejections_of(key)),
+        )
+
+    def _proxy(self, client: xds.ClientStatus) -> services.ProxyStatus:
+        name, _, namespace = client.client_id.rpartition(".")
+        return services.ProxyStatus(
+            name=name,
+            namespace=namespace,
+            type=dict(client.labels).get("type", ""),
+            identity=client.peer.identities[0] if client.peer.identities else "",
+            connected="true",
+            types={
+                type_urls.short_name(one.type_url): services.TypeState(
+                    state=one.state.value,
+                    version=one.sent_nonce,
+                    acked_version=one.acknowledged_nonce,
+                    error="; ".join(rejection.error for rejection in one.rejections),
+                )
+                for one in client.types
+            },
+            certificate=self._certificate(client),
+        )
+
+    def _certificate(self, client: xds.ClientStatus) -> services.ProxyCertificate | None:
+        """The latest that was issued to the pod; the connection may be older than it."""
+        for record in self._issuing.records():
+            if f"{record.pod}.{record.identity.namespace}" == client.client_id:
+                return services.ProxyCertificate(record.serial, record.expires.isoformat())
+        if not client.peer.certificate_pem:
+            return None
+        shown = x509.load_pem_x509_certificate(client.peer.certificate_pem)
+        return services.ProxyCertificate(
+            f"{shown.serial_number:x}", shown.not_valid_after_utc.isoformat()
+        )
+
+    def _rejections_of(self, key: ObjectKey) -> list[Problem]:
+        """What proxies refuse now because of this object: one problem for each kind of error."""
+        proxies: dict[tuple[str, str], list[str]] = {}
+        for client in self._server.clients():
+            for one in client.types:
+                for rejection in one.rejections:
+                    if key in self._causes(client.group, rejection):
+                        kind = type_urls.short_name(one.type_url)
+                        proxies.setdefault((kind, rejection.error), []).append(client.client_id)
+        return [
+            Problem(
+                key,
+                "",
+                "RejectedByProxy",
+                f"{len(names)} of the proxies refused the {kind} made from it "
+                f"({', '.join(names[:3])}{' ...' if len(names) > 3 else ''}): {error}",
+                "they keep what they had; change what Envoy complains about",
+            )
+            for (kind, error), names in sorted(proxies.items())
+        ]
+
+    def _causes(self, group: object, rejection: xds.Rejection) -> tuple[ObjectKey, ...]:
+        """The objects behind the refused resources, those changed last first."""
+        if not isinstance(group, Role):
+            return ()
+        found = {
+            key
+            for resource in rejection.resources
+            for key in self._delivery.suspects(group, rejection.type_url, resource.name)
+        }
+        return tuple(sorted(found, key=lambda key: (-self._version(key), key)))
+
+    def _version(self, key: ObjectKey) -> int:
+        written = self._store.get(key)
+        return int(written.metadata.resource_version or 0) if written else 0
+
+    def _cause(self, key: ObjectKey) -> services.Cause:
+        written = self._store.get(key)
+        origin = written.origin if written else None
+        if origin is None:
+            return services.Cause(str(key))
+        return services.Cause(str(key), origin.file, origin.line)
