@@ -119,7 +119,7 @@ class TcpForward:
 
     ``opaque_to_detecting`` says that the server detects the protocol on that port, so mesh TLS
     must tell it that these bytes are not HTTP. ``idle_timeout`` None: Envoy's one hour.
-    ``stat_prefix`` empty: the first cluster's name.
+    ``stat_prefix`` empty: the name of the first target's cluster, or of its service if several.
     """
 
     targets: tuple[TcpTarget, ...]

@@ -2,7 +2,9 @@
 
 import json
 import socket
+import socketserver
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -218,3 +220,55 @@ def test_http10_is_refused_unless_allowed(mesh: Mesh) -> None:
     with mesh.serve(declared(port, Protocol.HTTP, MtlsMode.PERMISSIVE), port):
         answer = exchange(port, b"GET / HTTP/1.0\r\nhost: reviews\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 426")
+
+
+class ServerFirst(socketserver.BaseRequestHandler):
+    """Greets before it is spoken to."""
+
+    accepted = 0
+
+    def handle(self) -> None:
+        type(self).accepted += 1
+        self.request.sendall(b"220 ready\n")
+        while self.request.recv(65536):
+            pass
+
+
+@pytest.fixture
+def server_first(tmp_path: Path) -> Iterator[Mesh]:
+    ServerFirst.accepted = 0
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), ServerFirst) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield Mesh(ScratchAuthority(), tmp_path, int(server.server_address[1]))
+        server.shutdown()
+
+
+def test_a_server_may_speak_first_within_mesh_tls(server_first: Mesh) -> None:
+    port = free_port()
+    with (
+        server_first.serve(declared(port, Protocol.TCP, MtlsMode.STRICT), port),
+        socket.create_connection(("127.0.0.1", port), timeout=5) as raw,
+    ):
+        connection = server_first.client(OPAQUE).wrap_socket(raw)
+        assert connection.recv(100) == b"220 ready\n"
+
+
+def test_strangers_open_no_connection_to_the_application(server_first: Mesh) -> None:
+    port = free_port()
+    with server_first.serve(declared(port, Protocol.TCP, MtlsMode.STRICT), port):
+        foreign = "spiffe://elsewhere.org/ns/default/sa/curl"
+        assert not greets(port, None)
+        assert not greets(port, server_first.client(OPAQUE, identity=None))
+        assert not greets(port, server_first.client(OPAQUE, foreign))
+        assert ServerFirst.accepted == 0
+        assert exchange(port, b"hello\n", server_first.client(OPAQUE)) == b"220 ready\n"
+        assert ServerFirst.accepted == 1
+
+
+def greets(port: int, tls: ssl.SSLContext | None) -> bool:
+    try:
+        return exchange(port, b"hello\n", tls) != b""
+    except OSError:
+        return False

@@ -3,6 +3,7 @@
 import json
 import socket
 import ssl
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -298,4 +299,26 @@ def test_source_ip_hash_and_limits_are_accepted(tmp_path: Path) -> None:
     listener = OpaqueListener("10.96.0.7", 9080, forward)
     with hop(tmp_path, listener, UpstreamProtocol.TCP, Protocol.TCP) as envoys:
         assert call(envoys.port("10.96.0.7_9080"), b"hello\n") == b"opaque:hello\n"
+        assert envoys.served_opaque() == 1
+
+
+def test_opaque_bytes_of_any_length_arrive_with_their_end(tmp_path: Path) -> None:
+    """More than may wait for the server's connection to the application; then a half-close."""
+    lines = [b"%06d" % number + b"x" * 90 + b"\n" for number in range(10_000)]
+    listener = OpaqueListener("10.96.0.7", 9080, TcpForward((TcpTarget(KEY),)))
+    with hop(tmp_path, listener, UpstreamProtocol.TCP, Protocol.TCP) as envoys:
+        address = ("127.0.0.1", envoys.port("10.96.0.7_9080"))
+        with socket.create_connection(address, timeout=10) as connection:
+
+            def send() -> None:
+                connection.sendall(b"".join(lines))
+                connection.shutdown(socket.SHUT_WR)
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+            sender.join()
+        assert answer == b"".join(b"opaque:" + line for line in lines)
         assert envoys.served_opaque() == 1

@@ -109,7 +109,8 @@ def _defaults(stat_prefix: str, settings: ListenerSettings) -> _Manager:
     manager.upgrade_configs.add().upgrade_type = "websocket"
     # WebSockets cross HTTP/2 hops as extended CONNECT (RFC 8441).
     manager.http2_protocol_options.allow_connect = True
-    manager.http_protocol_options.accept_http_10 = settings.http10
+    if settings.http10:
+        manager.http_protocol_options.accept_http_10 = True
     _normalize_path(manager, settings.path_normalization)
     manager.access_log.extend(access_logs(settings))
     return manager

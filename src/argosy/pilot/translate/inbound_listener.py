@@ -204,7 +204,7 @@ def _chain(
         proto.filters.append(inbound_http(place.stat_prefix, routes, settings))
     else:
         proto.name = place.tcp_chain
-        proto.filters.append(single_cluster(place.cluster, settings))
+        proto.filters.append(single_cluster(place.cluster, settings, authenticated=case.mtls))
     if case.mtls:
         context = mesh_downstream_context(settings.trust_domains)
         proto.transport_socket.CopyFrom(tls_transport_socket(context))

@@ -19,6 +19,9 @@ APPLICATION_PROTOCOLS = "envoy.network.application_protocols"
 https://www.envoyproxy.io/docs/envoy/latest/configuration/advanced/well_known_filter_state
 """
 
+EARLY_DATA_BYTES = 16 * 1024
+"""How much a client may send before its connection goes on; then it is not read for a while."""
+
 OPAQUE_ALPN = "istio"
 """Mesh mTLS around bytes that are not HTTP; HTTP is ``istio-http/1.1`` and ``istio-h2``."""
 
@@ -35,11 +38,14 @@ def tcp_filters(
 
 
 def tcp_proxy(forward: TcpForward, settings: ListenerSettings) -> tcp_proxy_pb2.TcpProxy:
-    first = names.cluster_name(forward.targets[0].cluster)
-    proto = tcp_proxy_pb2.TcpProxy(stat_prefix=forward.stat_prefix or first)
+    first = forward.targets[0].cluster
+    proto = tcp_proxy_pb2.TcpProxy()
     if len(forward.targets) == 1:
-        proto.cluster = first
+        proto.cluster = names.cluster_name(first)
+        proto.stat_prefix = forward.stat_prefix or proto.cluster
     else:
+        whole_service = names.outbound_cluster(first.port, "", first.host)
+        proto.stat_prefix = forward.stat_prefix or whole_service
         for target in forward.targets:
             weighted = proto.weighted_clusters.clusters.add()
             weighted.name = names.cluster_name(target.cluster)
@@ -54,9 +60,18 @@ def tcp_proxy(forward: TcpForward, settings: ListenerSettings) -> tcp_proxy_pb2.
     return proto
 
 
-def single_cluster(cluster: str, settings: ListenerSettings) -> listener_components_pb2.Filter:
-    """A ``tcp_proxy`` filter to one of the clusters that every proxy has."""
+def single_cluster(
+    cluster: str, settings: ListenerSettings, *, authenticated: bool = False
+) -> listener_components_pb2.Filter:
+    """A ``tcp_proxy`` filter to one of the clusters that every proxy has.
+
+    ``authenticated``: the cluster is not connected to before the client's certificate is accepted.
+    By default Envoy connects at once, so that strangers could open connections to the application.
+    """
     forward = tcp_proxy_pb2.TcpProxy(stat_prefix=cluster, cluster=cluster)
+    if authenticated:
+        forward.upstream_connect_mode = tcp_proxy_pb2.ON_DOWNSTREAM_TLS_HANDSHAKE
+        forward.max_early_data_bytes.value = EARLY_DATA_BYTES
     forward.access_log.extend(access_logs(settings))
     return network_filter(TCP_PROXY_FILTER, forward)
 
