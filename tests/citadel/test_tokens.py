@@ -85,7 +85,7 @@ def test_time() -> None:
     TOKENS.verify(token, NOW - timedelta(seconds=29))
     assert "issued in the future" in refusal(token, NOW - timedelta(minutes=5))
     later = int((NOW + timedelta(minutes=5)).timestamp())
-    assert "not valid yet" in refusal(signed({**good_claims(), "nbf": later}))
+    assert "not yet valid" in refusal(signed({**good_claims(), "nbf": later}))
     with pytest.raises(RefusedError, match="600 seconds"):
         TOKENS.issue(CURL, NOW, lifetime=timedelta(seconds=599))
     _, end = TOKENS.issue(CURL, NOW, lifetime=timedelta(days=365))
