@@ -223,8 +223,8 @@ class OriginatedTls:
     """TLS that the proxy originates with the user's own files.
 
     ``certificate`` None: none is shown (SIMPLE). ``ca`` is a path; empty: the system's roots.
-    ``sni`` empty: from the request's Host. ``peers`` empty: by SNI, unless
-    ``skip_verify``, which accepts any certificate.
+    ``sni`` empty: the request's Host, which the server's certificate must then carry unless
+    ``peers`` says otherwise. ``skip_verify`` accepts any certificate.
     """
 
     certificate: FileCertificate | None = None
