@@ -1,6 +1,7 @@
 """Which outbound listeners services lead to. Expected: Istio's traffic-routing page, as cited."""
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 from argosy.base.names import Hostname, Namespace
@@ -116,6 +117,11 @@ def test_headless_tcp_has_a_listener_for_each_endpoint() -> None:
         OpaqueListener("10.244.0.5", 6379, to("redis", 6379)),
         OpaqueListener("10.244.0.6", 6379, to("redis", 6379)),
     )
+
+
+def test_a_service_without_address_takes_no_connections_of_others() -> None:
+    pending = replace(service("a", (9000, Protocol.TCP), (7000, Protocol.AUTO)), headless=False)
+    assert listeners(pending) == ()
 
 
 def test_headless_http_needs_no_addresses() -> None:

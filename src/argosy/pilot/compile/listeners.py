@@ -59,13 +59,14 @@ def sites(service: Service, port: ServicePort, instances: tuple[str, ...]) -> tu
     """The listeners that serve ``port``; ``instances`` counts for headless services only.
 
     A headless service has no address of its own: its clients dial the endpoints, so each has a
-    listener. Without endpoints nobody can be dialled, and there is none.
+    listener. A service without endpoints or address cannot be dialled, and has none: a listener
+    at the wildcard address would take connections that are meant for others.
     """
     if port.protocol is Protocol.UDP:
         return ()
     if port.protocol.is_http:
         return (Site(WILDCARD, port.number),)
-    addresses = instances if service.headless else service.addresses or (WILDCARD,)
+    addresses = instances if service.headless else service.addresses
     return tuple(Site(address, port.number) for address in sorted(addresses))
 
 

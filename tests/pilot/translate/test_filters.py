@@ -1,0 +1,33 @@
+"""The one filter table: what stands where, and why."""
+
+import pytest
+
+from argosy.pilot.translate.filters import (
+    GRPC_WEB_FILTER,
+    HTTP_FILTERS,
+    ROUTER_FILTER,
+    HttpFilterFacts,
+    Side,
+    http_filters,
+)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (HttpFilterFacts(Side.OUTBOUND), ["fault", "cors", "router"]),
+        (HttpFilterFacts(Side.INBOUND), ["router"]),
+        (HttpFilterFacts(Side.GATEWAY), ["fault", "cors", "router"]),
+        (HttpFilterFacts(Side.GATEWAY, grpc_web=True), ["grpc_web", "fault", "cors", "router"]),
+    ],
+)
+def test_filters_of_a_side_in_order(facts: HttpFilterFacts, expected: list[str]) -> None:
+    names = [found.name for found in http_filters(facts)]
+    assert names == [f"envoy.filters.http.{name}" for name in expected]
+
+
+def test_every_row_has_a_reason_and_the_router_ends_the_table() -> None:
+    assert all(len(row.why_here) > 20 for row in HTTP_FILTERS)
+    assert len({row.name for row in HTTP_FILTERS}) == len(HTTP_FILTERS)
+    assert HTTP_FILTERS[0].name == GRPC_WEB_FILTER
+    assert HTTP_FILTERS[-1].name == ROUTER_FILTER
