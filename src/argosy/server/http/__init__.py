@@ -1,0 +1,1 @@
+"""The control plane's HTTP API: Kubernetes' paths, verbs and errors, and Argosy's own endpoints."""

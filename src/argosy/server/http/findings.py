@@ -1,0 +1,133 @@
+"""What the mesh says about an object, as its ``status``.
+
+For Istio's kinds the status is made when it is read: condition ``Accepted`` (is it in force?),
+condition ``Distributed`` (how many of the proxies that it concerns have it?), and one validation
+message for each problem, with file and line. The shape is Istio's:
+https://istio.io/latest/docs/reference/config/config-status/
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from argosy.api.located import LocatedProblem, locate
+from argosy.api.meta import Object
+from argosy.base.names import ObjectKey
+from argosy.base.problems import Severity
+from argosy.server.http.encoding import Json
+from argosy.server.http.services import ProblemProvider, Spread
+
+MAX_REFUSED = 1000
+
+
+@dataclass(slots=True)
+class RefusedChanges:
+    """Problems of the last change of an object that was refused, until one is accepted.
+
+    The object itself stays as it was. Bounded: the oldest is forgotten first.
+    """
+
+    _problems: dict[ObjectKey, tuple[LocatedProblem, ...]] = field(default_factory=dict)
+
+    def refuse(self, key: ObjectKey, problems: Sequence[LocatedProblem]) -> None:
+        self._problems.pop(key, None)
+        self._problems[key] = tuple(problems)
+        while len(self._problems) > MAX_REFUSED:
+            del self._problems[next(iter(self._problems))]
+
+    def accept(self, key: ObjectKey) -> None:
+        self._problems.pop(key, None)
+
+    def of(self, key: ObjectKey) -> tuple[LocatedProblem, ...]:
+        return self._problems.get(key, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Status of objects from all who have something to say about them."""
+
+    provider: ProblemProvider
+    refused: RefusedChanges
+
+    def problems(self, value: Object) -> tuple[LocatedProblem, ...]:
+        """What the compilers found in the stored object."""
+        return tuple(locate(problem, value) for problem in self.provider.problems(value.key))
+
+    def status(self, value: Object) -> dict[str, Json]:
+        """The computed status of an object of an Istio kind."""
+        refused = self.refused.of(value.key)
+        problems = self.problems(value)
+        conditions: list[Json] = [_accepted(value, problems, refused)]
+        spread = self.provider.spread(value.key)
+        if spread is not None:
+            conditions.append(_distributed(spread))
+        status: dict[str, Json] = {
+            "conditions": conditions,
+            "observedGeneration": value.metadata.generation,
+        }
+        if problems or refused:
+            status["validationMessages"] = [message(problem) for problem in (*refused, *problems)]
+        return status
+
+
+def message(problem: LocatedProblem) -> Json:
+    """A problem as Istio's analysis message, with our fields beside Istio's."""
+    body: dict[str, Json] = {
+        "type": {"name": problem.code},
+        "level": "ERROR" if problem.severity is Severity.ERROR else "WARNING",
+        "message": problem.message,
+    }
+    for name, text in (("field", problem.field), ("hint", problem.hint), ("file", problem.file)):
+        if text:
+            body[name] = text
+    if problem.line is not None:
+        body["line"] = problem.line
+    return body
+
+
+def problem_body(problem: LocatedProblem) -> dict[str, Json]:
+    """A problem in the answer to an apply."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "field": problem.field,
+        "code": problem.code,
+        "message": problem.message,
+        "hint": problem.hint,
+        "severity": problem.severity.value,
+    }
+
+
+def _accepted(
+    value: Object, problems: Sequence[LocatedProblem], refused: Sequence[LocatedProblem]
+) -> Json:
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+    if refused:
+        generation = value.metadata.generation
+        words = (
+            f"the last change was refused, generation {generation} stays in force: "
+            f"{_words(refused)}"
+        )
+        return _condition("Accepted", "False", "Invalid", words)
+    if errors:
+        return _condition("Accepted", "False", errors[0].code, _words(errors))
+    return _condition("Accepted", "True", "Accepted", "")
+
+
+def _distributed(spread: Spread) -> Json:
+    words = f"{spread.acknowledged} of {spread.touched} proxies acknowledged"
+    if spread.rejected:
+        return _condition("Distributed", "False", "Rejected", "; ".join((words, *spread.rejected)))
+    if spread.acknowledged < spread.touched:
+        return _condition("Distributed", "False", "Pending", words)
+    return _condition("Distributed", "True", "Distributed", words)
+
+
+def _condition(kind: str, status: str, reason: str, words: str) -> Json:
+    return {"type": kind, "status": status, "reason": reason, "message": words}
+
+
+def _words(problems: Sequence[LocatedProblem]) -> str:
+    return "; ".join(
+        f"{problem.field}: {problem.message}" if problem.field else problem.message
+        for problem in problems
+    )

@@ -1,0 +1,142 @@
+"""The HTTP API around a real store, with scripted neighbours."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from argosy.api.registry import KINDS
+from argosy.base.names import ObjectKey
+from argosy.base.problems import Problem
+from argosy.server.http.app import create_app
+from argosy.server.http.services import (
+    Actor,
+    ApiServices,
+    Distribution,
+    IssuedToken,
+    ProxyStatus,
+    RefusedError,
+    Rejection,
+    Role,
+    Spread,
+    TokenRequest,
+    TypeState,
+)
+from argosy.store.admission import KubernetesAdmission
+from argosy.store.store import Store
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+class StandingClock:
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+@dataclass
+class Neighbours:
+    """Authenticator and all providers; what they were asked is kept."""
+
+    found: dict[ObjectKey, tuple[Problem, ...]] = field(default_factory=dict)
+    spreads: dict[ObjectKey, Spread] = field(default_factory=dict)
+    waiting: str = ""
+    asked: list[object] = field(default_factory=list)
+
+    def authenticate(self, token: str) -> Actor | None:
+        actors = {
+            "admin-token": Actor("admin", frozenset({Role.ADMIN})),
+            "node-token": Actor("node", frozenset({Role.NODE})),
+            "nobody-token": Actor("nobody", frozenset()),
+        }
+        return actors.get(token)
+
+    def proxies(self) -> Sequence[ProxyStatus]:
+        types = {"CDS": TypeState("SYNCED", "a1", "a1")}
+        return [ProxyStatus("web", "default", "sidecar", "spiffe://x", "now", types)]
+
+    async def distribution(self, revision: int, timeout_seconds: float) -> Distribution:
+        self.asked.append((revision, timeout_seconds))
+        return Distribution(3, 2, (Rejection("web.default", "RDS", "no"),), (), 41.0)
+
+    def status(self) -> dict[str, object]:
+        return {"proxies": 1}
+
+    def ready(self) -> str:
+        return self.waiting
+
+    def problems(self, key: ObjectKey) -> tuple[Problem, ...]:
+        return self.found.get(key, ())
+
+    def spread(self, key: ObjectKey) -> Spread | None:
+        return self.spreads.get(key)
+
+
+class Certificates:
+    async def issue(self, csr: str, token: str) -> tuple[str, ...]:
+        if token != "workload-token":
+            raise RefusedError(403, "this token proves nothing")
+        return (f"leaf for {csr}", "root")
+
+
+@dataclass
+class Tokens:
+    asked: list[TokenRequest] = field(default_factory=list)
+
+    def issue(self, request: TokenRequest) -> IssuedToken:
+        self.asked.append(request)
+        return IssuedToken("jwt", NOW + timedelta(seconds=request.expiration_seconds))
+
+
+@pytest.fixture
+def store() -> Store:
+    numbers = count(1)
+    return Store(
+        clock=StandingClock(),
+        uids=lambda: f"uid-{next(numbers)}",
+        admission=KubernetesAdmission({entry.kind: entry.namespaced for entry in KINDS}),
+        history=50,
+    )
+
+
+@pytest.fixture
+def neighbours() -> Neighbours:
+    return Neighbours()
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens()
+
+
+@pytest.fixture
+def app(store: Store, neighbours: Neighbours, tokens: Tokens) -> Starlette:
+    return create_app(
+        ApiServices(
+            store=store,
+            authenticator=neighbours,
+            proxies=neighbours,
+            problems=neighbours,
+            certificates=Certificates(),
+            tokens=tokens,
+            clock=StandingClock(),
+            version="0.1.0",
+        )
+    )
+
+
+@pytest.fixture
+async def api(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the admin's token."""
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://argosy",
+        headers={"Authorization": "Bearer admin-token"},
+    ) as client:
+        yield client
