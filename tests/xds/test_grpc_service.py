@@ -342,16 +342,6 @@ async def test_too_many_names_end_the_stream() -> None:
     assert "10" in (error.details() or "")
 
 
-async def test_a_flood_of_requests_ends_the_stream() -> None:
-    server = Server(a_source(), anyone, limits=Limits(requests=1, requests_burst=20))
-    client = DeltaClient()
-    client.connect = lambda: [  # type: ignore[method-assign]
-        client._request(SECRET, resource_names_subscribe=["x"]) for _ in range(30)
-    ]
-    error = await refused_plainly(server, client)
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
 async def test_a_flood_of_streams_from_one_peer_is_refused() -> None:
     server = Server(a_source(), anyone, limits=Limits(attempts=0.001, attempts_burst=3))
     async with serving(server, None) as address:
