@@ -70,7 +70,10 @@ class ProxyConfig(KubernetesPart, frozen=True, kw_only=True):
 
 
 class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
-    """Durations are in ms. Empty ``default_..._export_to`` means everywhere (``*``)."""
+    """Durations are in ms. Empty ``default_..._export_to`` means everywhere (``*``).
+
+    Without ``h2_upgrade_policy`` sidecars speak HTTP/2 among themselves: Istio would not.
+    """
 
     proxy_listen_port: UInt32 = 15001
     proxy_inbound_listen_port: UInt32 = 15006
@@ -88,7 +91,7 @@ class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     default_virtual_service_export_to: tuple[str, ...] = ()
     default_destination_rule_export_to: tuple[str, ...] = ()
     locality_lb_setting: LocalityLoadBalancerSetting | None = None
-    h2_upgrade_policy: H2UpgradePolicy = "DO_NOT_UPGRADE"
+    h2_upgrade_policy: H2UpgradePolicy | None = None
     path_normalization: PathNormalization = PathNormalization()
     default_http_retry_policy: HTTPRetry | None = None
     default_traffic_policy: DefaultTrafficPolicy | None = None

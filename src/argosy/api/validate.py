@@ -1,0 +1,48 @@
+"""Which mistakes one object has that its types do not show.
+
+One function for all kinds; the rules are in ``validate_<kind>``. They look at the object alone:
+what it names (hosts, subsets, gateways, secrets) is looked up where configuration is compiled.
+Metadata is checked by decoding already.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from argosy.api.apps import Deployment
+from argosy.api.core import ConfigMap, Secret, Service
+from argosy.api.core_pod import Pod
+from argosy.api.meta import Object
+from argosy.api.networking_destination_rule import DestinationRule
+from argosy.api.networking_gateway import Gateway
+from argosy.api.networking_virtual_service import VirtualService
+from argosy.api.security import PeerAuthentication
+from argosy.api.typed import Mistake
+from argosy.api.validate_core import validate_config_map, validate_secret, validate_service
+from argosy.api.validate_destination_rule import validate_destination_rule
+from argosy.api.validate_gateway import validate_gateway
+from argosy.api.validate_pod import validate_deployment, validate_pod
+from argosy.api.validate_security import validate_peer_authentication
+from argosy.api.validate_virtual_service import validate_virtual_service
+from argosy.base.problems import Problem
+
+_RULES: Mapping[type[Object], Callable[[Any], Iterable[Mistake]]] = {
+    Service: validate_service,
+    ConfigMap: validate_config_map,
+    Secret: validate_secret,
+    Pod: validate_pod,
+    Deployment: validate_deployment,
+    VirtualService: validate_virtual_service,
+    DestinationRule: validate_destination_rule,
+    Gateway: validate_gateway,
+    PeerAuthentication: validate_peer_authentication,
+}
+
+
+def validate(obj: Object) -> tuple[Problem, ...]:
+    """All mistakes, errors and warnings, in the order of the rules."""
+    rules = _RULES.get(type(obj))
+    if rules is None:
+        return ()
+    return tuple(
+        Problem(obj.key, m.field, m.code, m.message, m.hint, m.severity) for m in rules(obj)
+    )
