@@ -4,16 +4,55 @@ MeshConfig is the key ``mesh`` of the ConfigMap ``istio`` in the root namespace.
 https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
 """
 
+import json
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+from argosy.api import meshconfig as api
 from argosy.api.core import ConfigMap
+from argosy.base.names import Namespace
 from argosy.base.problems import Compiled
-from argosy.model.listener import ListenerSettings
-from argosy.model.traffic import TrafficDefaults
+from argosy.model.listener import (
+    AccessLog,
+    ListenerSettings,
+    OutboundTrafficPolicy,
+    PathNormalization,
+)
+from argosy.model.traffic import TrafficDefaults, TrafficPolicy
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
+from argosy.pilot.compile.report import Report
+from argosy.pilot.compile.traffic_policy import connection_pool, keepalive, outlier_detection
 
 PUBLIC = "*"
 """In an exportTo list: every namespace."""
+
+JSON_ACCESS_LOG = (
+    ("authority", "%REQ(:AUTHORITY)%"),
+    ("bytes_received", "%BYTES_RECEIVED%"),
+    ("bytes_sent", "%BYTES_SENT%"),
+    ("connection_termination_details", "%CONNECTION_TERMINATION_DETAILS%"),
+    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("duration", "%DURATION%"),
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("protocol", "%PROTOCOL%"),
+    ("request_id", "%REQ(X-REQUEST-ID)%"),
+    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
+    ("response_code", "%RESPONSE_CODE%"),
+    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+    ("response_flags", "%RESPONSE_FLAGS%"),
+    ("route_name", "%ROUTE_NAME%"),
+    ("start_time", "%START_TIME%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER_RAW%"),
+    ("upstream_host", "%UPSTREAM_HOST%"),
+    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
+    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+    ("user_agent", "%REQ(USER-AGENT)%"),
+    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+)
+"""https://istio.io/latest/docs/tasks/observability/logs/access-log/#default-access-log-format"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +74,104 @@ DEFAULT_MESH = Mesh()
 
 
 def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
-    """The settings, with every mistake found; what is mistaken keeps its default."""
-    assert config is None, "MeshConfig is not decoded yet"
-    return Compiled(DEFAULT_MESH)
+    """The settings, and every mistake. A MeshConfig with errors counts as none."""
+    if config is None:
+        return Compiled(DEFAULT_MESH)
+    decoded = api.mesh_config(config)
+    written = decoded.value
+    if written is None:
+        return Compiled(DEFAULT_MESH, decoded.problems)
+    report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", list(decoded.problems))
+    _report_unsupported(written, report)
+    compiled = Mesh(
+        traffic=_traffic(written, report),
+        listeners=_listeners(written, report),
+        service_export_to=written.default_service_export_to or (PUBLIC,),
+        virtual_service_export_to=written.default_virtual_service_export_to or (PUBLIC,),
+        destination_rule_export_to=written.default_destination_rule_export_to or (PUBLIC,),
+    )
+    return Compiled(compiled, tuple(report.problems))
+
+
+def _traffic(written: api.MeshConfig, report: Report) -> TrafficDefaults:
+    upgrade = {None: None, "DEFAULT": None, "UPGRADE": True, "DO_NOT_UPGRADE": False}
+    bare = TrafficDefaults(
+        connect_timeout=timedelta(milliseconds=written.connect_timeout),
+        tcp_keepalive=keepalive(written.tcp_keepalive),
+    )
+    default = written.default_traffic_policy or api.DefaultTrafficPolicy()
+    place = report.at("defaultTrafficPolicy")
+    return TrafficDefaults(
+        connect_timeout=bare.connect_timeout,
+        tcp_keepalive=bare.tcp_keepalive,
+        auto_mtls=written.enable_auto_mtls,
+        h2_upgrade=upgrade[written.h2_upgrade_policy],
+        policy=TrafficPolicy(
+            connection_pool=connection_pool(default.connection_pool, bare),
+            outlier_detection=outlier_detection(
+                default.outlier_detection, place.at("outlierDetection")
+            ),
+        ),
+        loopback=written.inbound_traffic_policy.mode == "LOCALHOST",
+        trust_domain=written.trust_domain,
+        root_namespace=Namespace(written.root_namespace),
+    )
+
+
+def _listeners(written: api.MeshConfig, report: Report) -> ListenerSettings:
+    normalization = written.path_normalization.normalization
+    return ListenerSettings(
+        outbound=OutboundTrafficPolicy(written.outbound_traffic_policy.mode),
+        path_normalization=PathNormalization.BASE
+        if normalization == "DEFAULT"
+        else PathNormalization(normalization),
+        detection_timeout=timedelta(milliseconds=written.protocol_detection_timeout),
+        trust_domains=(written.trust_domain, *written.trust_domain_aliases),
+        access_log=_access_log(written, report.at("accessLogFormat")),
+    )
+
+
+def _access_log(written: api.MeshConfig, report: Report) -> AccessLog | None:
+    if not written.access_log_file:
+        return None
+    if written.access_log_encoding == "TEXT":
+        return AccessLog(written.access_log_file, written.access_log_format)
+    if not written.access_log_format:
+        return AccessLog(written.access_log_file, JSON_ACCESS_LOG)
+    try:
+        fields = json.loads(written.access_log_format)
+    except ValueError as error:
+        fields = None
+        reason = str(error)
+    else:
+        reason = "it is not an object whose values are texts"
+    if not isinstance(fields, dict) or not all(isinstance(v, str) for v in fields.values()):
+        report.error(
+            "InvalidAccessLogFormat",
+            f"with accessLogEncoding JSON the format must be JSON: {reason}; "
+            "the default format is used",
+        )
+        return AccessLog(written.access_log_file, JSON_ACCESS_LOG)
+    return AccessLog(written.access_log_file, tuple(sorted(fields.items())))
+
+
+def _report_unsupported(written: api.MeshConfig, report: Report) -> None:
+    """What is decoded but has no effect yet, if it is set to anything but its default."""
+    default = api.MeshConfig()
+    locality = written.locality_lb_setting
+    without_effect = {
+        "proxyListenPort": written.proxy_listen_port != default.proxy_listen_port,
+        "proxyInboundListenPort": (
+            written.proxy_inbound_listen_port != default.proxy_inbound_listen_port
+        ),
+        "localityLbSetting": locality is not None and locality.enabled is not False,
+        "defaultHttpRetryPolicy": written.default_http_retry_policy is not None,
+        "meshMTLS": written.mesh_mtls is not None,
+        "tlsDefaults": written.tls_defaults is not None,
+        "enableTracing": written.enable_tracing,
+    }
+    for name, is_set in without_effect.items():
+        if is_set:
+            report.at(name).warning(
+                "FieldNotSupported", f"{name} is not supported yet and has no effect", "remove it"
+            )

@@ -1,0 +1,125 @@
+"""MeshConfig: Istio's defaults, and what each setting becomes."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from argosy.api.core import ConfigMap
+from argosy.model.listener import AccessLog, OutboundTrafficPolicy, PathNormalization
+from argosy.model.traffic import TcpKeepalive
+from argosy.pilot.compile.mesh import DEFAULT_MESH, JSON_ACCESS_LOG, Mesh, mesh
+
+
+def config_map(text: str) -> ConfigMap:
+    metadata = {"name": "istio", "namespace": "istio-system"}
+    whole = {"kind": "ConfigMap", "metadata": metadata, "data": {"mesh": text}}
+    return msgspec.convert(whole, ConfigMap)
+
+
+def compiled(text: str) -> Mesh:
+    result = mesh(config_map(text))
+    assert not result.problems
+    return result.value
+
+
+@pytest.mark.parametrize("text", ["", "{}", "enableAutoMtls: true"])
+def test_what_is_not_said_has_istios_default(text: str) -> None:
+    assert compiled(text) == DEFAULT_MESH
+    assert mesh(None).value == DEFAULT_MESH
+
+
+def test_defaults() -> None:
+    assert DEFAULT_MESH.traffic.connect_timeout == timedelta(seconds=10)
+    assert DEFAULT_MESH.traffic.auto_mtls
+    assert DEFAULT_MESH.listeners.outbound is OutboundTrafficPolicy.ALLOW_ANY
+    assert DEFAULT_MESH.listeners.path_normalization is PathNormalization.BASE
+    assert DEFAULT_MESH.listeners.access_log is None
+
+
+def test_settings() -> None:
+    found = compiled("""
+connectTimeout: 2500ms
+tcpKeepalive: {probes: 3, time: 2h}
+enableAutoMtls: false
+h2UpgradePolicy: DO_NOT_UPGRADE
+trustDomain: mesh.test
+trustDomainAliases: [old.test]
+rootNamespace: config
+inboundTrafficPolicy: {mode: LOCALHOST}
+outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+pathNormalization: {normalization: MERGE_SLASHES}
+protocolDetectionTimeout: 5s
+defaultServiceExportTo: ["."]
+defaultDestinationRuleExportTo: [a, b]
+defaultTrafficPolicy:
+  connectionPool: {http: {http1MaxPendingRequests: 7}}
+  outlierDetection: {consecutive5xxErrors: 3}
+""")
+    traffic, listeners = found.traffic, found.listeners
+    assert traffic.connect_timeout == timedelta(milliseconds=2500)
+    assert traffic.tcp_keepalive == TcpKeepalive(3, timedelta(hours=2))
+    assert not traffic.auto_mtls
+    assert traffic.h2_upgrade is False
+    assert (traffic.trust_domain, traffic.root_namespace) == ("mesh.test", "config")
+    assert traffic.loopback
+    assert traffic.policy.connection_pool is not None
+    pool = traffic.policy.connection_pool.pool
+    assert pool.max_pending_requests == 7
+    assert pool.connect_timeout == timedelta(milliseconds=2500)
+    assert pool.tcp_keepalive == traffic.tcp_keepalive
+    assert traffic.policy.outlier_detection is not None
+    assert traffic.policy.outlier_detection.consecutive_5xx == 3
+    assert listeners.outbound is OutboundTrafficPolicy.REGISTRY_ONLY
+    assert listeners.path_normalization is PathNormalization.MERGE_SLASHES
+    assert listeners.detection_timeout == timedelta(seconds=5)
+    assert listeners.trust_domains == ("mesh.test", "old.test")
+    assert found.service_export_to == (".",)
+    assert found.destination_rule_export_to == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("accessLogFile: /dev/stdout", AccessLog("/dev/stdout")),
+        ("{accessLogFile: /a, accessLogFormat: x}", AccessLog("/a", "x")),
+        ("{accessLogFile: /a, accessLogEncoding: JSON}", AccessLog("/a", JSON_ACCESS_LOG)),
+        (
+            '{accessLogFile: /a, accessLogEncoding: JSON, accessLogFormat: \'{"b": "%PROTOCOL%"}\'}',
+            AccessLog("/a", (("b", "%PROTOCOL%"),)),
+        ),
+        ("accessLogEncoding: JSON", None),
+    ],
+)
+def test_access_log(text: str, expected: AccessLog | None) -> None:
+    assert compiled(text).listeners.access_log == expected
+
+
+@pytest.mark.parametrize("format_", ["%PROTOCOL%", "[1]", '{"a": 1}'])
+def test_a_format_that_is_not_json_is_reported(format_: str) -> None:
+    text = f"accessLogFile: /a\naccessLogEncoding: JSON\naccessLogFormat: '{format_}'"
+    result = mesh(config_map(text))
+    (problem,) = result.problems
+    assert (problem.field, problem.code) == ("data.mesh.accessLogFormat", "InvalidAccessLogFormat")
+    assert result.value.listeners.access_log == AccessLog("/a", JSON_ACCESS_LOG)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "proxyListenPort: 1",
+        "localityLbSetting: {enabled: true}",
+        "defaultHttpRetryPolicy: {attempts: 1}",
+        "meshMTLS: {minProtocolVersion: TLSV1_3}",
+    ],
+)
+def test_nothing_is_ignored_silently(text: str) -> None:
+    (problem,) = mesh(config_map(text)).problems
+    assert problem.code == "FieldNotSupported"
+    assert problem.field == f"data.mesh.{text.partition(':')[0]}"
+
+
+def test_errors_leave_the_defaults_and_are_reported() -> None:
+    result = mesh(config_map("connectTimeout: soon"))
+    assert result.value == DEFAULT_MESH
+    assert result.problems
