@@ -229,6 +229,8 @@ def test_a_detected_port_serves_http_and_opaque_bytes_as_such(tmp_path: Path) ->
         assert envoys.served_opaque() == 0
         assert call(port, b"hello\n") == b"opaque:hello\n"
         assert envoys.served_opaque() == 1
+        for short in (b"\n", b"hi\n", b"G\n", b"GET\n", b"PRI\n", b"\x16\n"):
+            assert call(port, short) == b"opaque:" + short
         assert websocket(port) == b"frame:ping"
 
 

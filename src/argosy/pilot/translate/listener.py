@@ -22,7 +22,6 @@ from argosy.pilot.translate.listener_filter import (
     HTTP_ALPN,
     HTTP_ALPN_WITH_HTTP10,
     http_inspector,
-    tls_inspector,
 )
 from argosy.pilot.translate.tcp_proxy import single_cluster, tcp_filters
 
@@ -66,7 +65,9 @@ def outbound_listener(
         case OpaqueListener(tcp=tcp):
             proto.filter_chains.add().filters.extend(tcp_filters(tcp, settings))
         case DetectingListener(routes=routes, tcp=tcp):
-            proto.listener_filters.extend([tls_inspector(), http_inspector()])
+            # Istio has a TLS inspector here too. No chain asks for it, and it holds back opaque
+            # bytes until there are five: a client that says "hi" would wait for ever.
+            proto.listener_filters.append(http_inspector())
             proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
             http = proto.filter_chains.add()
             http.filter_chain_match.transport_protocol = RAW_BUFFER

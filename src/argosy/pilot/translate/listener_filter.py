@@ -39,7 +39,7 @@ def tls_inspector(
 def http_inspector(
     disabled: listener_components_pb2.ListenerFilterChainMatchPredicate | None = None,
 ) -> listener_components_pb2.ListenerFilter:
-    """Tells HTTP from other plaintext; must come after the TLS inspector, whose finds it skips.
+    """Tells HTTP from other plaintext; must come after a TLS inspector, whose finds it skips.
 
     It waits for the client's first bytes, so a protocol in which the server speaks first hangs
     behind it: such ports have to be declared.
