@@ -19,8 +19,8 @@ def pod(name: str, **labels: str) -> dict[str, Any]:
 
 
 async def watched(api: httpx.AsyncClient, path: str, **params: str) -> list[Any]:
-    """All lines of a watch of one second."""
-    response = await api.get(path, params={"watch": "true", "timeoutSeconds": "1", **params})
+    """All lines of a watch of 0.3 s."""
+    response = await api.get(path, params={"watch": "true", "timeoutSeconds": "0.3", **params})
     assert response.status_code == 200
     return [json.loads(line) for line in response.text.splitlines()]
 

@@ -16,6 +16,7 @@ from starlette.responses import StreamingResponse
 from argosy.api.meta import Object
 from argosy.server.http.encoding import Json, encode
 from argosy.server.http.errors import ApiError, from_store, status_body
+from argosy.server.http.mesh import number
 from argosy.server.http.selectors import Selector
 from argosy.store.store import Bookmark, Store
 from argosy.store.transaction import Event, TooOldError
@@ -82,13 +83,8 @@ def since_of(request: Request) -> int | None:
 
 
 def seconds_of(request: Request) -> float | None:
-    """``timeoutSeconds``; None for no end."""
-    text = request.query_params.get("timeoutSeconds", "")
-    if not text:
-        return None
-    if not text.isdecimal() or len(text) > 9:
-        raise ApiError(400, f"invalid timeoutSeconds {text!r}")
-    return float(text)
+    """``timeoutSeconds`` (fractions too); None for no end."""
+    return number(request, "timeoutSeconds", default=0) or None
 
 
 def is_true(request: Request, name: str) -> bool:
