@@ -16,6 +16,8 @@ Json = dict[str, Any]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+_tables = Console(highlight=False, width=10_000)
+"""Tables are never cut to the terminal's width: a cut name is of no use."""
 
 
 class Format(StrEnum):
@@ -46,8 +48,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_row(*map(escape, row))
         count += 1
     if count:
-        width = max(out.width, 1000) if not out.is_terminal else None
-        out.print(table, width=width, no_wrap=True, crop=False, overflow="ignore")
+        _tables.print(table)
     else:
         err.print("Nothing found.")
 

@@ -16,6 +16,8 @@ STATUS_PORT = 15021
 PROMETHEUS_PORT = 15090
 CONTROL_PLANE_NAME = "istiod.istio-system.svc"
 _SOL_SOCKET, _SO_MARK = 1, 36
+_MAX_CONNECTIONS = 1_000_000
+"""More than a workload's file descriptors allow: a bound for Envoy's own accounting."""
 _DEFAULT_STATS = (
     "cluster_manager",
     "listener_manager",
@@ -94,12 +96,23 @@ def bootstrap(facts: ProxyFacts) -> Json:
             "use_all_default_tags": False,
             "stats_matcher": {"inclusion_list": {"patterns": _patterns(facts.stats)}},
         },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors."
+                        "downstream_connections.v3.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": _MAX_CONNECTIONS,
+                    },
+                }
+            ]
+        },
         "layered_runtime": {
             "layers": [
                 {
                     "name": "static",
                     "static_layer": {
-                        "overload.global_downstream_max_connections": 2**31 - 1,
                         "re2.max_program_size.error_level": 32768,
                     },
                 },
