@@ -94,6 +94,19 @@ async def test_an_invalid_object_is_told_and_its_last_version_stays(
     assert accepted["status"] == "True"
 
 
+async def test_what_types_do_not_show_is_told_too(api: httpx.AsyncClient) -> None:
+    bad = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports: [{port: 70000}]\n"
+    body = await send(api, bad, policy("a"))
+    assert sorted(actions(body).values()) == ["created", "invalid"]
+    (problem,) = next(r["problems"] for r in body["results"] if r["kind"] == "Service")
+    assert (problem["field"], problem["line"]) == ("spec.ports[0].port", 5)
+    single = await api.post(
+        "/api/v1/namespaces/default/services",
+        json={"metadata": {"name": "s"}, "spec": {"ports": [{"port": 70000}]}},
+    )
+    assert single.status_code == 422
+
+
 async def test_admission_s_problems_have_lines(api: httpx.AsyncClient) -> None:
     body = await send(api, service("s", "1.2.3.4"))
     assert actions(body) == {"Service default/s": "invalid"}

@@ -22,8 +22,8 @@ from argosy.server.http.encoding import Json, json_response
 from argosy.server.http.findings import Findings, problem_body
 from argosy.server.http.gate import actor_of
 from argosy.server.http.mesh import decode_body
+from argosy.server.http.objects import validated
 from argosy.server.http.resources import NAMESPACED
-from argosy.server.http.validation import validated
 from argosy.store.admission import deletions, explicit_first
 from argosy.store.store import Store
 from argosy.store.transaction import (

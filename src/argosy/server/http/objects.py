@@ -9,14 +9,15 @@ import msgspec
 
 from argosy.api.decode import Decoded, decode_json, decode_yaml
 from argosy.api.encode import encode
+from argosy.api.located import LocatedProblem, locate
 from argosy.api.meta import Object
 from argosy.api.registry import BY_KIND, Registered
+from argosy.api.validate import validate
 from argosy.base.problems import Severity
 from argosy.server.http.encoding import Json
 from argosy.server.http.errors import ApiError, invalid_request
 from argosy.server.http.findings import Findings
 from argosy.server.http.target import Target
-from argosy.server.http.validation import validated
 
 YAML_TYPES = frozenset({"application/yaml", "application/apply-patch+yaml", "text/yaml"})
 
@@ -60,6 +61,11 @@ def from_decoded(decoded: Decoded, target: Target) -> Object:
     if problems:
         raise invalid_request(problems)
     return value
+
+
+def validated(value: Object) -> tuple[LocatedProblem, ...]:
+    """Everything that is wrong with the object by itself, with lines."""
+    return tuple(locate(problem, value) for problem in validate(value))
 
 
 def media_type(content_type: str) -> str:
