@@ -9,6 +9,7 @@ the deepest directory that exists, or, for a path directly under ``/``, a new ro
 
 import contextlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,22 +58,30 @@ def apply(view: View) -> None:
     except OSError as error:
         raise MountError(f"no mount namespace for the container: {error}") from error
     ordered = sorted(view.mounts, key=lambda m: (m.target.count("/"), m.target))
-    kept = _open_kept(view.keep, ordered)
-    try:
+    with contextlib.ExitStack() as opened:
+        # A mount may hide what later ones need: everything is opened before the first.
+        kept = _open_kept(view.keep, ordered, opened)
+        sources = {m.source: _open(m.source, opened) for m in (*ordered, *view.files)}
         _make_mount_points(ordered, view.scratch)
         for mount in ordered:
-            _bind(mount)
+            _bind(mount, sources[mount.source])
             _show_kept(mount, kept)
-    finally:
-        for fd in kept.values():
-            os.close(fd)
-    for file in view.files:
-        if Path(file.target).exists():
-            _bind(file)
+        for file in view.files:
+            if Path(file.target).exists():
+                _bind(file, sources[file.source])
     for path in _RESOLVER_SOCKETS:
         if Path(path).exists():
             with contextlib.suppress(OSError):
                 linux.mount("/dev/null", path, flags=linux.MS_BIND)
+
+
+def _open(path: Path, opened: contextlib.ExitStack) -> int:
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        raise MountError(f"cannot mount {path}: {error.strerror}") from error
+    opened.callback(os.close, fd)
+    return fd
 
 
 def _make_mount_points(mounts: list[Mount], scratch: Path | None) -> None:
@@ -97,7 +106,7 @@ def _make_mount_points(mounts: list[Mount], scratch: Path | None) -> None:
                     _new_root(scratch / f"root{number}")
                 else:
                     _overlay(base, scratch / str(number))
-            _make_point(mount, target)
+            _make_point(target, directory=mount.source.is_dir())
         except OSError as error:
             raise MountError(
                 f"{target} does not exist on this machine and cannot be made in the container's "
@@ -141,20 +150,20 @@ def _new_root(root: Path) -> None:
     os.chdir("/")
 
 
-def _make_point(mount: Mount, target: str) -> None:
-    if mount.source.is_dir():
+def _make_point(target: str, *, directory: bool) -> None:
+    if directory:
         Path(target).mkdir(parents=True, exist_ok=True)
     else:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(target).touch()
 
 
-def _bind(mount: Mount) -> None:
+def _bind(mount: Mount, source: int) -> None:
     target = os.path.normpath(mount.target)
     try:
         if not Path(target).exists():
-            _make_point(mount, target)
-        linux.mount(str(mount.source), target, flags=linux.MS_BIND | linux.MS_REC)
+            _make_point(target, directory=stat.S_ISDIR(os.fstat(source).st_mode))
+        _bind_fd(source, target)
         if mount.read_only:
             locked = os.statvfs(target).f_flag & _LOCKED_FLAGS
             flags = linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY | locked
@@ -163,11 +172,18 @@ def _bind(mount: Mount) -> None:
         raise MountError(f"cannot mount a volume on {target}: {error}") from error
 
 
-def _open_kept(keep: tuple[Path, ...], mounts: list[Mount]) -> dict[Path, int]:
+def _bind_fd(source: int, target: str) -> None:
+    flags = linux.MS_BIND | linux.MS_REC
+    linux.mount(f"/proc/thread-self/fd/{source}", target, flags=flags)
+
+
+def _open_kept(
+    keep: tuple[Path, ...], mounts: list[Mount], opened: contextlib.ExitStack
+) -> dict[Path, int]:
     """Descriptors of the kept directories that a mount would hide."""
     hidden = {p for p in keep for m in mounts if p != Path(m.target) and p.is_relative_to(m.target)}
     outermost = [p for p in hidden if not any(q != p and p.is_relative_to(q) for q in hidden)]
-    return {p: os.open(p, os.O_PATH | os.O_CLOEXEC) for p in outermost if p.exists()}
+    return {p: _open(p, opened) for p in outermost if p.exists()}
 
 
 def _show_kept(mount: Mount, kept: dict[Path, int]) -> None:
@@ -176,8 +192,7 @@ def _show_kept(mount: Mount, kept: dict[Path, int]) -> None:
             continue
         try:
             path.mkdir(parents=True, exist_ok=True)
-            source = f"/proc/thread-self/fd/{fd}"
-            linux.mount(source, str(path), flags=linux.MS_BIND | linux.MS_REC)
+            _bind_fd(fd, str(path))
         except OSError as error:
             raise MountError(
                 f"the volume on {mount.target} hides {path}, which the program needs ({error})"

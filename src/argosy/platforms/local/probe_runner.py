@@ -8,14 +8,12 @@ import ssl
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import assert_never
 
-from argosy.platforms.local import netns, process, relay
+from argosy.platforms.local import netns, process, procfs, relay
 from argosy.platforms.local.probes import Check, Exec, Grpc, HttpGet, Listening, Probe, TcpSocket
 
 _MAX_STATUS_LINE = 4096
-_LISTEN_STATE = "0A"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +113,7 @@ async def _exec(argv: tuple[str, ...], target: Target) -> Outcome:
 
 def _listening(pid: int) -> set[int]:
     """TCP ports that some process in the namespace of ``pid`` listens on."""
-    ports = set()
-    for table in ("tcp", "tcp6"):
-        with contextlib.suppress(FileNotFoundError):
-            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == _LISTEN_STATE:
-                    ports.add(int(fields[1].rpartition(":")[2], 16))
-    return ports
+    return {port for port, _, state in procfs.tcp_sockets(pid) if state == procfs.LISTEN}
 
 
 def _insecure_tls() -> ssl.SSLContext:

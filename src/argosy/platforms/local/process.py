@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from argosy.platforms.local import linux, logs, mounts, netns
+from argosy.platforms.local import linux, logs, mounts, netns, procfs
 from argosy.platforms.local.mounts import View
 
 _CLONE_FS = 0x200
@@ -50,6 +50,7 @@ class Process:
 
     popen: "subprocess.Popen[bytes]"
     _pidfd: int = field(default=-1)
+    _ended: "asyncio.Future[int] | None" = None
 
     def __post_init__(self) -> None:
         self._pidfd = os.pidfd_open(self.popen.pid)
@@ -59,15 +60,24 @@ class Process:
         return self.popen.pid
 
     async def wait(self) -> int:
-        """Its exit code, 128 + n when signal n ended it; the rest of its session is killed."""
-        if self.popen.returncode is None:
-            await readable(self._pidfd)
-            self.popen.wait()
-            kill_session(self.pid)
-            os.close(self._pidfd)
-            self._pidfd = -1
-        code = self.popen.returncode
-        return code if code >= 0 else 128 - code
+        """Its exit code, 128 + n when signal n ended it; the rest of its session is killed.
+
+        Several may wait at once.
+        """
+        if self._ended is None:
+            loop = asyncio.get_running_loop()
+            self._ended = loop.create_future()
+            loop.add_reader(self._pidfd, self._reap, loop)
+        return await asyncio.shield(self._ended)
+
+    def _reap(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._ended is not None
+        loop.remove_reader(self._pidfd)
+        code = self.popen.wait()
+        kill_session(self.pid)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self._ended.set_result(code if code >= 0 else 128 - code)
 
     def signal(self, number: int) -> None:
         """Send a signal; no error when it has ended."""
@@ -130,10 +140,11 @@ def start_beside(
         "mnt": linux.CLONE_NEWNS,
     }
     opened: list[int] = []
+    there = procfs.path(pid)
     try:
         for name in kinds:
-            opened.append(os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC))
-        opened.append(os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC))
+            opened.append(os.open(there / "ns" / name, os.O_RDONLY | os.O_CLOEXEC))
+        opened.append(os.open(there / "root", os.O_PATH | os.O_CLOEXEC))
 
         def enter() -> None:
             linux.unshare(_CLONE_FS)
@@ -187,7 +198,7 @@ def _take_terminal() -> None:
 
 def kill_session(leader: int) -> None:
     """SIGKILL to every process of the session, as when a container's first process ends."""
-    for pid in _pids():
+    for pid in procfs.pids():
         with contextlib.suppress(OSError):
             if os.getsid(pid) == leader:
                 os.kill(pid, signal.SIGKILL)
@@ -196,11 +207,17 @@ def kill_session(leader: int) -> None:
 def kill_namespace(netns_fd: int) -> None:
     """SIGKILL to every process in the network namespace, also those that left their session."""
     inode = os.fstat(netns_fd).st_ino
-    for pid in _pids():
+    _kill_where(lambda there: there == inode)
+
+
+def kill_other_namespaces() -> None:
+    """SIGKILL to every process that is in another network namespace than this one."""
+    own = os.stat("/proc/self/ns/net").st_ino
+    _kill_where(lambda there: there != own)
+
+
+def _kill_where(condemned: Callable[[int], bool]) -> None:
+    for pid in procfs.pids():
         with contextlib.suppress(OSError):
-            if os.stat(f"/proc/{pid}/ns/net").st_ino == inode:
+            if condemned((procfs.path(pid) / "ns" / "net").stat().st_ino):
                 os.kill(pid, signal.SIGKILL)
-
-
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]

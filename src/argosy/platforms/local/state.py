@@ -76,12 +76,16 @@ class MeshDirectory:
             raise MeshNameError(
                 f"{name!r} cannot name a mesh: use up to 42 lower-case letters, digits and dashes"
             )
-        path = state_parent() / name
+        return cls.at(state_parent() / name)
+
+    @classmethod
+    def at(cls, path: Path) -> "MeshDirectory":
+        """The layout of this directory, whose last part is the mesh's name; touches no file."""
         sockets = path
         if len(os.fsencode(path / _LONGEST_SOCKET)) > _SOCKET_PATH_LIMIT:
             digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
             sockets = _runtime_parent() / digest
-        return cls(name, path, sockets)
+        return cls(path.name, path, sockets)
 
     @property
     def lock(self) -> Path:

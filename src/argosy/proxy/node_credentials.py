@@ -1,0 +1,36 @@
+"""A workload's certificate, asked for with a token that only this pod's agent gets."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from argosy.api.core_pod import Pod
+from argosy.base.clock import SystemClock
+from argosy.base.names import TrustDomain
+from argosy.citadel.identity import SpiffeId
+from argosy.proxy.certificates import CertificateRunner, IssueError
+from argosy.proxy.node_api import ApiClient, ApiError
+
+AUDIENCE = "istio-ca"
+TRUST_DOMAIN = TrustDomain("cluster.local")
+_TOKEN_SECONDS = 600
+_CERTIFICATES = "certs"
+
+
+def credentials(api: ApiClient) -> Callable[[Pod, Path], CertificateRunner]:
+    """Makes the keeper of a pod's certificate; its files go below the pod's directory."""
+
+    def keeper(pod: Pod, directory: Path) -> CertificateRunner:
+        namespace, name = pod.metadata.namespace, pod.metadata.name
+        account = pod.spec.account
+
+        async def issue(csr: str) -> Sequence[str]:
+            try:
+                token = await api.workload_token(namespace, account, name, AUDIENCE, _TOKEN_SECONDS)
+                return await api.sign(csr, token)
+            except ApiError as error:
+                raise IssueError(str(error)) from error
+
+        identity = SpiffeId.of(TRUST_DOMAIN, namespace, account)
+        return CertificateRunner(str(identity), directory / _CERTIFICATES, issue, SystemClock())
+
+    return keeper

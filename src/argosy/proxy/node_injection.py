@@ -1,0 +1,70 @@
+"""Which pods get a proxy, and the labels by which others know them. Pure.
+
+https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/; on this platform injection
+is on unless it is switched off.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from argosy.api.core_pod import Pod
+from argosy.model.proxy import ProxyType
+from argosy.pilot.compile.roles import proxy_type
+from argosy.platforms.local.workloads import HASH_LABEL, MESHED_LABEL
+
+_INJECT = "sidecar.istio.io/inject"
+_NAMESPACE_INJECTION = "istio-injection"
+_CANONICAL_NAME = "service.istio.io/canonical-name"
+_CANONICAL_REVISION = "service.istio.io/canonical-revision"
+
+
+class Injection(Enum):
+    SIDECAR = "sidecar"
+    GATEWAY = "gateway"
+    NONE = "none"
+
+
+def injection(pod: Pod, namespace_labels: Mapping[str, str]) -> Injection:
+    """The pod's own word counts before its namespace's."""
+    if proxy_type(pod) is ProxyType.ROUTER:
+        return Injection.GATEWAY
+    own = pod.metadata.labels.get(_INJECT) or pod.metadata.annotations.get(_INJECT) or ""
+    if own.lower() == "true":
+        return Injection.SIDECAR
+    if own.lower() == "false" or namespace_labels.get(_NAMESPACE_INJECTION) == "disabled":
+        return Injection.NONE
+    return Injection.SIDECAR
+
+
+def workload_name(pod: Pod) -> str:
+    """The Deployment's name, or the pod's own."""
+    for owner in pod.metadata.owner_references:
+        if owner.kind == "Deployment":
+            return owner.name
+    return pod.metadata.name
+
+
+def added_labels(pod: Pod, kind: Injection) -> dict[str, str]:
+    """The labels that injection adds and that the pod lacks.
+
+    Canonical names as https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/ has them.
+    """
+    labels = pod.metadata.labels
+    if kind is Injection.NONE:
+        return {}
+    wanted = {
+        _CANONICAL_NAME: labels.get("app.kubernetes.io/name")
+        or labels.get("app")
+        or workload_name(pod),
+        _CANONICAL_REVISION: labels.get("app.kubernetes.io/version")
+        or labels.get("version")
+        or "latest",
+    }
+    if kind is Injection.SIDECAR:
+        wanted[MESHED_LABEL] = "istio"
+    return {key: value for key, value in wanted.items() if key not in labels}
+
+
+def proxy_labels(pod: Pod) -> tuple[tuple[str, str], ...]:
+    """The labels as the proxy reports them."""
+    return tuple(sorted((k, v) for k, v in pod.metadata.labels.items() if k != HASH_LABEL))

@@ -1,0 +1,322 @@
+"""What stands beside a pod's containers: Envoy with capture, certificates and DNS, or DNS alone.
+
+Fail closed: the capture rules are there before any process, and the application starts only when
+Envoy serves. An Envoy that ends is started again; meanwhile connections are refused, not leaked.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+from pyroute2.netlink.exceptions import NetlinkError
+
+from argosy.api.core_pod import Pod
+from argosy.model.proxy import ProxyType
+from argosy.platforms.local import netns, process, procfs, state
+from argosy.platforms.local.backoff import Backoff
+from argosy.platforms.local.process import Command, Process, Sandbox
+from argosy.proxy import capture, capture_nft, dns, envoy
+from argosy.proxy.bootstrap import ProxyFacts, bootstrap
+from argosy.proxy.capture import DNS_PORT, UNCAPTURED_INBOUND_PORTS
+from argosy.proxy.names import Answer, NameTable
+from argosy.proxy.node_injection import Injection, proxy_labels, workload_name
+
+_POLL_SECONDS = 0.025
+_DRAIN_POLL_SECONDS = 0.1
+_DRAINED_AFTER_SECONDS = 0.3
+_STOP_SECONDS = 5.0
+_RETRY_SECONDS = 1.0
+log = structlog.get_logger()
+
+
+class Credentials(Protocol):
+    """The certificate files of one workload."""
+
+    async def ready(self) -> None:
+        """Returns when the files are there."""
+        ...
+
+    async def run(self) -> None:
+        """Write them, and renew them until cancelled."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MeshFacts:
+    """What all sidecars of a node share. ``names`` and ``forward`` serve DNS."""
+
+    mesh: str
+    ads: tuple[str, int]
+    names: Callable[[], NameTable]
+    forward: dns.Forward
+    credentials: Callable[[Pod, Path], Credentials]
+
+
+class NameService:
+    """DNS inside one pod's namespace."""
+
+    def __init__(self, facts: MeshFacts, namespace: str) -> None:
+        self._facts = facts
+        self._namespace = namespace
+
+    async def run(self, pod_netns: int) -> None:
+        """Serve until cancelled. Raises OSError when the sockets cannot be made."""
+        udp, tcp = await asyncio.to_thread(_dns_sockets, pod_netns)
+        await dns.DnsServer(udp, tcp, self._resolve, self._facts.forward).run()
+
+    def _resolve(self, name: str) -> Answer:
+        return self._facts.names().resolve(name, self._namespace)
+
+
+class PlainSidecar:
+    """No proxy: names, and service addresses translated to endpoints as kube-proxy does."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        facts: MeshFacts,
+        targets: Callable[[], tuple[capture.ServiceTarget, ...]],
+        changed: Callable[[], None],
+    ) -> None:
+        self._names = NameService(facts, pod.metadata.namespace)
+        self._targets = targets
+        self._changed = changed
+        self._ready = asyncio.Event()
+        self._stale = asyncio.Event()
+        self.message = "the pod's network is being prepared"
+
+    @property
+    def ready(self) -> bool:
+        return self._ready.is_set()
+
+    def refresh(self) -> None:
+        """The services or endpoints may have changed."""
+        self._stale.set()
+
+    async def wait_ready(self) -> None:
+        await self._ready.wait()
+
+    async def drain(self) -> None:
+        return
+
+    async def run(self, pod_netns: int, address: str) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_for_ever("dns", lambda: self._names.run(pod_netns)))
+            await self._keep_rules(pod_netns)
+
+    async def _keep_rules(self, pod_netns: int) -> None:
+        applied: tuple[capture.ServiceTarget, ...] | None = None
+        while True:
+            self._stale.clear()
+            targets = self._targets()
+            if targets != applied:
+                await _apply(pod_netns, capture.plain(targets))
+                applied = targets
+            if not self._ready.is_set():
+                self._ready.set()
+                self._changed()
+            await self._stale.wait()
+
+
+class EnvoySidecar:
+    """Envoy beside a pod's containers, or alone as a gateway."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        kind: Injection,
+        facts: MeshFacts,
+        directory: Path,
+        changed: Callable[[], None],
+    ) -> None:
+        self._pod = pod
+        self._kind = kind
+        self._facts = facts
+        self._directory = directory
+        self._changed = changed
+        self._names = NameService(facts, pod.metadata.namespace)
+        self._ready = asyncio.Event()
+        self._was_ready = asyncio.Event()
+        self._process: Process | None = None
+        self._netns = -1
+        self.admin = envoy.EnvoyAdmin(lambda: netns.socket_in(self._netns))
+        self.message = "the proxy is starting"
+        self.restarts = 0
+
+    @property
+    def ready(self) -> bool:
+        return self._ready.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    async def wait_ready(self) -> None:
+        """Until Envoy has served for the first time."""
+        await self._was_ready.wait()
+
+    async def run(self, pod_netns: int, address: str) -> None:
+        """Everything, until cancelled."""
+        self._netns = pod_netns
+        gateway = self._kind is Injection.GATEWAY
+        rules = capture.gateway() if gateway else capture.sidecar()
+        await _apply(pod_netns, rules)
+        credentials = self._facts.credentials(self._pod, self._directory)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_for_ever("dns", lambda: self._names.run(pod_netns)))
+                tasks.create_task(_for_ever("credentials", credentials.run))
+                self._write_bootstrap(address)
+                self.message = "the proxy waits for its certificate"
+                await credentials.ready()
+                await self._keep_envoy()
+        finally:
+            await self.admin.close()
+
+    async def drain(self) -> None:
+        """Ask clients to leave, and wait until they have, for a bounded time."""
+        running = self._process
+        if running is None:
+            return
+        await self.admin.drain()
+        deadline = time.monotonic() + envoy.DRAIN_SECONDS
+        quiet_since: float | None = None
+        while time.monotonic() < deadline:
+            now = time.monotonic()
+            if await asyncio.to_thread(_inbound_connections, running.pid):
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = now
+            elif now - quiet_since >= _DRAINED_AFTER_SECONDS:
+                return
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+
+    async def _keep_envoy(self) -> None:
+        backoff = Backoff(initial=0.1, maximum=30.0, reset_after=60.0)
+        command = Command(
+            envoy.command(),
+            {"PATH": os.environ.get("PATH", "")},
+            cwd=str(self._directory),
+            log=self._directory / "logs" / "envoy.log",
+        )
+        while True:
+            began = time.monotonic()
+            why = await self._run_envoy(command)
+            self._ready.clear()
+            delay = backoff.after_run(time.monotonic() - began)
+            self.message = f"the proxy ended ({why}); starts again in {delay:g} s"
+            self.restarts += 1
+            self._changed()
+            log.warning("envoy.ended", pod=self._pod.metadata.name, why=why, restart_in=delay)
+            await asyncio.sleep(delay)
+
+    async def _run_envoy(self, command: Command) -> str:
+        """One run of Envoy; returns how it ended."""
+        try:
+            running = await asyncio.to_thread(process.start, Sandbox(self._netns), command)
+        except process.StartError as error:
+            return str(error)
+        self._process = running
+        self.message = "the proxy waits for its configuration"
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self._watch_readiness())
+                code = await running.wait()
+                watching.cancel()
+            return f"exit code {code}"
+        except asyncio.CancelledError:
+            await asyncio.shield(running.stop(_STOP_SECONDS))
+            raise
+        finally:
+            self._process = None
+
+    async def _watch_readiness(self) -> None:
+        while not await self.admin.is_ready():  # noqa: ASYNC110  (another process is asked)
+            await asyncio.sleep(_POLL_SECONDS)
+        self._ready.set()
+        self._was_ready.set()
+        self._changed()
+
+    def _write_bootstrap(self, address: str) -> None:
+        pod = self._pod
+        gateway = self._kind is Injection.GATEWAY
+        facts = ProxyFacts(
+            type=ProxyType.ROUTER if gateway else ProxyType.SIDECAR,
+            name=pod.metadata.name,
+            namespace=pod.metadata.namespace,
+            address=address,
+            service_account=pod.spec.account,
+            labels=proxy_labels(pod),
+            workload=workload_name(pod),
+            mesh=self._facts.mesh,
+            ads=self._facts.ads,
+            annotations=tuple(sorted(pod.metadata.annotations.items())),
+        )
+        content = json.dumps(bootstrap(facts), sort_keys=True).encode()
+        state.write_private(self._directory / envoy.BOOTSTRAP_FILE, content)
+
+
+async def _for_ever(what: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Serve, and serve again when it failed, until cancelled."""
+    while True:
+        try:
+            await serve()
+        except (OSError, ExceptionGroup) as error:
+            log.warning("sidecar.part_failed", part=what, error=str(error))
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _apply(pod_netns: int, rules: capture.Ruleset) -> None:
+    """Load the rules, however often it takes: nothing starts before they are there."""
+    while True:
+        try:
+            await asyncio.to_thread(netns.run_in, pod_netns, lambda: capture_nft.apply(rules))
+        except (OSError, NetlinkError) as error:
+            log.error("capture.failed", error=str(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            return
+
+
+def _dns_sockets(pod_netns: int) -> tuple[socket.socket, socket.socket]:
+    udp = netns.socket_in(pod_netns, kind=socket.SOCK_DGRAM)
+    try:
+        udp.bind(("127.0.0.1", DNS_PORT))
+        tcp = netns.socket_in(pod_netns)
+        try:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.bind(("127.0.0.1", DNS_PORT))
+            tcp.listen(64)
+        except OSError:
+            tcp.close()
+            raise
+    except OSError:
+        udp.close()
+        raise
+    return udp, tcp
+
+
+def _inbound_connections(pid: int) -> int:
+    """Connections from other workloads that this one holds open."""
+    sockets = procfs.tcp_sockets(pid)
+    own = set(UNCAPTURED_INBOUND_PORTS) - {capture.INBOUND_PORT}
+    listening = {port for port, _, state in sockets if state == procfs.LISTEN} - own
+    return sum(
+        state == procfs.ESTABLISHED and port in listening and not _is_loopback(remote)
+        for port, remote, state in sockets
+    )
+
+
+def _is_loopback(remote: str) -> bool:
+    """Of an address as ``/proc/net/tcp`` writes it: little-endian words in hexadecimal."""
+    with contextlib.suppress(ValueError):
+        return bytes.fromhex(remote)[-1] == 127
+    return False
