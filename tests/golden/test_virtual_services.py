@@ -14,11 +14,13 @@ import pytest
 import yaml
 from envoy.config.route.v3 import route_pb2
 
+from argosy.api.decode import decode_yaml
 from argosy.api.durations import parse_duration
 from argosy.api.meta import Duration
 from argosy.api.networking_virtual_service import VirtualService
+from argosy.api.validate import validate as validate_object
 from argosy.base.names import Hostname, Namespace, ObjectKey
-from argosy.base.problems import Problem
+from argosy.base.problems import Problem, Severity
 from argosy.model.proxy import ProxyType, Scope
 from argosy.model.route import (
     Attachment,
@@ -50,6 +52,9 @@ from argosy.testing.running_envoy import validate
 
 FOLDER = Path(__file__).parent / "virtual_services"
 SUFFIX = ".routes.yaml"
+REFUSED = ("delegates", "faults", "redirects")
+"""Cases that show what becomes of mistakes that the API refuses: compile must survive them."""
+
 CASES = sorted(p.stem for p in FOLDER.glob("*.yaml") if not p.name.endswith(SUFFIX))
 
 
@@ -224,6 +229,16 @@ def test_every_row_has_a_case() -> None:
     titles = "".join((FOLDER / f"{name}.yaml").read_text().split("---")[0] for name in CASES)
     rows = [f"VS-{number:02}" for number in (*range(1, 38), 41)]
     assert [row for row in rows if row not in titles] == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_api_admits_the_case(name: str) -> None:
+    text = (FOLDER / f"{name}.yaml").read_text().partition("---\n")[2]
+    decoded = decode_yaml(text, f"{name}.yaml")
+    problems = [problem for one in decoded.objects for problem in validate_object(one)]
+    errors = [p.field for p in problems if p.severity is Severity.ERROR]
+    errors += [p.field for p in decoded.errors]
+    assert bool(errors) == (name in REFUSED), errors
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -5,6 +5,8 @@ a rule is for stays in it, because one VirtualService serves them all.
 https://istio.io/latest/docs/reference/config/networking/virtual-service/
 """
 
+from dataclasses import replace
+
 from argosy.api.networking_virtual_service import VirtualService
 from argosy.base.problems import Compiled
 from argosy.model.route import (
@@ -105,7 +107,7 @@ def _warn_of_unreachable(rules: tuple[HttpRule, ...], report: Report) -> None:
         place = report.elsewhere(rule.source)
         for match in rule.matches:
             covering = next((e for e in earlier if _covers(e[0], match)), None)
-            if covering is not None:
+            if covering is not None and not _seen_alone(covering[1], covering[0], rule, match):
                 place.at(match.field).warning(
                     "UnreachableRule",
                     f"never reached: {_place(covering[1], covering[0], rule)} before it "
@@ -113,6 +115,18 @@ def _warn_of_unreachable(rules: tuple[HttpRule, ...], report: Report) -> None:
                     "put the more specific match first",
                 )
             earlier.append((match, rule))
+
+
+def _seen_alone(
+    earlier_rule: HttpRule, earlier: RuleMatch, later_rule: HttpRule, later: RuleMatch
+) -> bool:
+    """Whether a look at the one object found it already: no match at all, or twice the same."""
+    if earlier_rule.source.object != later_rule.source.object:
+        return False
+    if not earlier.field:
+        return True
+    bare = replace(earlier, name="", stat_prefix="", field="")
+    return bare == replace(later, name="", stat_prefix="", field="")
 
 
 def _place(rule: HttpRule, match: RuleMatch, seen_from: HttpRule) -> str:
