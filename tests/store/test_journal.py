@@ -3,6 +3,8 @@
 import asyncio
 import sqlite3
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -176,3 +178,36 @@ async def test_a_commit_does_not_hold_up_the_event_loop(
             await asyncio.to_thread(store._journal.checkpoint)
     assert sorted(seconds)[len(seconds) // 2] < 0.001
     assert everything(new_store(tmp_path / "store.db")) == everything(store)
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from argosy.base.names import Namespace, ObjectKey
+from argosy.store.journal import Journal, Row
+
+journal = Journal(Path(sys.argv[1]))
+journal.open()
+for number in range(1, 1_000_000):
+    names = (f"a{number}", f"b{number}")
+    rows = [Row(ObjectKey("K", Namespace("default"), name), name.encode()) for name in names]
+    journal.write(rows, number)
+    print(number, flush=True)
+"""
+
+
+def test_what_was_written_survives_a_kill(tmp_path: Path) -> None:
+    """SIGKILL in the middle of writing: all that was reported is there, no half transaction."""
+    path = tmp_path / "store.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        reported = [int(writer.stdout.readline()) for _ in range(500)][-1]
+        writer.kill()
+        reported = max([reported, *map(int, writer.stdout.read().split("\n")[:-1])])
+    loaded = Journal(path).open()
+    found = {row.key.name for row in loaded.rows}
+    assert {f"{x}{n}" for x in "ab" for n in range(1, reported + 1)} <= found
+    assert len(found) % 2 == 0
+    assert loaded.revision >= reported
