@@ -43,7 +43,7 @@ from argosy.model.traffic import (
 )
 from argosy.model.workload import Labels
 from argosy.pilot.compile.endpoints import EndpointSummary
-from argosy.pilot.compile.hostnames import is_wildcard, most_specific, resolve
+from argosy.pilot.compile.hostnames import covers, is_wildcard, resolve
 from argosy.pilot.compile.mesh import DEFAULT_MESH, PUBLIC, Mesh
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.services import export_to
@@ -95,9 +95,13 @@ def client_selector(written: api.DestinationRule) -> Labels | None:
 
 @dataclass(frozen=True, slots=True)
 class DestinationIndex:
-    """By host as written, wildcards too. At each host: with a selector first, then by age."""
+    """By host as written. At each host: with a selector first, then by age.
+
+    ``wildcards`` are those hosts that are some, the most specific first.
+    """
 
     by_host: Mapping[Hostname, tuple[Destination, ...]]
+    wildcards: tuple[Hostname, ...] = ()
 
 
 def index(destinations: Iterable[Destination]) -> Compiled[DestinationIndex]:
@@ -117,7 +121,8 @@ def index(destinations: Iterable[Destination]) -> Compiled[DestinationIndex]:
         host: tuple(sorted(items, key=lambda d: (d.selector is None, d.created, d.rule)))
         for host, items in sorted(by_host.items())
     }
-    return Compiled(DestinationIndex(ordered), tuple(problems))
+    wildcards = sorted(filter(is_wildcard, ordered), key=lambda host: (-len(host), host))
+    return Compiled(DestinationIndex(ordered, tuple(wildcards)), tuple(problems))
 
 
 def _merge(older: Destination, newer: Destination, report: Report) -> Destination:
@@ -186,16 +191,9 @@ def _select_in(
         visible = bool(item.export_to & {PUBLIC, scope.namespace})
         return visible and condition(item) and _is_for(item, scope)
 
-    exact = next((d for d in rules.by_host.get(host, ()) if applies(d)), None)
-    if exact is not None:
-        return exact
-    wildcards = {
-        pattern: chosen
-        for pattern, items in rules.by_host.items()
-        if is_wildcard(pattern) and (chosen := next(filter(applies, items), None)) is not None
-    }
-    best = most_specific(wildcards, host)
-    return None if best is None else wildcards[best]
+    patterns = (host, *(pattern for pattern in rules.wildcards if covers(pattern, host)))
+    candidates = (item for pattern in patterns for item in rules.by_host.get(pattern, ()))
+    return next(filter(applies, candidates), None)
 
 
 def _is_for(item: Destination, scope: Scope) -> bool:
