@@ -324,7 +324,8 @@ def _missing_header(data: Mapping[str, Any]) -> Iterator[Mistake]:
 
 def _metadata_mistakes(data: Mapping[str, Any], kind: str) -> list[Mistake]:
     """Mistakes in the metadata of an object that has other errors too."""
-    cleaned, mistakes = checked(data.get("metadata") or {}, Metadata)
+    metadata = data.get("metadata")
+    cleaned, mistakes = checked({} if metadata is None else metadata, Metadata)
     if any(m.severity is Severity.ERROR for m in mistakes):
         return []  # Already told.
     return list(check_metadata(msgspec.convert(cleaned, Metadata), kind))
