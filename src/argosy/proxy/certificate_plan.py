@@ -144,7 +144,7 @@ class CertificatePlan:
         held = self.held
         if held is None or not held.is_valid(now):
             return True
-        return held.not_after - now < (held.not_after - held.not_before) * URGENT_PART
+        return held.not_after - now <= (held.not_after - held.not_before) * URGENT_PART
 
     def _next(self, now: datetime) -> list[Command]:
         if self._requested:

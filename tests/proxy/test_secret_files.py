@@ -1,0 +1,107 @@
+"""The files that Envoy reads: whole, private, replaced by rename."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from argosy.base.log import Secret
+from argosy.proxy.secret_files import KeyPair, read_key_pair, write_secrets
+
+PAIR = KeyPair(Secret(b"KEY\n"), ("LEAF\n", "BETWEEN\n"))
+
+
+def test_each_file_is_a_discovery_response_with_one_secret(tmp_path: Path) -> None:
+    write_secrets(tmp_path / "certs", PAIR, ["ROOT\n"], "abc")
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    assert json.loads((tmp_path / "certs" / "default.json").read_text()) == {
+        "version_info": "abc",
+        "resources": [
+            {
+                "@type": kind,
+                "name": "default",
+                "tls_certificate": {
+                    "certificate_chain": {"inline_string": "LEAF\nBETWEEN\n"},
+                    "private_key": {"inline_string": "KEY\n"},
+                },
+            }
+        ],
+    }
+    assert json.loads((tmp_path / "certs" / "root.json").read_text()) == {
+        "version_info": "abc",
+        "resources": [
+            {
+                "@type": kind,
+                "name": "ROOTCA",
+                "validation_context": {"trusted_ca": {"inline_string": "ROOT\n"}},
+            }
+        ],
+    }
+
+
+def test_only_the_owner_may_read(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        write_secrets(tmp_path / "certs", PAIR, ["ROOT\n"], "1")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "certs").stat().st_mode & 0o777 == 0o700
+    files = sorted((tmp_path / "certs").iterdir())
+    assert [each.name for each in files] == ["default.json", "root.json"]
+    assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    write_secrets(tmp_path, PAIR, ["ROOT\n"], "0")
+    done = threading.Event()
+
+    def write() -> None:
+        for number in range(200):
+            write_secrets(tmp_path, PAIR, ["ROOT\n" * 1000], str(number))
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reads = 0
+    while not done.is_set():
+        for name in ("default.json", "root.json"):
+            assert json.loads((tmp_path / name).read_bytes())["resources"]
+            reads += 1
+    writer.join()
+    assert reads > 10
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    write_secrets(tmp_path / "certs", PAIR, ["ROOT\n"], "1")
+    before = (tmp_path / "certs" / "default.json").read_bytes()
+    (tmp_path / "certs" / "root.json").unlink()
+    (tmp_path / "certs" / "root.json").mkdir()
+    with pytest.raises(OSError, match=r"root\.json"):
+        write_secrets(tmp_path / "certs", PAIR, ["ROOT\n"], "2")
+    assert (tmp_path / "certs" / "default.json").read_bytes() == before
+    assert sorted(p.name for p in (tmp_path / "certs").iterdir()) == ["default.json", "root.json"]
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    assert read_key_pair(tmp_path) is None
+    write_secrets(tmp_path, PAIR, ["ROOT\n"], "1")
+    found = read_key_pair(tmp_path)
+    assert found is not None
+    assert bytes(found.key) == b"KEY\n"
+    assert found.chain == ("LEAF\nBETWEEN\n",)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", '{"resources": []}', '{"resources": [{"tls_certificate": 5}]}'],
+)
+def test_damaged_files_are_nothing(tmp_path: Path, content: str) -> None:
+    write_secrets(tmp_path, PAIR, ["ROOT\n"], "1")
+    (tmp_path / "default.json").write_text(content)
+    assert read_key_pair(tmp_path) is None
+
+
+def test_a_key_does_not_print() -> None:
+    assert "KEY" not in repr(PAIR)
