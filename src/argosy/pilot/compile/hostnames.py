@@ -30,7 +30,7 @@ def covers(pattern: str, host: str) -> bool:
     """``*.example.com`` covers ``a.example.com`` and ``*.b.example.com``, not ``example.com``."""
     if pattern == host:
         return True
-    return is_wildcard(pattern) and len(host) > len(pattern) and host.endswith(pattern[1:])
+    return is_wildcard(pattern) and len(host) >= len(pattern) and host.endswith(pattern[1:])
 
 
 def most_specific(patterns: Iterable[Hostname], host: str) -> Hostname | None:
