@@ -92,7 +92,7 @@ def send(
     delete: bool = False,
 ) -> bool:
     """Send files, show what became of each object, and wait. Whether all went well."""
-    reading = read_paths(paths)
+    reading = read_paths(paths, sys.stdin.buffer)
     for unreadable in reading.unreadable:
         show_problem(
             {"file": unreadable.path, "message": unreadable.message, "hint": unreadable.hint}

@@ -17,6 +17,8 @@ import uvicorn
 
 from argosy import __version__, derive, xds
 from argosy.api import registry
+from argosy.api.core import Namespace
+from argosy.api.meta import Metadata
 from argosy.base.clock import Clock, SystemClock
 from argosy.base.names import ObjectKey, TrustDomain
 from argosy.citadel.authority import load_or_create, load_or_create_token_key
@@ -34,9 +36,10 @@ from argosy.store.cells import CellFeed
 from argosy.store.codec import MsgpackCodec
 from argosy.store.journal import Journal
 from argosy.store.store import Store
-from argosy.store.transaction import Event
+from argosy.store.transaction import Event, Put
 
 DEFAULT_TRUST_DOMAIN = TrustDomain("cluster.local")
+FIRST_NAMESPACES = ("default", "istio-system")
 CONTROL_PLANE_NAMES = ("istiod.istio-system.svc", "istiod.istio-system")
 
 
@@ -119,6 +122,7 @@ class ControlPlane:
         self.store.load()
         self._receive(self.store.snapshot(), self.store.revision)
         self.store.subscribe(self._receive)
+        self.store.apply([Put(_namespace(name)) for name in FIRST_NAMESPACES])
         grpc = xds.GrpcService(self._xds)
         api = _ApiServer(self._app, self._settings.api_socket)
         async with asyncio.TaskGroup() as tasks:
@@ -159,6 +163,10 @@ class ControlPlane:
             chain="".join(credential.issued.chain[:-1]).encode(),
             roots=pem(self._authority.root).encode(),
         )
+
+
+def _namespace(name: str) -> Namespace:
+    return Namespace(api_version="v1", kind="Namespace", metadata=Metadata(name=name))
 
 
 class _ApiServer(uvicorn.Server):

@@ -9,8 +9,9 @@ from argosy.base.problems import Compiled
 from argosy.derive import Reader, formula
 from argosy.model.gateway import GatewayHttp, GatewayListener, GatewayServer
 from argosy.model.listener import TcpForward
-from argosy.model.proxy import ProxyType, Role
+from argosy.model.proxy import ClusterKey, ProxyType, Role
 from argosy.model.route import Attachment, RouteTable
+from argosy.model.traffic import Cluster
 from argosy.pilot.compile import gateway_routes, gateways, listeners, tcp_routes
 from argosy.pilot.compile.roles import role_of
 from argosy.pilot.compile.routes import Listening
@@ -82,12 +83,11 @@ def tcp_forward(get: Reader, role: Role, server: GatewayServer) -> TcpForward | 
         scope,
         rules.Lookup(get, scope),
     )
-    clusters = tuple(
-        (cluster, target.weight)
-        for target in targets
-        if (cluster := get(destinations.cluster, scope, target.cluster)) is not None
-    )
-    return listeners.forward(clusters) if clusters else None
+
+    def find(key: ClusterKey) -> Cluster | None:
+        return get(destinations.cluster, scope, key)
+
+    return listeners.forward_targets(targets, find, server.name) if targets else None
 
 
 @formula

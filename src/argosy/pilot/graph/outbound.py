@@ -14,6 +14,7 @@ from argosy.model.listener import (
 from argosy.model.proxy import ClusterKey, Scope
 from argosy.model.route import RouteTable, UnknownHosts, VirtualHost
 from argosy.model.service import Service, ServicePort
+from argosy.model.traffic import Cluster
 from argosy.model.workload import Health
 from argosy.pilot.compile import listeners, routes, tcp_routes
 from argosy.pilot.graph import destinations, rules
@@ -103,17 +104,16 @@ def instances(get: Reader, host: Hostname, port: int) -> tuple[str, ...]:
 
 
 @formula
-def tcp_forward(get: Reader, scope: Scope, host: Hostname, port: int) -> TcpForward | None:
+def tcp_forward(get: Reader, scope: Scope, host: Hostname, port: int) -> TcpForward:
     """Where the opaque bytes of a service's port go, by its rules or else to itself."""
     applied = get(rules.mesh_tcp_rules, host, scope.namespace)
     targets = tcp_routes.mesh_targets(applied, port, scope, rules.Lookup(get, scope))
-    wanted = targets or (TcpTarget(ClusterKey(port, "", host)),)
-    clusters = tuple(
-        (cluster, target.weight)
-        for target in wanted
-        if (cluster := get(destinations.cluster, scope, target.cluster)) is not None
-    )
-    return listeners.forward(clusters) if clusters else None
+
+    def find(key: ClusterKey) -> Cluster | None:
+        return get(destinations.cluster, scope, key)
+
+    own = (TcpTarget(ClusterKey(port, "", host)),)
+    return listeners.forward_targets(targets or own, find, host)
 
 
 @formula
@@ -124,8 +124,7 @@ def compiled_listeners(get: Reader, scope: Scope) -> Compiled[tuple[OutboundList
     def forward(service: Service, port: ServicePort) -> TcpForward:
         if port.protocol.is_http:
             return listeners.default_forward(service, port)
-        found = get(tcp_forward, scope, service.hostname, port.number)
-        return found or listeners.default_forward(service, port)
+        return get(tcp_forward, scope, service.hostname, port.number)
 
     return listeners.outbound_listeners(get(visible_services, scope.namespace), addresses, forward)
 
