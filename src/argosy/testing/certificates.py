@@ -35,12 +35,17 @@ class ScratchAuthority:
         )
 
     def credential(self, identity: str) -> Credential:
-        """A key and certificate for a SPIFFE id."""
+        """A key and certificate for a SPIFFE id, or for a DNS name."""
+        name: x509.GeneralName
+        if "://" in identity:
+            name = x509.UniformResourceIdentifier(identity)
+        else:
+            name = x509.DNSName(identity)
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(x509.Name([]), self._certificate.subject, key.public_key())
             .add_extension(
-                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)]),
+                x509.SubjectAlternativeName([name]),
                 critical=True,
             )
             .add_extension(_key_usage(sign_certificates=False), critical=True)

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -32,9 +34,13 @@ from argosy.model.traffic import (
     Cluster,
     ConnectionPool,
     ExactName,
+    FileCertificate,
     MeshTls,
     MeshTlsUse,
     NamePrefix,
+    OriginatedTls,
+    OutlierDetection,
+    RoundRobin,
     ServiceName,
     UpstreamProtocol,
 )
@@ -123,10 +129,10 @@ def meshed_server(directory: Path, authority: ScratchAuthority) -> Iterator[int]
         yield port
 
 
-def status(port: int) -> int:
+def status(port: int, host: str = "reviews") -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("GET", "/", headers={"host": "reviews"})
+        connection.request("GET", "/", headers={"host": host})
         response = connection.getresponse()
         response.read()
         return response.status
@@ -193,15 +199,21 @@ def test_draining_endpoints_get_no_new_request_even_when_most_drain(tmp_path: Pa
 
 
 @contextmanager
-def slow_application(delay: float) -> Iterator[int]:
+def application(
+    *, delay: float = 0.0, answer: str = "200 OK", tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
     """Answers each request of a connection after ``delay`` seconds."""
     server = socket.create_server(("127.0.0.1", 0))
 
-    def serve(connection: socket.socket) -> None:
-        with connection:
-            while connection.recv(65536):
-                time.sleep(delay)
-                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    def serve(accepted: socket.socket) -> None:
+        try:
+            connection = tls.wrap_socket(accepted, server_side=True) if tls else accepted
+            with connection:
+                while connection.recv(65536):
+                    time.sleep(delay)
+                    connection.sendall(f"HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n".encode())
+        except OSError:
+            accepted.close()  # the client refused us, or hung up
 
     def accept() -> None:
         while True:
@@ -231,8 +243,8 @@ def test_circuit_breakers_open_as_documented(tmp_path: Path) -> None:
     """
     pool = ConnectionPool(max_connections=1, max_pending_requests=1, max_requests_per_connection=1)
     value = Cluster(KEY, SERVICE, UpstreamProtocol.HTTP1, connection_pool=pool)
-    with slow_application(1.0) as application:
-        proto = with_endpoints(value, an_endpoint(application))
+    with application(delay=1.0) as slow:
+        proto = with_endpoints(value, an_endpoint(slow))
         with client(tmp_path, ScratchAuthority(), proto) as (envoy, port):
             assert at_once(port, 10) == {200: 2, 503: 8}
             overflow = f"cluster.{proto.alt_stat_name}.upstream_rq_pending_overflow"
@@ -241,8 +253,8 @@ def test_circuit_breakers_open_as_documented(tmp_path: Path) -> None:
 
 def test_without_limits_nothing_is_refused(tmp_path: Path) -> None:
     value = Cluster(KEY, SERVICE, UpstreamProtocol.HTTP1)
-    with slow_application(0.2) as application:
-        proto = with_endpoints(value, an_endpoint(application))
+    with application(delay=0.2) as slow:
+        proto = with_endpoints(value, an_endpoint(slow))
         with client(tmp_path, ScratchAuthority(), proto) as (_, port):
             assert at_once(port, 40) == {200: 40}
 
@@ -265,3 +277,86 @@ def test_connect_timeout(tmp_path: Path) -> None:
         assert time.monotonic() - started < 5
         timeouts = f"cluster.{proto.alt_stat_name}.upstream_cx_connect_timeout"
         assert envoy.counter(timeouts) == 1
+
+
+def test_an_endpoint_that_fails_is_ejected(tmp_path: Path) -> None:
+    """One error and it is out for three minutes, though it is half of all."""
+    outlier = OutlierDetection(
+        consecutive_5xx=1, base_ejection=timedelta(minutes=3), max_ejection_percent=100
+    )
+    value = Cluster(KEY, SERVICE, load_balancer=RoundRobin(), outlier_detection=outlier)
+    with echo_application() as good, application(answer="500 Broken") as bad:
+        proto = with_endpoints(value, an_endpoint(good), an_endpoint(bad))
+        with client(tmp_path, ScratchAuthority(), proto) as (envoy, port):
+            seen = Counter(status(port) for _ in range(30))
+            ejected = f"cluster.{proto.alt_stat_name}.outlier_detection.ejections_active"
+            assert envoy.counter(ejected) == 1
+    assert seen == {200: 29, 500: 1}
+
+
+def test_when_all_are_ejected_nobody_is_asked(tmp_path: Path) -> None:
+    """Istio's panic threshold is zero: Envoy's own would go on asking."""
+    outlier = OutlierDetection(consecutive_5xx=1, max_ejection_percent=100)
+    value = Cluster(KEY, SERVICE, outlier_detection=outlier)
+    with application(answer="500 Broken") as bad:
+        proto = with_endpoints(value, an_endpoint(bad))
+        with client(tmp_path, ScratchAuthority(), proto) as (_, port):
+            assert [status(port) for _ in range(3)] == [500, 503, 503]
+
+
+@pytest.mark.parametrize(
+    ("tls", "host", "expected"),
+    [
+        (OriginatedTls(), "a.example", 200),
+        (OriginatedTls(), "b.example", 503),
+        (OriginatedTls(peers=(ExactName("a.example"),)), "b.example", 200),
+        (OriginatedTls(peers=(ExactName("b.example"),)), "a.example", 503),
+        (OriginatedTls(sni="a.example"), "b.example", 200),
+        (OriginatedTls(ca="./other.pem"), "a.example", 503),
+        (OriginatedTls(ca="./other.pem", skip_verify=True), "b.example", 200),
+    ],
+)
+def test_originated_tls_trusts_whom_it_is_told_to(
+    tmp_path: Path, tls: OriginatedTls, host: str, expected: int
+) -> None:
+    """The server is ``a.example``; without ``sni`` the request's Host is what it must be."""
+    authority = ScratchAuthority()
+    server = server_context(tmp_path, authority)
+    (tmp_path / "other.pem").write_text(ScratchAuthority().credential("x").roots)
+    value = Cluster(KEY, SERVICE, tls=replace(tls, ca=tls.ca or "./ca.pem"))
+    with application(tls=server) as secure:
+        proto = with_endpoints(value, an_endpoint(secure))
+        with client(tmp_path, authority, proto) as (_, port):
+            assert status(port, host) == expected
+
+
+def test_mutual_tls_shows_the_users_own_certificate(tmp_path: Path) -> None:
+    authority = ScratchAuthority()
+    server = server_context(tmp_path, authority)
+    server.load_verify_locations(tmp_path / "ca.pem")
+    server.verify_mode = ssl.CERT_REQUIRED
+    own = authority.credential("client.example")
+    (tmp_path / "own.pem").write_text(own.certificate)
+    (tmp_path / "own.key").write_text(own.key)
+    mutual = OriginatedTls(FileCertificate("./own.pem", "./own.key"), ca="./ca.pem")
+    with application(tls=server) as secure:
+        for number, (tls, expected) in enumerate(
+            [(mutual, 200), (replace(mutual, certificate=None), 503)]
+        ):
+            proto = with_endpoints(Cluster(KEY, SERVICE, tls=tls), an_endpoint(secure))
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            for file in ("ca.pem", "own.pem", "own.key"):
+                (directory / file).write_text((tmp_path / file).read_text())
+            with client(directory, authority, proto) as (_, port):
+                assert status(port, "a.example") == expected
+
+
+def server_context(directory: Path, authority: ScratchAuthority) -> ssl.SSLContext:
+    """A server ``a.example``; leaves its authority's ``ca.pem`` in ``directory``."""
+    credential = authority.credential("a.example")
+    (directory / "ca.pem").write_text(credential.roots)
+    (directory / "server.pem").write_text(credential.certificate + credential.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.pem")
+    return context
