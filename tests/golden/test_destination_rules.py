@@ -27,8 +27,9 @@ from argosy.api.decode import decode_yaml
 from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.security import PeerAuthentication
+from argosy.api.validate import validate
 from argosy.base.names import Hostname, Namespace
-from argosy.base.problems import Problem
+from argosy.base.problems import Problem, Severity
 from argosy.model.authn import MtlsMode
 from argosy.model.proxy import ProxyType, Scope
 from argosy.model.service import Service
@@ -42,7 +43,7 @@ from argosy.pilot.translate.cluster import cluster
 from argosy.pilot.translate.endpoint import cluster_load_assignment
 from argosy.testing.certificates import ScratchAuthority
 from argosy.testing.golden import Golden
-from argosy.testing.running_envoy import validate
+from argosy.testing.running_envoy import validate as validate_clusters
 
 FOLDER = Path(__file__).parent / "destination_rules"
 SUFFIX = ".clusters.yaml"
@@ -200,6 +201,13 @@ def test_case(name: str, golden: Golden) -> None:
     golden.check(FOLDER / f"{name}{SUFFIX}", rendered(name))
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_cases_are_what_the_api_admits(name: str) -> None:
+    case = read(name)
+    problems = [problem for rule in (*case.rules, *case.demands) for problem in validate(rule)]
+    assert [p for p in problems if p.severity is Severity.ERROR] == []
+
+
 @pytest.mark.envoy
 def test_envoy_accepts_every_cluster(tmp_path: Path) -> None:
     protos = []
@@ -214,4 +222,4 @@ def test_envoy_accepts_every_cluster(tmp_path: Path) -> None:
     (tmp_path / "certs/client.pem").write_text(credential.certificate)
     (tmp_path / "certs/client.key").write_text(credential.key)
     (tmp_path / "certs/ca.pem").write_text(credential.roots)
-    validate(tmp_path, clusters=protos)
+    validate_clusters(tmp_path, clusters=protos)

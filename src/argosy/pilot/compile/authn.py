@@ -52,7 +52,7 @@ def demands(
 
 
 def check(policies: Iterable[PeerAuthentication]) -> tuple[Problem, ...]:
-    """What is wrong with the policies of one namespace: those that never hold, in whole or part."""
+    """The policies of one namespace that never hold, because an older one does."""
     problems: list[Problem] = []
     winners: dict[frozenset[tuple[str, str]], PeerAuthentication] = {}
     for policy in sorted(policies, key=_age):
@@ -65,12 +65,6 @@ def check(policies: Iterable[PeerAuthentication]) -> tuple[Problem, ...]:
                 "PeerAuthenticationConflict",
                 f"{winner.key} is older and holds for {for_whom}, so this policy is ignored",
                 "merge the two, or delete one",
-            )
-        if policy.spec.port_level_mtls and not selector:
-            report.at("spec.portLevelMtls").warning(
-                "PortLevelMtlsWithoutSelector",
-                "portLevelMtls holds only in a policy that selects workloads, so it is ignored",
-                "add spec.selector.matchLabels",
             )
     return tuple(problems)
 

@@ -53,6 +53,7 @@ from argosy.pilot.compile.traffic_policy import traffic_policy
 
 
 def destination(written: api.DestinationRule, mesh: Mesh = DEFAULT_MESH) -> Compiled[Destination]:
+    """What the rule alone shows to be wrong is the API's to report, and does no harm here."""
     namespace = Namespace(written.metadata.namespace)
     report = Report(written.key, "spec")
     spec = written.spec
@@ -62,16 +63,12 @@ def destination(written: api.DestinationRule, mesh: Mesh = DEFAULT_MESH) -> Comp
     subsets: dict[str, Subset] = {}
     for index, item in enumerate(spec.subsets):
         place = report.at(f"subsets[{index}]")
-        if item.name in subsets:
-            place.at("name").warning(
-                "DuplicateSubset", f"the subset {item.name} is defined above, which holds"
-            )
-            continue
         own = NO_POLICY
         if item.traffic_policy is not None:
             own = traffic_policy(item.traffic_policy, mesh.traffic, place.at("trafficPolicy"))
         labels = tuple(sorted(item.labels.items()))
-        subsets[item.name] = Subset(item.name, labels, own, written.key, place.field)
+        subset = Subset(item.name, labels, own, written.key, place.field)
+        subsets.setdefault(item.name, subset)
     compiled = Destination(
         rule=written.key,
         host=resolve(spec.host, namespace),

@@ -84,7 +84,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
     report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", list(decoded.problems))
     _report_unsupported(written, report)
     compiled = Mesh(
-        traffic=_traffic(written, report),
+        traffic=_traffic(written),
         listeners=_listeners(written, report),
         service_export_to=written.default_service_export_to or (PUBLIC,),
         virtual_service_export_to=written.default_virtual_service_export_to or (PUBLIC,),
@@ -93,14 +93,13 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
     return Compiled(compiled, tuple(report.problems))
 
 
-def _traffic(written: api.MeshConfig, report: Report) -> TrafficDefaults:
+def _traffic(written: api.MeshConfig) -> TrafficDefaults:
     upgrade = {None: None, "DEFAULT": None, "UPGRADE": True, "DO_NOT_UPGRADE": False}
     bare = TrafficDefaults(
         connect_timeout=timedelta(milliseconds=written.connect_timeout),
         tcp_keepalive=keepalive(written.tcp_keepalive),
     )
     default = written.default_traffic_policy or api.DefaultTrafficPolicy()
-    place = report.at("defaultTrafficPolicy")
     return TrafficDefaults(
         connect_timeout=bare.connect_timeout,
         tcp_keepalive=bare.tcp_keepalive,
@@ -108,9 +107,7 @@ def _traffic(written: api.MeshConfig, report: Report) -> TrafficDefaults:
         h2_upgrade=upgrade[written.h2_upgrade_policy],
         policy=TrafficPolicy(
             connection_pool=connection_pool(default.connection_pool, bare),
-            outlier_detection=outlier_detection(
-                default.outlier_detection, place.at("outlierDetection")
-            ),
+            outlier_detection=outlier_detection(default.outlier_detection),
         ),
         loopback=written.inbound_traffic_policy.mode == "LOCALHOST",
         trust_domain=written.trust_domain,

@@ -52,19 +52,12 @@ def traffic_policy(
     """A policy with its port-level settings. ``report`` stands at the policy."""
     if written.tunnel is not None:
         _not_supported(report.at("tunnel"), "connections are not tunnelled")
-    ports = {}
+    ports: dict[int, TrafficPolicy] = {}
     for index, item in enumerate(written.port_level_settings):
         if item.port is None:
             continue
         place = report.at(f"portLevelSettings[{index}]")
-        if item.port.number in ports:
-            place.at("port").warning(
-                "DuplicatePort",
-                f"port {item.port.number} has settings above already, which hold",
-                "merge the two",
-            )
-            continue
-        ports[item.port.number] = _blocks(item, defaults, place)
+        ports.setdefault(item.port.number, _blocks(item, defaults, place))
     return _blocks(
         written,
         defaults,
@@ -87,9 +80,7 @@ def _blocks(
     return TrafficPolicy(
         load_balancer=load_balancer(written.load_balancer, report.at("loadBalancer")),
         connection_pool=connection_pool(written.connection_pool, defaults),
-        outlier_detection=outlier_detection(
-            written.outlier_detection, report.at("outlierDetection")
-        ),
+        outlier_detection=outlier_detection(written.outlier_detection),
         tls=client_tls(written.tls, report.at("tls")),
         proxy_protocol=proxy_protocol,
         retry_budget=retry_budget,
@@ -112,7 +103,7 @@ def load_balancer(
     if zones is not None and zones.enabled is not False:
         _not_supported(report.at("zoneAwareLbSetting"), "endpoints are chosen in all zones")
     if written.consistent_hash is not None:
-        return _consistent_hash(written.consistent_hash, report.at("consistentHash"))
+        return _consistent_hash(written.consistent_hash)
     warmup = _warmup(written)
     match written.simple:
         case "PASSTHROUGH":
@@ -138,14 +129,9 @@ def _warmup(written: api.LoadBalancerSettings) -> Warmup | None:
     return None
 
 
-def _consistent_hash(written: api.ConsistentHashLB, report: Report) -> LoadBalancer:
+def _consistent_hash(written: api.ConsistentHashLB) -> LoadBalancer:
     key = _hash_key(written)
     if key is None:
-        report.error(
-            "ConsistentHashWithoutKey",
-            "nothing says what to hash by, so requests are balanced by least requests",
-            "set httpHeaderName, httpCookie, useSourceIp or httpQueryParameterName",
-        )
         return LeastRequest()
     if written.maglev is not None:
         return Maglev(key, written.maglev.table_size or None)
@@ -243,19 +229,13 @@ def _http2_keepalive(written: api.HTTP2KeepAlive | None) -> Http2Keepalive | Non
     )
 
 
-def outlier_detection(
-    written: api.OutlierDetection | None, report: Report
-) -> OutlierDetection | None:
+def outlier_detection(written: api.OutlierDetection | None) -> OutlierDetection | None:
+    """The deprecated ``consecutiveErrors`` counts gateway errors."""
     if written is None:
         return None
     gateway = written.consecutive_gateway_errors
-    if written.consecutive_errors:
-        report.at("consecutiveErrors").warning(
-            "DeprecatedField",
-            "consecutiveErrors is deprecated; it counts gateway errors",
-            "set consecutiveGatewayErrors or consecutive5xxErrors",
-        )
-        gateway = written.consecutive_errors if gateway is None else gateway
+    if gateway is None:
+        gateway = written.consecutive_errors or None
     return OutlierDetection(
         consecutive_5xx=written.consecutive_5xx_errors,
         consecutive_gateway=gateway,
