@@ -5,7 +5,7 @@ from typing import Protocol
 
 from envoy.config.core.v3 import base_pb2
 
-from argosy.model.route import HeaderOperations
+from argosy.model.route import NO_HEADERS, HeaderOperations
 
 _SET = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _ADD = base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
@@ -26,6 +26,8 @@ class HeaderFields(Protocol):
 
 def apply_header_operations(target: HeaderFields, operations: HeaderOperations) -> None:
     """Adds after what ``target`` has already. Envoy removes first, then adds in this order."""
+    if operations is NO_HEADERS or operations == NO_HEADERS:
+        return
     target.request_headers_to_add.extend(_options(operations.request_set, _SET))
     target.request_headers_to_add.extend(_options(operations.request_add, _ADD))
     target.request_headers_to_remove.extend(operations.request_remove)

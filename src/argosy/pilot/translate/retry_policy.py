@@ -6,6 +6,12 @@ from envoy.extensions.retry.priority.previous_priorities.v3 import previous_prio
 
 from argosy.model.route import RetryPolicy
 
+_PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
+_PREVIOUS_HOSTS_TYPE = (
+    f"type.googleapis.com/{previous_hosts_pb2.PreviousHostsPredicate.DESCRIPTOR.full_name}"
+)
+"""An empty message, so its type is all there is to say: nearly every route has it."""
+
 _HOST_SELECTION_ATTEMPTS = 5
 """How often a host that was tried already is passed over, before it is taken nevertheless."""
 
@@ -25,10 +31,8 @@ def retry_policy(policy: RetryPolicy) -> route_components_pb2.RetryPolicy:
     if policy.backoff is not None:
         proto.retry_back_off.base_interval.FromTimedelta(policy.backoff)
     if policy.previous_hosts:
-        predicate = proto.retry_host_predicate.add(
-            name="envoy.retry_host_predicates.previous_hosts"
-        )
-        predicate.typed_config.Pack(previous_hosts_pb2.PreviousHostsPredicate())
+        predicate = proto.retry_host_predicate.add(name=_PREVIOUS_HOSTS)
+        predicate.typed_config.type_url = _PREVIOUS_HOSTS_TYPE
     if policy.remote_localities:
         proto.retry_priority.name = "envoy.retry_priorities.previous_priorities"
         proto.retry_priority.typed_config.Pack(

@@ -77,7 +77,8 @@ def route_action(action: RouteTo) -> route_components_pb2.RouteAction:
             cluster=cluster_name(mirror.cluster), runtime_fraction=runtime_fraction(mirror.share)
         )
         policy.trace_sampled.value = False
-    proto.hash_policy.extend([hash_policy(policy) for policy in action.hash_policies])
+    for chosen_by in action.hash_policies:
+        proto.hash_policy.append(hash_policy(chosen_by))
     return proto
 
 
@@ -94,9 +95,10 @@ def _timeouts(proto: route_components_pb2.RouteAction, action: RouteTo) -> None:
     Envoy ignores ``grpc-timeout`` when ``max_stream_duration`` is not set at all, and takes it as
     it is when the maximum is zero.
     """
-    proto.timeout.SetInParent()
-    proto.max_stream_duration.grpc_timeout_header_max.SetInParent()
-    if action.timeout is not None:
+    if action.timeout is None:
+        proto.timeout.SetInParent()
+        proto.max_stream_duration.grpc_timeout_header_max.SetInParent()
+    else:
         proto.timeout.FromTimedelta(action.timeout)
         proto.max_stream_duration.grpc_timeout_header_max.FromTimedelta(action.timeout)
 

@@ -37,9 +37,12 @@ def route_match(match: RouteMatch) -> route_components_pb2.RouteMatch:
             assert_never(match.path)
     if not match.case_sensitive:
         proto.case_sensitive.value = False
-    proto.headers.extend([header_matcher(header) for header in match.headers])
-    proto.query_parameters.extend([query_parameter_matcher(query) for query in match.queries])
-    proto.dynamic_metadata.extend([claim_matcher(claim) for claim in match.claims])
+    if match.headers:
+        proto.headers.extend([header_matcher(header) for header in match.headers])
+    if match.queries:
+        proto.query_parameters.extend([query_parameter_matcher(query) for query in match.queries])
+    if match.claims:
+        proto.dynamic_metadata.extend([claim_matcher(claim) for claim in match.claims])
     return proto
 
 
