@@ -18,8 +18,13 @@ def application_clusters(
     services: Iterable[Service],
     container_ports: ContainerPorts,
     pool: ConnectionPool,
+    *,
+    loopback: bool = False,
 ) -> tuple[ApplicationCluster, ...]:
-    """One for each port of ``listener`` that a service names. ``services`` select the workload."""
+    """One for each port of ``listener`` that a service names. ``services`` select the workload.
+
+    ``loopback``: the mesh has its applications called at 127.0.0.1.
+    """
     known = tuple(services)
     return tuple(
         ApplicationCluster(
@@ -33,6 +38,7 @@ def application_clusters(
                 )
             ),
             connection_pool=pool,
+            loopback=loopback,
         )
         for port in listener.ports
     )

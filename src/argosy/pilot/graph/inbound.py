@@ -45,8 +45,11 @@ def application_clusters(get: Reader, role: Role) -> tuple[ApplicationCluster, .
     """The workload's ports that services name, sorted."""
     listener = get(compiled_listener, role).value
     services = get(services_of_labels, role.namespace, role.labels)
-    pool = destinations.default_pool(get(mesh_settings).traffic)
-    return applications.application_clusters(listener, services, role.ports, pool)
+    traffic = get(mesh_settings).traffic
+    pool = destinations.default_pool(traffic)
+    return applications.application_clusters(
+        listener, services, role.ports, pool, loopback=traffic.loopback
+    )
 
 
 @formula
