@@ -151,8 +151,10 @@ spec:
         return Counter(answer.status for answer in answers)
 
     def overflow() -> int:
-        name = "httpbin.default.svc.cluster.local.upstream_rq_pending_overflow"
-        return httpbin.stat("deploy/curl", name)
+        text = httpbin.envoy("deploy/curl", "/stats")
+        found = [line for line in text.splitlines() if "upstream_rq_pending_overflow" in line]
+        (line,) = [line for line in found if "outbound|8000||httpbin" in line]
+        return int(line.rpartition(": ")[2])
 
     before = overflow()
     few = load(1)

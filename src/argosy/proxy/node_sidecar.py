@@ -24,6 +24,7 @@ from argosy.platforms.local import netns, process, procfs, state
 from argosy.platforms.local.backoff import Backoff
 from argosy.platforms.local.process import Command, Process, Sandbox
 from argosy.proxy import capture, capture_nft, dns, envoy
+from argosy.proxy.annotations import proxy_settings
 from argosy.proxy.bootstrap import ProxyFacts, bootstrap
 from argosy.proxy.capture import DNS_PORT, UNCAPTURED_INBOUND_PORTS
 from argosy.proxy.names import Answer, NameTable
@@ -139,6 +140,9 @@ class EnvoySidecar:
     ) -> None:
         self._pod = pod
         self._kind = kind
+        self._settings = proxy_settings(pod.metadata.annotations)
+        for mistake in self._settings.mistakes:
+            log.warning("annotation.ignored", pod=pod.metadata.name, mistake=mistake)
         self._facts = facts
         self._directory = directory
         self._changed = changed
@@ -202,7 +206,9 @@ class EnvoySidecar:
     async def _keep_envoy(self) -> None:
         backoff = Backoff(initial=0.1, maximum=30.0, reset_after=60.0)
         command = Command(
-            envoy.command(),
+            envoy.command(
+                concurrency=self._settings.concurrency, log_level=self._settings.log_level
+            ),
             {"PATH": os.environ.get("PATH", "")},
             cwd=str(self._directory),
             log=self._directory / "logs" / "envoy.log",
@@ -259,6 +265,7 @@ class EnvoySidecar:
             mesh=self._facts.mesh,
             ads=self._facts.ads,
             annotations=tuple(sorted(pod.metadata.annotations.items())),
+            stats=self._settings.stats,
         )
         content = json.dumps(bootstrap(facts), sort_keys=True).encode()
         state.write_private(self._directory / envoy.BOOTSTRAP_FILE, content)
