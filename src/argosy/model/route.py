@@ -352,7 +352,8 @@ class Attachment:
     """Which hosts and listeners a VirtualService claims, and its rank among its rivals.
 
     ``gateways`` are ``mesh`` or ``<namespace>/<name>``. ``created`` is the creation timestamp
-    (RFC 3339, UTC, so text order is time order; empty when unknown).
+    (RFC 3339, UTC, so text order is time order; empty when unknown). ``http`` and ``opaque`` say
+    whether it has HTTP rules, and TCP or TLS rules: only rules of one sort are rivals.
     """
 
     object: ObjectKey
@@ -360,6 +361,8 @@ class Attachment:
     gateways: frozenset[str]
     export_to: frozenset[str]
     created: str
+    http: bool = True
+    opaque: bool = False
 
 
 # Second stage: routes of one table.

@@ -1,5 +1,7 @@
 """Which VirtualService has a host: visibility, precedence, conflicts."""
 
+from dataclasses import replace
+
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.model.route import MESH, Attachment
 from argosy.pilot.compile.attachments import in_order, mesh_conflicts, winner
@@ -75,3 +77,12 @@ def test_rivals_for_different_namespaces_do_not_meet() -> None:
     one, two = claim("one", export_to=("a",)), claim("two", export_to=("b",))
     assert mesh_conflicts([one, two]) == ()
     assert len(mesh_conflicts([one, claim("two", export_to=("a", "b"))])) == 1
+
+
+def test_http_and_tcp_rules_of_one_host_are_no_rivals() -> None:
+    tcp = replace(claim("a", "2026-01-01T00:00:00Z"), http=False, opaque=True)
+    http = claim("b", "2026-02-01T00:00:00Z")
+    assert winner([tcp, http], HOST, DEFAULT) == http
+    assert mesh_conflicts([tcp, http]) == ()
+    both = replace(http, opaque=True)
+    assert [problem.object for problem in mesh_conflicts([tcp, both])] == [both.object]

@@ -65,11 +65,11 @@ def in_order(
 def winner(
     attachments: Iterable[Attachment], host: Hostname, namespace: Namespace
 ) -> Attachment | None:
-    """The VirtualService whose rules sidecars in ``namespace`` apply to ``host``."""
+    """The VirtualService whose HTTP rules sidecars in ``namespace`` apply to ``host``."""
     candidates = [
         (is_wildcard(pattern), -len(pattern), rank(attachment, namespace), attachment)
         for attachment in attachments
-        if MESH in attachment.gateways and is_visible(attachment, namespace)
+        if attachment.http and MESH in attachment.gateways and is_visible(attachment, namespace)
         if (pattern := most_specific(attachment.hosts, host)) is not None and pattern != "*"
     ]
     best = min(candidates, key=lambda candidate: candidate[:3], default=None)
@@ -100,7 +100,8 @@ def _first_rival(loser: Attachment, better: Sequence[Attachment]) -> Attachment 
     for rival in better:
         both_public = _EVERYWHERE in rival.export_to and _EVERYWHERE in loser.export_to
         shared = (rival.export_to & loser.export_to) - {_EVERYWHERE}
-        if rival.object != loser.object and (both_public or shared):
+        same_sort = (rival.http and loser.http) or (rival.opaque and loser.opaque)
+        if rival.object != loser.object and same_sort and (both_public or shared):
             return rival
     return None
 

@@ -135,7 +135,9 @@ def distinct_domains(virtual_hosts: Iterable[VirtualHost]) -> tuple[VirtualHost,
     kept = []
     for host, domains in zip(ordered, owned, strict=True):
         others = _not_taken(host.aliases, taken)
-        if domains or others:
+        if (domains, others) == (host.domains, host.aliases):
+            kept.append(host)
+        elif domains or others:
             kept.append(replace(host, domains=domains, aliases=others))
     return tuple(kept)
 

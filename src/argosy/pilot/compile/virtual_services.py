@@ -46,6 +46,8 @@ def attachment(vs: VirtualService) -> Compiled[Attachment]:
         gateways=gateways or frozenset({MESH}),
         export_to=exported_namespaces(vs),
         created=vs.metadata.creation_timestamp,
+        http=bool(vs.spec.http),
+        opaque=bool(vs.spec.tcp or vs.spec.tls),
     )
     return Compiled(value, tuple(report.problems))
 
