@@ -260,7 +260,6 @@ class Engine:
             run.engine = None
         if cycle is not None:
             value = Failed(cycle, cycle.path[0])
-            self._bare.append(node)  # its own cycle would keep it
         if self._journal is not None:
             self._journal.setdefault(node, (node.value, node.reads))
         old = node.value

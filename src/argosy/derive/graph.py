@@ -101,6 +101,7 @@ def relink(node: Node, reads: tuple[Source, ...], kept: Iterable[Source]) -> lis
     for source in node.reads:
         if source not in kept:
             del source.readers[node]
+            # What failed may be in a cycle, where each keeps the other's reader.
             if not source.readers or isinstance(source.value, Failed):
                 bare.append(source)
     for source in reads:
