@@ -10,7 +10,7 @@ class Limits:
 
     ``first_request_bytes`` and ``node_bytes`` hold before admission: a request on reconnection
     carries a version per name, about 110 bytes each. ``first_request_seconds`` is how long a
-    stream may stay silent at its start. ``attempts`` are streams a second per peer,
+    stream may stay silent at its start. ``attempts`` are streams a second per identity and host,
     ``requests`` are requests a second per stream; each may be exceeded for a burst.
     ``write_seconds`` is how long a client may refuse to read.
     """

@@ -234,7 +234,8 @@ class Server:
     ) -> tuple[Client, Received]:
         limits = self._limits
         now = self._clock.monotonic()
-        name = peer.identities[0] if peer.identities else peer.address.rpartition(":")[0]
+        host = peer.address.rpartition(":")[0]
+        name = f"{peer.identities[0]} {host}" if peer.identities else host
         if self._stopping.is_set():
             raise self._refused(peer, Refusal("shutting down", RefusalKind.UNAVAILABLE))
         if not self._buckets.take(name, now):

@@ -293,6 +293,8 @@ class AdsStream:
         elif subscription.type_url == ENDPOINT:
             self.expected.difference_update(one.name for one in batch.resources)
             self.expected.difference_update(batch.removed)
+            if not self.expected:
+                self.expected.clear()
         return Send(response)
 
     def _expect_endpoints(self, response: Response, now: float) -> None:

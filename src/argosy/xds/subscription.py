@@ -314,6 +314,10 @@ class Subscription:
                 self.rejected.pop(name, None)
                 continue
             oldest = min(oldest, generation)
+        if not self.dirty:
+            # An emptied table keeps its size, a cleared one does not: streams are many.
+            self.dirty.clear()
+            self.asked.clear()
         if not hold_removals:
             removed.extend(self.held)
             oldest = min([oldest, *self.held.values()])
