@@ -165,6 +165,17 @@ def test_unknown_fields_of_kubernetes_kinds_are_warnings() -> None:
     assert service.origin is not None
 
 
+@pytest.mark.parametrize("field", ["data", "stringData"])
+def test_problems_do_not_show_the_values_of_secrets(field: str) -> None:
+    head = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n"
+    for value in ("271828", "[271828]", "hunter271828 2"):
+        decoded = decode_yaml(f"{head}{field}:\n  pin: {value}\n", "f")
+        for problem in decoded.problems:
+            assert (problem.line, problem.field) == (5, f"{field}.pin")
+            assert "271828" not in str(problem)
+        assert bool(decoded.problems) == (value[0] != "h" or field == "data")
+
+
 def test_null_is_not_written() -> None:
     text = (
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, creationTimestamp: null}\n"
@@ -233,6 +244,42 @@ def test_ten_megabytes_of_anything_are_read_in_bounded_time(unit: str) -> None:
     assert decoded.objects == ()
     assert decoded.problems
     assert time.process_time() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("head", "unit", "tail"),
+    [
+        ("a: [", "a,", "]"),
+        ("a: [", "[],", "]"),
+        ("", "a: b\n", ""),
+        ("", "? a\n", ""),
+        ("a:\n", " - &a a\n - *a\n", ""),
+        ("kind: List\nitems: [", "{a: 1},", "]"),
+        ("kind: List\nitems: [", "{kind: List, items: []},", "]"),
+        (HEAD + "  http:\n", "  - mtch: 3\n", ""),
+        (HEAD + "  hosts:\n", "  - '*.a'\n", ""),
+    ],
+)
+def test_a_document_of_countless_values_is_refused(head: str, unit: str, tail: str) -> None:
+    started = time.process_time()
+    decoded = decode_yaml(head + unit * (3_000_000 // len(unit)) + tail, "big")
+    assert decoded.objects == ()
+    assert [p.code for p in decoded.problems] in (["TooManyValues"], ["TooManyAliases"])
+    assert time.process_time() - started < 10
+
+
+def test_many_big_documents_are_refused_together() -> None:
+    text = "\n---\n".join(["a: [" + "a," * 90_000 + "]"] * 40)
+    started = time.process_time()
+    codes = [p.code for p in decode_yaml(text, "big").problems]
+    assert time.process_time() - started < 30
+    assert codes.count("TooManyValues") == 40 - 11
+
+
+def test_many_problems_of_a_file_are_cut() -> None:
+    decoded = decode_yaml("kind: x\n---\n" * 3000, "f")
+    assert len(decoded.problems) == 1001
+    assert decoded.problems[-1].code == "MoreProblems"
 
 
 def test_ten_megabytes_of_good_objects_are_read() -> None:

@@ -23,6 +23,7 @@ from argosy.base.names import ObjectKey
 from argosy.base.problems import Severity
 
 MAX_FILE_BYTES = 16 * 2**20
+MAX_FILE_PROBLEMS = 1000
 _ITEM = re.compile(r"items\[(\d+)\]\.")
 MAX_PROBLEMS = 200
 """Of one object: beyond it the rest is counted, not listed."""
@@ -108,6 +109,7 @@ class _Decoding:
     objects: dict[ObjectKey, Object] = field(default_factory=dict)
     problems: list[LocatedProblem] = field(default_factory=list)
     _seen: dict[ObjectKey, _Place] = field(default_factory=dict)
+    _count: int = 0
 
     def file(self, file: str, content: str | bytes) -> None:
         if len(content) > MAX_FILE_BYTES:
@@ -188,6 +190,8 @@ class _Decoding:
             obj = msgspec.convert(data, entry.struct, dec_hook=decode_hook, str_keys=True)
         except (msgspec.ValidationError, RecursionError):
             cleaned, mistakes = checked(data, entry.struct)
+            if entry.kind == "Secret":
+                mistakes = [_redacted(mistake) for mistake in mistakes]
             if any(m.severity is Severity.ERROR for m in mistakes):
                 mistakes += _metadata_mistakes(data, entry.kind)
                 return None, mistakes
@@ -218,13 +222,24 @@ class _Decoding:
 
     def _report(self, key: ObjectKey | None, mistakes: list[Mistake], place: _Place) -> None:
         for mistake in mistakes[:MAX_PROBLEMS]:
-            self.problems.append(_located(key, mistake, place))
+            self._add(_located(key, mistake, place))
         if len(mistakes) > MAX_PROBLEMS:
             message = f"and {len(mistakes) - MAX_PROBLEMS} more mistakes in this object"
-            self.problems.append(_located(key, Mistake("", "MoreProblems", message), place))
+            self._add(_located(key, Mistake("", "MoreProblems", message), place))
+
+    def _add(self, problem: LocatedProblem) -> None:
+        """Note a problem, unless there are too many in this input to be read by anybody."""
+        self._count += 1
+        if self._count <= MAX_FILE_PROBLEMS:
+            self.problems.append(problem)
+        elif self._count == MAX_FILE_PROBLEMS + 1:
+            message = f"and more: only the first {MAX_FILE_PROBLEMS} problems are listed"
+            self.problems.append(
+                LocatedProblem(problem.file, None, None, "", "MoreProblems", message)
+            )
 
     def _yaml_error(self, file: str, error: YamlError, key: ObjectKey | None) -> None:
-        self.problems.append(
+        self._add(
             LocatedProblem(
                 file,
                 error.line,
@@ -248,7 +263,7 @@ class _Decoding:
         severity: Severity = Severity.ERROR,
     ) -> None:
         """Note a problem that belongs to no object."""
-        self.problems.append(LocatedProblem(file, line, None, path, code, message, hint, severity))
+        self._add(LocatedProblem(file, line, None, path, code, message, hint, severity))
 
 
 def _located(key: ObjectKey | None, mistake: Mistake, place: _Place) -> LocatedProblem:
@@ -262,6 +277,13 @@ def _located(key: ObjectKey | None, mistake: Mistake, place: _Place) -> LocatedP
         mistake.hint,
         mistake.severity,
     )
+
+
+def _redacted(mistake: Mistake) -> Mistake:
+    """A mistake in a secret's value, without the value."""
+    if mistake.code != "WrongType" or not mistake.field.startswith(("data.", "stringData.")):
+        return mistake
+    return Mistake(mistake.field, mistake.code, "the value must be text", "Put it in quotes")
 
 
 def _text(content: str | bytes) -> str | None:

@@ -5,7 +5,7 @@ what it names (hosts, subsets, gateways, secrets) is looked up where configurati
 Metadata is checked by decoding already.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from argosy.api.apps import Deployment
@@ -23,7 +23,10 @@ from argosy.api.validate_gateway import validate_gateway
 from argosy.api.validate_pod import validate_deployment, validate_pod
 from argosy.api.validate_security import validate_peer_authentication
 from argosy.api.validate_virtual_service import validate_virtual_service
-from argosy.base.problems import Problem
+from argosy.base.problems import Problem, Severity
+
+MAX_PROBLEMS = 200
+"""Errors told for one object, and as many warnings."""
 
 _RULES: Mapping[type[Object], Callable[[Any], Iterable[Mistake]]] = {
     Service: validate_service,
@@ -39,10 +42,28 @@ _RULES: Mapping[type[Object], Callable[[Any], Iterable[Mistake]]] = {
 
 
 def validate(obj: Object) -> tuple[Problem, ...]:
-    """All mistakes, errors and warnings, in the order of the rules."""
+    """All mistakes, errors and warnings, in the order of the rules.
+
+    Looking ends after ``MAX_PROBLEMS``: nobody reads more, and it bounds the time.
+    """
     rules = _RULES.get(type(obj))
     if rules is None:
         return ()
-    return tuple(
-        Problem(obj.key, m.field, m.code, m.message, m.hint, m.severity) for m in rules(obj)
-    )
+    found = _bounded(rules(obj))
+    return tuple(Problem(obj.key, m.field, m.code, m.message, m.hint, m.severity) for m in found)
+
+
+def _bounded(mistakes: Iterable[Mistake]) -> Iterator[Mistake]:
+    """The first ``MAX_PROBLEMS`` mistakes; warnings alone never hide an error behind them."""
+    warnings = 0
+    errors = 0
+    for mistake in mistakes:
+        if mistake.severity is Severity.ERROR:
+            errors += 1
+        else:
+            warnings += 1
+            if warnings > MAX_PROBLEMS:
+                continue
+        yield mistake
+        if errors == MAX_PROBLEMS:
+            return

@@ -19,7 +19,13 @@ from argosy.api.yaml_scalar import plain_scalar
 MAX_DEPTH = 64
 MAX_DOCUMENT_CHARACTERS = 3 * 2**20
 """As Kubernetes' limit of a request."""
+MAX_NODES = 100_000
+"""Values of one document."""
+MAX_TEXT_NODES = 1_000_000
+"""Values of all documents of a text."""
 MAX_ALIASED_NODES = 20_000
+MAX_DUPLICATE_KEYS = 100
+"""So many are told for a document."""
 MAX_LINES = 5_000
 """So many fields of a document get a line of their own; the rest that of what encloses them."""
 
@@ -41,9 +47,13 @@ class YamlError(Exception):
 
 @dataclass(slots=True)
 class Document:
-    """One document. ``lines`` maps field paths to lines; ``problems`` leave the data usable."""
+    """One document. ``lines`` maps field paths to lines; ``problems`` leave the data usable.
+
+    ``nodes`` counts its values, those behind aliases each time.
+    """
 
     line: int
+    nodes: int = 0
     data: Any = None
     lines: dict[str, int] = field(default_factory=dict)
     problems: list[YamlError] = field(default_factory=list)
@@ -53,18 +63,24 @@ def documents(text: str) -> Iterator[Document | YamlError]:
     """All documents that hold something; a problem stands for one that cannot be used at all."""
     starts = [0, *(match.start() for match in _SEPARATOR.finditer(text))]
     first_line = 1
+    nodes_left = MAX_TEXT_NODES
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         chunk = text[start:end]
         content = _CONTENT.search(chunk)
         if content is not None:
             try:
-                yield _document(chunk, first_line, chunk.count("\n", 0, content.start()))
+                blank_lines = chunk.count("\n", 0, content.start())
+                document = _document(chunk, first_line, blank_lines, nodes_left)
+                nodes_left -= document.nodes
+                yield document
             except YamlError as problem:
+                if problem.code == "TooManyValues":
+                    nodes_left -= min(MAX_NODES, nodes_left)
                 yield problem
         first_line += chunk.count("\n")
 
 
-def _document(chunk: str, first_line: int, blank_lines: int) -> Document:
+def _document(chunk: str, first_line: int, blank_lines: int, nodes_left: int) -> Document:
     line = first_line + blank_lines
     if len(chunk) > MAX_DOCUMENT_CHARACTERS:
         raise YamlError(
@@ -75,7 +91,7 @@ def _document(chunk: str, first_line: int, blank_lines: int) -> Document:
             f"the document has {len(chunk) / 2**20:.1f} MB; the limit is 3 MB",
             "Put objects into documents of their own, separated by ---",
         )
-    builder = _Builder(Document(line), first_line)
+    builder = _Builder(Document(line), first_line, min(MAX_NODES, nodes_left))
     try:
         parser = _yaml.CParser(chunk)
         while True:
@@ -152,19 +168,19 @@ class _Frame:
 class _Builder:
     """Builds data from parser events, with a stack of its own instead of recursion."""
 
-    def __init__(self, document: Document, first_line: int) -> None:
+    def __init__(self, document: Document, first_line: int, max_nodes: int) -> None:
         self.document = document
         self._first_line = first_line
         self._stack: list[_Frame] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
-        self._nodes = 0
+        self._max_nodes = max_nodes
         self._aliased = 0
         self._done = False
 
     def handle(self, event: yaml.Event) -> None:
         match event:
             case yaml.ScalarEvent():
-                self._nodes += 1
+                self._count(1, event)
                 self._scalar(event)
             case yaml.MappingStartEvent():
                 self._open({}, event)
@@ -210,7 +226,7 @@ class _Builder:
             return
         path = child(frame.path, key)
         before = frame.key_lines.get(key)
-        if before is not None:
+        if before is not None and len(self.document.problems) < MAX_DUPLICATE_KEYS:
             self.document.problems.append(
                 YamlError(
                     line,
@@ -240,8 +256,8 @@ class _Builder:
             )
         path = self._path()
         self._note_item(path, event)
-        self._nodes += 1
-        self._stack.append(_Frame(value, path, event.anchor, self._nodes - 1))
+        self._count(1, event)
+        self._stack.append(_Frame(value, path, event.anchor, self.document.nodes - 1))
 
     def _close(self, event: yaml.Event) -> None:
         frame = self._stack.pop()
@@ -250,7 +266,7 @@ class _Builder:
             for key, item in merged.items():
                 value.setdefault(key, item)
         if frame.anchor:
-            self._anchors[frame.anchor] = (value, self._nodes - frame.nodes_before)
+            self._anchors[frame.anchor] = (value, self.document.nodes - frame.nodes_before)
         self._put(value, event, noted=True)
 
     def _alias(self, event: yaml.AliasEvent) -> None:
@@ -264,7 +280,7 @@ class _Builder:
                 f"the alias *{event.anchor} has no anchor &{event.anchor} before it",
             )
         value, nodes = self._anchors[event.anchor]
-        self._nodes += nodes
+        self._count(nodes, event)
         self._aliased += nodes
         if self._aliased > MAX_ALIASED_NODES:
             raise self._problem(
@@ -294,6 +310,17 @@ class _Builder:
         else:
             frame.value[frame.key] = value
             frame.key = _NO_KEY
+
+    def _count(self, nodes: int, event: yaml.Event) -> None:
+        self.document.nodes += nodes
+        if self.document.nodes > self._max_nodes:
+            raise self._problem(
+                event,
+                "TooManyValues",
+                f"it holds too many values; the limits are {MAX_NODES} in a document and "
+                f"{MAX_TEXT_NODES} in a file",
+                "Split it",
+            )
 
     def _path(self) -> str:
         """The path of the value that comes next."""
