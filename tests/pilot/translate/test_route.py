@@ -24,7 +24,7 @@ from argosy.model.route import (
     VirtualHost,
     WeightedCluster,
 )
-from argosy.pilot.translate.route import inbound_route_configuration, route, route_configuration
+from argosy.pilot.translate.route import route, route_configuration
 from argosy.pilot.translate.route_action import cluster_name, hash_policy, redirect_action
 
 KEY = ClusterKey(9080, "v1", "reviews.default.svc.cluster.local")
@@ -46,7 +46,8 @@ def test_a_timeout_is_always_said_since_envoys_default_is_15_seconds() -> None:
     assert none.max_stream_duration.HasField("grpc_timeout_header_max")
     some = route(Route(RouteMatch(), forward(timeout=timedelta(seconds=3)))).route
     assert some.timeout.ToTimedelta() == timedelta(seconds=3)
-    assert some.max_stream_duration.grpc_timeout_header_max.seconds == 3
+    assert some.max_grpc_timeout.seconds == 3
+    assert not some.HasField("max_stream_duration"), "Envoy would ignore the timeout"
 
 
 def test_headers_of_a_single_destination_follow_those_of_the_route() -> None:
@@ -121,18 +122,6 @@ def test_unknown_hosts_come_last() -> None:
     assert last(UnknownHosts.NOT_FOUND) == ("zzz:80", "", 0)
     assert last(UnknownHosts.PASSTHROUGH) == ("allow_any", "PassthroughCluster", 0)
     assert last(UnknownHosts.BLOCK) == ("block_all", "", 502)
-
-
-def test_inbound_retries_only_what_the_application_cannot_have_seen() -> None:
-    table = inbound_route_configuration(9080, "reviews:9080/*")
-    (host,) = table.virtual_hosts
-    assert (table.name, host.name, list(host.domains)) == (
-        "inbound|9080||",
-        "inbound|http|9080",
-        ["*"],
-    )
-    policy = host.routes[0].route.retry_policy
-    assert (policy.retry_on, policy.num_retries.value) == ("reset-before-request", 2)
 
 
 def test_equal_tables_give_equal_bytes() -> None:

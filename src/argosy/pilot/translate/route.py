@@ -92,25 +92,6 @@ def route(model: Route) -> route_components_pb2.Route:
     return proto
 
 
-def inbound_route_configuration(port: int, operation: str) -> route_pb2.RouteConfiguration:
-    """All requests to the application on ``port``; ``operation`` is its ``<host>:<port>/*``.
-
-    Retries only what the application cannot have seen. No timeout: the client's sidecar has one.
-    """
-    proto = _route_configuration(names.inbound_route(port))
-    host = proto.virtual_hosts.add(name=names.inbound_virtual_host(port), domains=["*"])
-    default = host.routes.add(name="default")
-    default.match.prefix = "/"
-    default.decorator.operation = operation
-    default.route.cluster = names.inbound_cluster(port)
-    default.route.timeout.SetInParent()
-    default.route.max_stream_duration.max_stream_duration.SetInParent()
-    default.route.max_stream_duration.grpc_timeout_header_max.SetInParent()
-    default.route.retry_policy.retry_on = "reset-before-request"
-    default.route.retry_policy.num_retries.value = _INBOUND_RETRIES
-    return proto
-
-
 def _route_configuration(name: str) -> route_pb2.RouteConfiguration:
     proto = route_pb2.RouteConfiguration(name=name)
     proto.validate_clusters.value = False

@@ -92,15 +92,15 @@ def _authority(action: RouteTo) -> str:
 def _timeouts(proto: route_components_pb2.RouteAction, action: RouteTo) -> None:
     """Zero switches Envoy's 15 s default off; a gRPC deadline counts, up to the timeout.
 
-    Envoy ignores ``grpc-timeout`` when ``max_stream_duration`` is not set at all, and takes it as
-    it is when the maximum is zero.
+    ``max_stream_duration``, which replaces ``max_grpc_timeout``, makes Envoy ignore ``timeout``
+    altogether, so a route with a timeout has the older field, as in Istio.
     """
     if action.timeout is None:
         proto.timeout.SetInParent()
         proto.max_stream_duration.grpc_timeout_header_max.SetInParent()
     else:
         proto.timeout.FromTimedelta(action.timeout)
-        proto.max_stream_duration.grpc_timeout_header_max.FromTimedelta(action.timeout)
+        proto.max_grpc_timeout.FromTimedelta(action.timeout)
 
 
 def hash_policy(policy: HashPolicy) -> route_components_pb2.RouteAction.HashPolicy:
