@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from argosy.api.decode import decode_yaml
-from argosy.api.encode import encode, from_json, to_json
+from argosy.api.encode import encode
 from argosy.api.validate import validate
 from argosy.base.problems import Severity
 
@@ -35,7 +35,6 @@ def test_samples_decode_and_are_valid(file: Path) -> None:
         assert text.splitlines()[problem.line - 1].startswith(b"kind:")
         assert "supported" in problem.message
     for obj in decoded.objects:
-        assert from_json(to_json(obj)) == obj
         assert encode(obj)["kind"] == obj.kind
         errors = [p for p in validate(obj) if p.severity is Severity.ERROR]
         assert [str(p) for p in errors if (file.name, p.code) not in BROKEN_IN_ISTIO] == []
