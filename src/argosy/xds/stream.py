@@ -236,39 +236,38 @@ class AdsStream:
     # Responses
 
     def _advance(self, now: float) -> list[Command]:
-        commands: list[Command] = []
         if self.expected and now >= self.expected_until:
             self.expected.clear()
         for subscription in self.subscriptions.values():
             subscription.collect(self.catalog)
-        for subscription in self.subscriptions.values():
-            commands.extend(self._next(subscription, now))
+        steps = [self._next(subscription, now) for subscription in self.subscriptions.values()]
         # Later types may just have turned out to have nothing to send.
-        for subscription in self.subscriptions.values():
-            if subscription.held:
-                commands.extend(self._next(subscription, now))
+        steps += [self._next(one, now) for one in self.subscriptions.values() if one.held]
+        commands: list[Command] = [step for step in steps if isinstance(step, Send)]
+        wakes = [step.at for step in steps if isinstance(step, Wake)]
         if self.expected:
-            commands.append(Wake(self.expected_until))
+            wakes.append(self.expected_until)
+        if wakes:
+            commands.append(Wake(min(wakes)))
         return commands
 
-    def _next(self, subscription: Subscription, now: float) -> list[Command]:
+    def _next(self, subscription: Subscription, now: float) -> Send | Wake | None:
         if subscription.outstanding is not None:
-            return []
+            return None
         batch = subscription.next_retry(self.catalog)
-        wait: Wake | None = None
         if batch is None and (subscription.unsent or subscription.held):
             wait = self._wait_for_order(subscription, now)
-            if wait is None:
-                batch = self._updates(subscription)
-        if batch is None and wait is None and subscription.held:
-            wait = self._wait_for_removal(subscription, now)
-            if wait is None:
-                batch = subscription.next_removals(self.catalog)
-        if batch is None and wait is None and not subscription.answered:
+            if wait is not None:
+                return wait
+            batch = self._updates(subscription)
+        if batch is None and not subscription.answered:
             batch = Batch(oldest=self.catalog.generation)
-        if batch is None:
-            return [wait] if wait is not None else []
-        return [self._send(subscription, batch, now)]
+        if batch is None and subscription.held:
+            wait = self._wait_for_removal(subscription, now)
+            if wait is not None:
+                return wait
+            batch = subscription.next_removals(self.catalog)
+        return None if batch is None else self._send(subscription, batch, now)
 
     def _updates(self, subscription: Subscription) -> Batch | None:
         full = subscription.snapshot is not None
