@@ -40,7 +40,7 @@ def mentioned(error: str, resources: tuple[Resource, ...]) -> tuple[str, ...]:
     found = []
     for resource in resources:
         name = re.escape(resource.name)
-        if resource.name in error and re.search(rf"(?<![\w|.-]){name}(?![\w|-])", error):
+        if resource.name in error and re.search(rf"(?<![\w|.-]){name}(?![\w|-]|\.\w)", error):
             found.append(resource.name)
     return tuple(found)
 
