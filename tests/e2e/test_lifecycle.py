@@ -157,7 +157,7 @@ def test_a_crashing_application_is_started_again(own_mesh: Mesh) -> None:
     def restarted() -> bool:
         (pod,) = own_mesh.get("pods", "-l", "app=ratings")
         (status,) = pod["status"]["containerStatuses"]
-        return status["restartCount"] >= 1 and status["ready"]
+        return bool(status.get("restartCount") and status.get("ready"))
 
     eventually(restarted, "ratings is back", seconds=20)
     started = time.monotonic()

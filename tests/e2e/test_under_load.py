@@ -121,7 +121,9 @@ def control_plane_pid(mesh: Mesh) -> int:
 
 def serials(mesh: Mesh) -> set[str]:
     text = mesh.argosy("proxy-config", "secrets", "deploy/curl").stdout
-    return {line.split()[3] for line in text.splitlines() if line.startswith("default")}
+    found = {line.split("ACTIVE")[1].split()[0] for line in text.splitlines() if "Chain" in line}
+    assert found, text
+    return found
 
 
 @pytest.mark.timeout(240)
