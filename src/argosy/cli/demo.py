@@ -1,5 +1,6 @@
 """``argosy demo``: Bookinfo in a mesh, and three things to try."""
 
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -38,15 +39,9 @@ def demo(
     with meshes.running(mesh, images=images, port=port) as launched:
         url = f"{launched.published[0].url}/productpage"
         with ApiClient(mesh) as client:
-            files = [
-                str(directory / "bookinfo" / name) for name in ("bookinfo.yaml", "networking.yaml")
-            ]
-            with out.capture() as quiet:
-                sent = send(client, files, namespace="default", wait=False, timeout=30)
-            if not sent:
-                out.print(quiet.get())
-                raise CliError("the samples were refused")
+            _send(client, directory / "bookinfo" / "bookinfo.yaml")
             meshes.wait_until_ready(client, 60.0)
+            _send(client, directory / "bookinfo" / "networking.yaml")
             first = _first_answer(url, seconds=30.0)
             ready = time.monotonic() - started
             stars = _traffic(url)
@@ -68,11 +63,9 @@ def summary(
         ["  WORKLOAD", "IDENTITY", "mTLS", "CONFIGURATION"],
         [
             [
-                f"  {proxy['name']}",
-                (proxy.get("identity") or "-").removeprefix("spiffe://"),
-                "certified"
-                if (proxy.get("certificate") or {}).get("expires")
-                else "no certificate",
+                f"  {proxy['name'].rsplit('-', 2)[0]}",
+                (proxy.get("identity") or "-").partition("://")[2].partition("/")[2],
+                _mtls(proxy),
                 _sync(proxy),
             ]
             for proxy in proxies
@@ -80,7 +73,7 @@ def summary(
     )
     seen = ", ".join(f"{count} x {what}" for what, count in sorted(stars.items()))
     out.print(f"\n  {_REQUESTS} pages asked for: {seen}\n")
-    option = f" --mesh {mesh}"
+    option = "" if os.environ.get("ARGOSY_MESH") == mesh else f" --mesh {mesh}"
     commands = (
         (f"argosy status{option}", "every proxy, what it has and since when"),
         (f"argosy proxy-config routes deploy/productpage-v1{option}", "what a live Envoy routes"),
@@ -94,6 +87,22 @@ def summary(
     for command, what in commands:
         out.print(f"    [bold].venv/bin/{escape(command):{width}}[/]  {what}")
     err.print("\nCtrl-C removes everything.")
+
+
+def _send(client: ApiClient, file: Path) -> None:
+    """Apply one of the samples, quietly when all is well."""
+    with out.capture() as said:
+        sent = send(client, [str(file)], namespace="default", wait=True, timeout=30)
+    if not sent:
+        out.print(said.get())
+        raise CliError("the samples were refused")
+
+
+def _mtls(proxy: Json) -> str:
+    """In which mode callers are served; a gateway only calls."""
+    if not (proxy.get("certificate") or {}).get("expires"):
+        return "no certificate"
+    return (proxy.get("mtls") or "client").lower()
 
 
 def _sync(proxy: Json) -> str:

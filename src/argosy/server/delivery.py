@@ -29,6 +29,7 @@ class Delivery:
         self._roles: dict[Role, set[tuple[graph.Layer, str]]] = {}
         self._members: dict[tuple[graph.Layer, str], set[Role]] = {}
         self._resources: dict[tuple[graph.Layer, str], set[str]] = {}
+        self._last_good: dict[tuple[Hashable, ...], object] = {}
 
     # What the xDS library asks (``xds.Source``).
 
@@ -48,7 +49,9 @@ class Delivery:
 
     def names(self, layer: Hashable, type_url: str) -> Iterable[str]:
         found = self._engine.value(graph.layer_names, cast("graph.Layer", layer), type_url)
-        return () if isinstance(found, derive.Failed) else found
+        if isinstance(found, derive.Failed):
+            return cast("tuple[str, ...]", self._last_good.get((layer, type_url), ()))
+        return found
 
     def resource(self, group: Hashable, type_url: str, name: str) -> xds.Resource | None:
         layer = graph.owner(self._layers(cast("Role", group)), type_url, name)
@@ -56,7 +59,11 @@ class Delivery:
         if known is not None and name not in known:
             known.add(name)
             self._engine.observe(graph.layer_resource, layer, type_url, name)
-        return _resource(self._engine.value(graph.layer_resource, layer, type_url, name))
+        found = self._engine.value(graph.layer_resource, layer, type_url, name)
+        if isinstance(found, derive.Failed):
+            # Our own mistake takes nothing away from the proxies.
+            found = cast("Encoded | None", self._last_good.get((layer, type_url, name)))
+        return None if found is None else xds.Resource(found.name, found.version, found.body)
 
     def forget(self, group: Hashable) -> None:
         role = cast("Role", group)
@@ -73,7 +80,10 @@ class Delivery:
         for change in changed:
             if isinstance(change.new, derive.Failed):
                 log.error("formula.failed", where=str(change.new.where), error=str(change.new))
+                if not isinstance(change.old, derive.Failed):
+                    self._last_good[change.args] = change.old
                 continue
+            self._last_good.pop(change.args, None)
             if change.formula is graph.layers:
                 rescoped.append(cast("Role", change.args[0]))
             elif change.formula is graph.layer_names:
@@ -129,9 +139,3 @@ class Delivery:
 
 def _names(value: object) -> frozenset[str]:
     return frozenset() if isinstance(value, derive.Failed) else frozenset(cast("tuple[str]", value))
-
-
-def _resource(value: Encoded | derive.Failed | None) -> xds.Resource | None:
-    if value is None or isinstance(value, derive.Failed):
-        return None
-    return xds.Resource(value.name, value.version, value.body)

@@ -10,8 +10,9 @@ from argosy.base.clock import Clock
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
 from argosy.citadel.service import CertificateService
-from argosy.model.proxy import Role
+from argosy.model.proxy import ProxyType, Role
 from argosy.pilot.graph.problems import problems_of
+from argosy.pilot.graph.world import demands
 from argosy.server.delivery import Delivery
 from argosy.server.http import services
 from argosy.store.store import Store
@@ -118,7 +119,14 @@ class Proxies:
                 for one in client.types
             },
             certificate=self._certificate(client),
+            mtls=self._mtls(client.group),
         )
+
+    def _mtls(self, group: object) -> str:
+        if not isinstance(group, Role) or group.type is not ProxyType.SIDECAR:
+            return ""
+        found = self._engine.value(demands, group.namespace, group.labels)
+        return "" if isinstance(found, derive.Failed) else found.other_ports.value
 
     def _certificate(self, client: xds.ClientStatus) -> services.ProxyCertificate | None:
         """The latest that was issued to the pod; the connection may be older than it."""

@@ -102,6 +102,8 @@ class ProxyStatus(msgspec.Struct, frozen=True):
     types: dict[str, TypeState]
     certificate: ProxyCertificate | None = None
     version: str = ""
+    mtls: str = ""
+    """What the workload demands of its callers (PERMISSIVE ...); empty for a gateway."""
 
 
 class ProxyProvider(Protocol):
