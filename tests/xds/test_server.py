@@ -245,3 +245,52 @@ async def test_many_clients_under_constant_change_all_end_with_the_latest() -> N
             await asyncio.sleep(0.05)
             assert all(one.have[SECRET] == {"a": b"199", "b": b"200"} for one in clients)
             leave.set()
+
+
+async def test_what_is_published_during_a_write_is_sent_after_it() -> None:
+    source = a_source(a=b"1")
+    server = Server(source, admit)
+    requests: asyncio.Queue[bytes | None] = asyncio.Queue()
+    client = a_client("it", "a")
+    written: asyncio.Queue[bytes] = asyncio.Queue()
+    gate = asyncio.Event()
+    gate.set()
+
+    async def write(body: bytes) -> None:
+        written.put_nowait(body)
+        await gate.wait()
+
+    async with running(server), asyncio.TaskGroup() as tasks, asyncio.timeout(5):
+        tasks.create_task(server.serve(LOCAL, Protocol.DELTA, requests.get, write))
+        requests.put_nowait(client.connect()[0])
+        requests.put_nowait(client.handle(await written.get())[0])
+        await asyncio.sleep(0.05)
+        gate.clear()
+        requests.put_nowait(client.subscribe(LISTENER)[0])
+        client.handle(await written.get())
+        # The stream is in the middle of a write now, and its client will not answer it.
+        source.put("mesh", SECRET, "a", b"2")
+        server.publish(source.changes(), revision=1)
+        await asyncio.sleep(0.05)
+        assert written.empty()
+        gate.set()
+        client.handle(await written.get())
+        assert client.have[SECRET] == {"a": b"2"}
+        requests.put_nowait(None)
+
+
+async def test_who_waits_learns_that_the_last_one_left() -> None:
+    source = a_source(a=b"1")
+    async with running(Server(source, admit)) as server:
+        client = a_client("it", "a")
+        async with asyncio.TaskGroup() as tasks:
+            async with in_memory(server, client) as connection:
+                await connection.until(lambda: client.have[SECRET] == {"a": b"1"})
+                client.handle = lambda raw: []  # type: ignore[method-assign]
+                source.put("mesh", SECRET, "a", b"2")
+                server.publish(source.changes(), revision=1)
+                waiting = tasks.create_task(server.wait_acknowledged(1, 60))
+                await asyncio.sleep(0.01)
+                assert not waiting.done()
+            async with asyncio.timeout(5):
+                assert (await waiting).touched == 0

@@ -529,6 +529,22 @@ def test_what_changed_meanwhile_is_retried_as_it_is_now() -> None:
     assert [bodies for _, bodies, _ in stream.ack_all()] == [{"a": b"a"}, {"b": b"repaired"}]
 
 
+def test_removals_of_a_refused_response_are_told_again() -> None:
+    world = World()
+    world.put(LISTENER, a=b"a", b=b"b", c=b"c")
+    stream = connected(world)
+    world.put(LISTENER, a=b"bad", b=b"2")
+    world.remove(LISTENER, "c")
+    world.publish()
+    assert stream.take() == [(LISTENER, {"a": b"bad", "b": b"2"}, {"c"})]
+    stream.nack(LISTENER, "no")
+    assert stream.take() == [(LISTENER, {}, {"c"})]
+    stream.ack(LISTENER)
+    assert stream.take() == [(LISTENER, {"a": b"bad"}, set())]
+    stream.nack(LISTENER, "no")
+    assert stream.ack_all() == [(LISTENER, {"b": b"2"}, set())]
+
+
 def test_sotw_keeps_the_last_good_version_of_a_refused_cluster_in_the_full_set() -> None:
     world = World()
     world.put(CLUSTER, a=b"a", b=b"b")

@@ -226,6 +226,12 @@ class ControlPlane:
         return {short_name(url): n for url, n in self.server.statistics.pushes.items()}
 
 
+async def ready(control: ControlPlane, proxy: Envoy) -> None:
+    """Until the listener serves and everything is acknowledged."""
+    await eventually(lambda: "in" in proxy.ports())
+    await control.synced(CLUSTER, ENDPOINT, LISTENER, ROUTE)
+
+
 @pytest.fixture
 def backend() -> Iterator[int]:
     """A web server that answers 200 to everything; its port."""
@@ -264,8 +270,7 @@ async def test_all_types_are_applied_and_updated(
 ) -> None:
     control = ControlPlane(a_mesh(backend))
     async with control.running(), envoy(tmp_path, control.port, protocol) as proxy:
-        await eventually(lambda: "in" in proxy.ports())
-        await control.synced(CLUSTER, ENDPOINT, LISTENER, ROUTE)
+        await ready(control, proxy)
         assert await asyncio.to_thread(proxy.call, "in") == (200, "here")
 
         control.source.put(LAYER, ROUTE, "r", routes("r", text="changed"))
@@ -291,7 +296,7 @@ async def test_a_changed_cluster_gets_its_unchanged_endpoints_again(
 ) -> None:
     control = ControlPlane(a_mesh(backend))
     async with control.running(), envoy(tmp_path, control.port, protocol) as proxy:
-        await eventually(lambda: "in" in proxy.ports())
+        await ready(control, proxy)
         control.source.put(LAYER, CLUSTER, "a", eds_cluster("a", timeout_seconds=7))
         distribution = await control.publish()
         assert distribution.acknowledged == 1
@@ -306,7 +311,7 @@ async def test_a_second_cluster_on_the_endpoints_of_a_first_warms(
 ) -> None:
     control = ControlPlane(a_mesh(backend))
     async with control.running(), envoy(tmp_path, control.port, protocol) as proxy:
-        await eventually(lambda: "in" in proxy.ports())
+        await ready(control, proxy)
         control.source.put(LAYER, CLUSTER, "b", eds_cluster("b", service_name="a"))
         await control.publish()
         await eventually(lambda: set(proxy.active()) == {"a", "b"}, 5)
@@ -318,7 +323,7 @@ async def test_a_bad_cluster_is_named_and_the_good_one_applied(
 ) -> None:
     control = ControlPlane(a_mesh(backend))
     async with control.running(), envoy(tmp_path, control.port, protocol) as proxy:
-        await eventually(lambda: "in" in proxy.ports())
+        await ready(control, proxy)
         for name in ("good", "better"):
             control.source.put(LAYER, CLUSTER, name, eds_cluster(name))
             control.source.put(LAYER, ENDPOINT, name, endpoints(name, backend))
@@ -344,7 +349,7 @@ async def test_a_bad_cluster_is_named_and_the_good_one_applied(
 async def test_a_bad_route_keeps_the_old_one_serving(tmp_path: Path, backend: int) -> None:
     control = ControlPlane(a_mesh(backend))
     async with control.running(), envoy(tmp_path, control.port, Protocol.DELTA) as proxy:
-        await eventually(lambda: "in" in proxy.ports())
+        await ready(control, proxy)
         control.source.put(LAYER, ROUTE, "r", routes("r", "a", regex="["))
         (rejection,) = (await control.publish()).rejected
         assert "missing ]" in rejection.error
@@ -357,7 +362,7 @@ async def test_a_restarted_server_sends_differences_only(tmp_path: Path, backend
     async with AsyncExitStack() as stack:
         async with control.running():
             proxy = await stack.enter_async_context(envoy(tmp_path, control.port, Protocol.DELTA))
-            await eventually(lambda: "in" in proxy.ports())
+            await ready(control, proxy)
             await control.synced(CLUSTER, ENDPOINT, LISTENER, ROUTE)
         # Nothing listens now, and traffic goes on.
         assert await asyncio.to_thread(proxy.call, "in") == (200, "here")
@@ -385,7 +390,7 @@ async def test_a_route_moves_to_a_new_cluster_without_a_gap(
 ) -> None:
     control = ControlPlane(a_mesh(backend, "c0"))
     async with control.running(), envoy(tmp_path, control.port, protocol) as proxy:
-        await eventually(lambda: "in" in proxy.ports())
+        await ready(control, proxy)
         url = f"http://127.0.0.1:{proxy.ports()['in']}/"
         answers: Counter[int] = Counter()
         stop = threading.Event()

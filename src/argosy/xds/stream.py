@@ -328,20 +328,21 @@ class AdsStream:
         before = ROUTING[: ROUTING.index(type_url)]
         return not self.expected and self._settled(CLUSTER, ENDPOINT, *before)
 
-    def _removable(self, type_url: str) -> bool:
-        """Whether nothing that the client has refers to what this type wants removed."""
+    def _removable(self) -> bool:
+        """Whether nothing that the client has refers to clusters and endpoints to be removed.
+
+        Clusters come before endpoints in each round, so endpoints wait for the answer to the
+        removal of their clusters; most are unsubscribed by then.
+        """
         if self.resumed and not (LISTENER in self.subscriptions and ROUTE in self.subscriptions):
             return False
         if not self._settled(CLUSTER, ENDPOINT, *ROUTING):
             return False
-        if any(
+        return not any(
             subscription.rejected
             for one in ROUTING
             if (subscription := self.subscriptions.get(one)) is not None
-        ):
-            return False
-        clusters = self.subscriptions.get(CLUSTER)
-        return type_url == CLUSTER or clusters is None or not clusters.held
+        )
 
     def _wait_for_order(self, subscription: Subscription, now: float) -> Wake | None:
         if self._in_order(subscription.type_url):
@@ -356,7 +357,7 @@ class AdsStream:
         return None
 
     def _wait_for_removal(self, subscription: Subscription, now: float) -> Wake | None:
-        if self._removable(subscription.type_url):
+        if self._removable():
             subscription.holding_since = None
             return None
         if subscription.holding_since is None:
