@@ -8,7 +8,6 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,17 +25,16 @@ from argosy.citadel.service import CertificateService, ServerCertificate
 from argosy.citadel.signer import WORKLOAD_LIFETIME, pem
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
 from argosy.server.admission import admit
-from argosy.server.delivery import Delivery
+from argosy.server.delivery import Delivery, Publisher
 from argosy.server.http import services
 from argosy.server.http.app import create_app
 from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
 from argosy.server.proxies import Proxies
 from argosy.store.admission import KubernetesAdmission
-from argosy.store.cells import CellFeed
 from argosy.store.codec import MsgpackCodec
 from argosy.store.journal import Journal
 from argosy.store.store import Store
-from argosy.store.transaction import Event, Put
+from argosy.store.transaction import Put
 
 DEFAULT_TRUST_DOMAIN = TrustDomain("cluster.local")
 FIRST_NAMESPACES = ("default", "istio-system")
@@ -91,7 +89,6 @@ class ControlPlane:
         )
         self._engine = derive.Engine()
         self._delivery = Delivery(self._engine)
-        self._feed = CellFeed(derive.ABSENT)
         self._xds = xds.Server(self._delivery, self._admit, clock=self._clock)
         self._proxies = Proxies(
             store=self.store,
@@ -120,8 +117,9 @@ class ControlPlane:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set. Raises JournalDamagedError or JournalError at the start."""
         self.store.load()
-        self._receive(self.store.snapshot(), self.store.revision)
-        self.store.subscribe(self._receive)
+        publisher = Publisher(self._engine, self._delivery, self._xds)
+        publisher.receive(self.store.snapshot(), self.store.revision)
+        self.store.subscribe(publisher.receive)
         self.store.apply([Put(_namespace(name)) for name in FIRST_NAMESPACES])
         grpc = xds.GrpcService(self._xds)
         api = _ApiServer(self._app, self._settings.api_socket)
@@ -140,12 +138,6 @@ class ControlPlane:
             for task in background:
                 task.cancel()
         self.store.close()
-
-    def _receive(self, events: Sequence[Event], revision: int) -> None:
-        """One transaction: from the store's events to what the proxies are sent."""
-        changed = self._engine.set(self._feed.cells(events))
-        changes, rescoped = self._delivery.changes(changed)
-        self._xds.publish(changes, revision, rescoped)
 
     def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
         return admit(peer, node, self.store.get, self._settings.trust_domain)

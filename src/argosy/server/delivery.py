@@ -4,7 +4,7 @@ The only place where the engine's observations and the xDS library's layers meet
 event loop's thread; nothing here waits.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import cast
 
 import structlog
@@ -14,6 +14,8 @@ from argosy.base.names import ObjectKey
 from argosy.model.proxy import Role
 from argosy.pilot.graph import layers as graph
 from argosy.pilot.graph.encode import Encoded
+from argosy.store.cells import CellFeed
+from argosy.store.transaction import Event
 
 log = structlog.get_logger()
 
@@ -135,6 +137,22 @@ class Delivery:
         self._engine.release(graph.layer_names, *key)
         for name in self._resources.pop(key):
             self._engine.release(graph.layer_resource, *key, name)
+
+
+class Publisher:
+    """Each transaction of the store becomes one of the engine and one publication to proxies."""
+
+    def __init__(self, engine: derive.Engine, delivery: Delivery, server: xds.Server) -> None:
+        self._engine = engine
+        self._delivery = delivery
+        self._server = server
+        self._feed = CellFeed(derive.ABSENT)
+
+    def receive(self, events: Sequence[Event], revision: int) -> None:
+        """A subscriber of the store."""
+        changed = self._engine.set(self._feed.cells(events))
+        changes, rescoped = self._delivery.changes(changed)
+        self._server.publish(changes, revision, rescoped)
 
 
 def _names(value: object) -> frozenset[str]:

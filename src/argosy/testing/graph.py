@@ -1,6 +1,6 @@
 """The formulas over a store in memory: YAML in, resources out. No clock, no process, no network."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import ParamSpec, TypeVar
@@ -19,8 +19,9 @@ from argosy.store.admission import KubernetesAdmission
 from argosy.store.cells import CellFeed
 from argosy.store.store import Store
 from argosy.store.transaction import Delete, Event, Put, SetStatus
-from argosy.testing.references import cluster_references, listener_references
+from argosy.testing.xds import route_names
 from argosy.xds import type_urls
+from argosy.xds.warming import awaited_endpoints
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,7 +69,8 @@ class Graph:
         self.engine = derive.Engine()
         self._feed = CellFeed(derive.ABSENT)
         self.changes: tuple[derive.Change, ...] = ()
-        self.store.subscribe(self._receive)
+        self.detach = self.store.subscribe(self._receive)
+        """Stops feeding the engine, for whoever feeds it from the store himself."""
         if texts:
             self.apply(*texts)
 
@@ -104,13 +106,13 @@ class Graph:
                     encoded = self._value(layers.layer_resource, layer, type_url, name)
                     assert encoded is not None, f"{name} is promised and not there"
                     found[type_urls.short_name(type_url), name] = encoded
-        named = {
-            reference
-            for (kind, _), encoded in found.items()
-            for reference in (cluster_references if kind == "CDS" else listener_references)(
-                encoded.body
-            )
-        }
+        named: set[tuple[str, str]] = set()
+        for (kind, _), encoded in found.items():
+            if kind == "CDS":
+                awaited = awaited_endpoints(encoded.body)
+                named |= {(type_urls.ENDPOINT, awaited)} if awaited else set()
+            else:
+                named |= {(type_urls.ROUTE, name) for name in route_names(encoded.body)}
         for type_url, name in sorted(named):
             encoded = self.resource(role, type_url, name)
             assert encoded is not None, f"{name} is named and not there"
@@ -138,7 +140,7 @@ class Graph:
         assert not isinstance(value, derive.Failed), value.trace
         return value
 
-    def _receive(self, events: Iterable[Event], _revision: int) -> None:
+    def _receive(self, events: Sequence[Event], _revision: int) -> None:
         self.changes = self.engine.set(self._feed.cells(events))
 
 
