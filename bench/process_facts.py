@@ -47,18 +47,28 @@ def ticks(stat: str) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def find(executable: str, directory_end: str) -> list[int]:
-    """The processes of this program whose working directory ends so, by process id."""
+def find(program: str, argument: str) -> list[int]:
+    """The processes of this program, by process id, that have ``argument`` in their command line
+    or in their working directory."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            argv = (entry / "cmdline").read_bytes().split(b"\0")
-            program = os.fsdecode(argv[0]).rpartition("/")[2]
-            if program == executable and os.readlink(entry / "cwd").endswith(directory_end):
+            argv = [os.fsdecode(part) for part in (entry / "cmdline").read_bytes().split(b"\0")]
+            if argv[0].rpartition("/")[2] == program and any(
+                argument in text for text in (*argv[1:], os.readlink(entry / "cwd"))
+            ):
                 found.append(int(entry.name))
     return sorted(found)
+
+
+def machine_busy() -> float:
+    """Seconds that all processors together have been busy since the start (proc(5), /proc/stat)."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = (
+        int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICK
 
 
 def _fields(text: str) -> dict[str, str]:
