@@ -5,8 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from argosy.platforms.local.launcher import AlreadyRunningError, LaunchError, LaunchOptions, launch
-from argosy.platforms.local.state import MeshDirectory
+from argosy.platforms.local.launcher import LaunchError, LaunchOptions, launch
+from argosy.platforms.local.state import AlreadyRunningError, MeshDirectory
 from argosy.platforms.local.supervisor import ChildSpec
 
 

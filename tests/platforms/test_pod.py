@@ -12,16 +12,13 @@ import msgspec
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from inside import run_inside
-
 from argosy.api.core import ConfigMap, Secret
 from argosy.api.core_pod import Pod
 from argosy.platforms.local import network, procfs
 from argosy.platforms.local.environment import Sources
 from argosy.platforms.local.images import ImageMap
 from argosy.platforms.local.pod import PodHost, PodRunner
+from argosy.testing.namespaces import run_inside
 
 pytestmark = pytest.mark.e2e
 PYTHON = sys.executable
@@ -258,8 +255,8 @@ spec:
     assert not crashing.status().ready
 
     await pods.until(lambda: job.status().phase == "Failed")
-    codes = [c.state.terminated.exit_code for c in job.status().container_statuses if c.state]
-    assert codes == [0, 137]
+    states: list[Any] = [c.state for c in job.status().container_statuses]
+    assert [state.terminated.exit_code for state in states] == [0, 137]
 
     assert waiting(unmapped).reason == "ErrImageNeverPull"
     assert waiting(unmapped).message.startswith('no command for image "some/image:1": add')

@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -199,6 +200,40 @@ def test_a_pod_without_proxy_reaches_services(client: Client) -> None:
 def test_a_published_port_of_this_machine(client: Client) -> None:
     answer = httpx.get(client.mesh.published[0].url, timeout=10)
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("pod", ["client", "legacy"])
+def test_addresses_outside_are_reached(client: Client, pod: str) -> None:
+    address = own_address()
+    if address is None:
+        pytest.skip("this machine has no address but loopback")
+    with (
+        socket.create_server((address, 0)) as server,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        server.settimeout(20)
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\noutside")
+
+        answered = pool.submit(answer)
+        url = f"http://{address}:{server.getsockname()[1]}/"
+        assert client.get(pod, url) == "outside"
+        answered.result(5)
+
+
+def own_address() -> str | None:
+    """An address of this machine that is not loopback; no packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address: str = sock.getsockname()[0]
+        return None if address.startswith("127.") else address
 
 
 def test_the_proxy_is_seen_through_the_node(client: Client) -> None:

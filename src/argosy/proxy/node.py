@@ -39,6 +39,7 @@ from argosy.proxy.names import NameTable
 from argosy.proxy.node_api import ApiClient, ApiError, Gone, Put, Restarted, Synced
 from argosy.proxy.node_cluster import KINDS, Cluster
 from argosy.proxy.node_credentials import credentials
+from argosy.proxy.node_egress import Egress
 from argosy.proxy.node_ingress import Ingress, published_sockets
 from argosy.proxy.node_injection import Injection, added_labels, injection
 from argosy.proxy.node_resolver import resolver
@@ -83,7 +84,8 @@ class Node:
         self._dirty = asyncio.Event()
         self._changed = asyncio.Condition()
         self._stopping = asyncio.Event()
-        self._resolver = resolver(Outside.from_environment())
+        self._outside = Outside.from_environment()
+        self._resolver = resolver(self._outside)
         self._facts = MeshFacts(
             mesh=directory.name,
             ads=options.ads,
@@ -122,6 +124,8 @@ class Node:
                 "exec": lambda: self._serve_exec(exec_socket),
                 "http": lambda: node_server.serve(node_socket, self._directory.admin_token, self),
             }
+            if self._outside is not None:
+                parts["egress"] = Egress(self._outside).serve
             for published in published_sockets():
                 parts[published.published.url] = functools.partial(ingress.serve, published)
             services = [background.create_task(_keep(what, do)) for what, do in parts.items()]

@@ -18,7 +18,7 @@ from typing import Any
 from argosy.platforms.local import isolation, network
 
 
-def run_inside(function: Callable[[], Any], *arguments: str, seconds: float = 60) -> None:
+def run_inside(function: Callable[..., Any], *arguments: str, seconds: float = 60) -> None:
     file = inspect.getsourcefile(function)
     assert file is not None
     command = [sys.executable, __file__, file, function.__name__, *arguments]
@@ -40,7 +40,6 @@ def _inside(file: Path, name: str, arguments: list[str]) -> int:
     try:
         isolation.enter_inner()
         network.create_bridge()
-        sys.path.insert(0, str(file.parent))
         spec = importlib.util.spec_from_file_location("inside_test", file)
         assert spec is not None
         assert spec.loader is not None
