@@ -33,7 +33,15 @@ from argosy.model.listener import (
 from argosy.model.proxy import ProxyType, Scope
 from argosy.model.route import HashPolicy
 from argosy.model.service import Service, ServicePort
-from argosy.pilot.compile import authn, gateways, inbound, listeners, services, tcp_routes
+from argosy.pilot.compile import (
+    authn,
+    endpoints,
+    gateways,
+    inbound,
+    listeners,
+    services,
+    tcp_routes,
+)
 from argosy.pilot.compile.routes import Listening
 from argosy.pilot.compile.virtual_services import attachment
 from argosy.pilot.translate import listener as translate
@@ -123,7 +131,7 @@ def of_workload(case: Case, mesh: Mesh) -> Built:
     labels = tuple(sorted(case.labels.items()))
     demands = authn.demands((), mesh.policies, Namespace("default"), labels)
     found = inbound.inbound_listener(
-        [one for one in mesh.services if inbound.selects(one.selector, labels)],
+        [one for one in mesh.services if one.selector and endpoints.selects(one.selector, labels)],
         tuple(case.ports.items()),
         demands.mode,
         [port for port, _ in demands.ports],
@@ -135,7 +143,9 @@ def of_gateway(case: Case, mesh: Mesh) -> Built:
     labels = tuple(sorted(case.labels.items()))
     scope = Scope(ProxyType.ROUTER, Namespace("istio-system"))
     attached = [(attachment(vs).value, tcp_routes.tcp_rules(vs).value) for vs in mesh.rules]
-    selecting = [one for one in mesh.services if inbound.selects(one.selector, labels)]
+    selecting = [
+        one for one in mesh.services if one.selector and endpoints.selects(one.selector, labels)
+    ]
 
     def forward(server: GatewayServer) -> TcpForward | None:
         gateway = f"{server.gateway.namespace}/{server.gateway.name}"

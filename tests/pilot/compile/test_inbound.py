@@ -4,7 +4,8 @@ from argosy.base.names import Hostname, Namespace
 from argosy.model.authn import MtlsMode
 from argosy.model.listener import InboundPort, UnknownPort
 from argosy.model.service import Protocol, Service, ServicePort
-from argosy.pilot.compile.inbound import inbound_listener, selects, target_port
+from argosy.pilot.compile.endpoints import target_port
+from argosy.pilot.compile.inbound import inbound_listener
 
 
 def service(name: str, *ports: ServicePort) -> Service:
@@ -22,13 +23,6 @@ def port(number: int, target: int | str, protocol: Protocol = Protocol.HTTP) -> 
 
 def permissive(_port: int | None) -> MtlsMode:
     return MtlsMode.PERMISSIVE
-
-
-def test_a_selector_takes_every_label_and_an_empty_one_takes_nobody() -> None:
-    labels = (("app", "web"), ("version", "v1"))
-    assert selects((("app", "web"),), labels)
-    assert not selects((("app", "web"), ("tier", "x")), labels)
-    assert not selects((), labels)
 
 
 def test_named_target_ports_are_the_workloads_own() -> None:

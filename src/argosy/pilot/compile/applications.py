@@ -10,7 +10,7 @@ from argosy.model.traffic import (
     ServiceName,
     UpstreamProtocol,
 )
-from argosy.pilot.compile.inbound import ContainerPorts, target_port
+from argosy.pilot.compile.endpoints import ContainerPorts, target_port
 
 
 def application_clusters(

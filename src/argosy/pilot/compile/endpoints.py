@@ -13,6 +13,9 @@ from argosy.model.authn import MtlsMode
 from argosy.model.service import Service, ServicePort
 from argosy.model.workload import Endpoint, Health, Labels, Workload
 
+ContainerPorts = tuple[tuple[str, int], ...]
+"""Pairs of a port's name and number, as the workload declares them."""
+
 CLUSTER_ID = "Kubernetes"
 """Istio's name of the cluster when there is only one."""
 
@@ -49,7 +52,7 @@ def endpoints(
     for workload in sorted(workloads, key=lambda w: (w.address, w.namespace, w.name)):
         if not service.selector or workload.namespace != service.namespace:
             continue
-        target = target_port(port, workload)
+        target = target_port(port, workload.container_ports)
         if target is None or not selects(service.selector, workload.labels):
             continue
         health = workload.health
@@ -87,11 +90,14 @@ def summary(candidates: Iterable[Endpoint], subset: Labels = ()) -> EndpointSumm
     )
 
 
-def target_port(port: ServicePort, workload: Workload) -> int | None:
-    """The workload's port behind a service port; None when it has none of that name."""
+def target_port(port: ServicePort, container_ports: ContainerPorts) -> int | None:
+    """The workload's port behind a service's; None when it declares no port of that name.
+
+    https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports
+    """
     if isinstance(port.target, int):
         return port.target
-    return dict(workload.container_ports).get(port.target)
+    return dict(container_ports).get(port.target)
 
 
 def identity(trust_domain: str, namespace: Namespace, service_account: str) -> str:

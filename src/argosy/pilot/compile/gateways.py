@@ -20,7 +20,7 @@ from argosy.model.gateway import (
 from argosy.model.listener import WILDCARD, GatewayRoutes, TcpForward
 from argosy.model.route import RouteServer
 from argosy.model.service import Protocol, Service
-from argosy.pilot.compile.inbound import ContainerPorts, target_port
+from argosy.pilot.compile.endpoints import ContainerPorts, target_port
 from argosy.pilot.compile.listeners import Site
 from argosy.pilot.compile.report import Report
 

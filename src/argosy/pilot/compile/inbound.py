@@ -14,26 +14,8 @@ from argosy.model.listener import (
     InboundPort,
     UnknownPort,
 )
-from argosy.model.service import Protocol, Service, ServicePort
-from argosy.model.workload import Labels
-
-ContainerPorts = tuple[tuple[str, int], ...]
-"""Pairs of a port's name and number, as the workload declares them."""
-
-
-def selects(selector: Labels, labels: Labels) -> bool:
-    """Whether ``selector`` chooses a workload with ``labels``; an empty one chooses none."""
-    return bool(selector) and set(selector) <= set(labels)
-
-
-def target_port(port: ServicePort, container_ports: ContainerPorts) -> int | None:
-    """The workload's port behind a service's; None when it declares no port of that name.
-
-    https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports
-    """
-    if isinstance(port.target, int):
-        return port.target
-    return dict(container_ports).get(port.target)
+from argosy.model.service import Protocol, Service
+from argosy.pilot.compile.endpoints import ContainerPorts, target_port
 
 
 def inbound_listener(
