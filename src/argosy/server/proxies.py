@@ -9,7 +9,7 @@ from argosy import __version__, derive, xds
 from argosy.base.clock import Clock
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
-from argosy.citadel.service import CertificateService
+from argosy.citadel.service import CertificateRecord, CertificateService
 from argosy.model.proxy import ProxyType, Role
 from argosy.pilot.graph.problems import problems_of
 from argosy.pilot.graph.world import demands
@@ -44,7 +44,14 @@ class Proxies:
         self.serving = False
 
     def proxies(self) -> Sequence[services.ProxyStatus]:
-        return [self._proxy(client) for client in self._server.clients()]
+        certificates = {
+            f"{record.pod}.{record.identity.namespace}": record
+            for record in self._issuing.records()
+        }
+        return [
+            self._proxy(client, certificates.get(client.client_id))
+            for client in self._server.clients()
+        ]
 
     async def distribution(self, revision: int, timeout_seconds: float) -> services.Distribution:
         found = await self._server.wait_acknowledged(revision, timeout_seconds)
@@ -101,14 +108,16 @@ class Proxies:
             rejected=tuple(problem.message for problem in self._rejections_of(key)),
         )
 
-    def _proxy(self, client: xds.ClientStatus) -> services.ProxyStatus:
+    def _proxy(
+        self, client: xds.ClientStatus, issued: CertificateRecord | None
+    ) -> services.ProxyStatus:
         name, _, namespace = client.client_id.rpartition(".")
         return services.ProxyStatus(
             name=name,
             namespace=namespace,
             type=dict(client.labels).get("type", ""),
             identity=client.peer.identities[0] if client.peer.identities else "",
-            connected="true",
+            connected=True,
             types={
                 type_urls.short_name(one.type_url): services.TypeState(
                     state=one.state.value,
@@ -118,7 +127,7 @@ class Proxies:
                 )
                 for one in client.types
             },
-            certificate=self._certificate(client),
+            certificate=_certificate(client, issued),
             mtls=self._mtls(client.group),
         )
 
@@ -127,18 +136,6 @@ class Proxies:
             return ""
         found = self._engine.value(demands, group.namespace, group.labels)
         return "" if isinstance(found, derive.Failed) else found.other_ports.value
-
-    def _certificate(self, client: xds.ClientStatus) -> services.ProxyCertificate | None:
-        """The latest that was issued to the pod; the connection may be older than it."""
-        for record in self._issuing.records():
-            if f"{record.pod}.{record.identity.namespace}" == client.client_id:
-                return services.ProxyCertificate(record.serial, record.expires.isoformat())
-        if not client.peer.certificate_pem:
-            return None
-        shown = x509.load_pem_x509_certificate(client.peer.certificate_pem)
-        return services.ProxyCertificate(
-            f"{shown.serial_number:x}", shown.not_valid_after_utc.isoformat()
-        )
 
     def _rejections_of(self, key: ObjectKey) -> list[Problem]:
         """What proxies refuse now because of this object: one problem for each kind of error."""
@@ -182,3 +179,17 @@ class Proxies:
         if origin is None:
             return services.Cause(str(key))
         return services.Cause(str(key), origin.file, origin.line)
+
+
+def _certificate(
+    client: xds.ClientStatus, issued: CertificateRecord | None
+) -> services.ProxyCertificate | None:
+    """The latest that was issued to the pod; the one it connected with may be older."""
+    if issued is not None:
+        return services.ProxyCertificate(issued.serial, issued.expires.isoformat())
+    if not client.peer.certificate_pem:
+        return None
+    shown = x509.load_pem_x509_certificate(client.peer.certificate_pem)
+    return services.ProxyCertificate(
+        f"{shown.serial_number:x}", shown.not_valid_after_utc.isoformat()
+    )

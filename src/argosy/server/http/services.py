@@ -92,13 +92,13 @@ class ProxyCertificate(msgspec.Struct, frozen=True):
 
 
 class ProxyStatus(msgspec.Struct, frozen=True):
-    """One connected proxy. ``types`` is keyed by the short name of the xDS type."""
+    """One proxy. ``types`` is keyed by the short name of the xDS type."""
 
     name: str
     namespace: str
     type: str
     identity: str
-    connected: str
+    connected: bool
     types: dict[str, TypeState]
     certificate: ProxyCertificate | None = None
     version: str = ""
