@@ -13,9 +13,10 @@ from typing import Any
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
-from argosy.testing.references import cluster_references, listener_references
+from argosy.testing.xds import route_names
 from argosy.xds.grpc_service import SERVICE
 from argosy.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from argosy.xds.warming import awaited_endpoints
 from bench.simulated_mesh import Proxy
 
 _METHOD = f"/{SERVICE}/DeltaAggregatedResources"
@@ -23,11 +24,8 @@ _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_le
 _CONNECTING_AT_ONCE = 50
 _EOF: object = vars(grpc.aio)["EOF"]  # missing in the stubs
 
-_Refer = Callable[[bytes], Any]
-_REFERENCES: Mapping[str, tuple[str, _Refer]] = {
-    CLUSTER: (ENDPOINT, cluster_references),
-    LISTENER: (ROUTE, listener_references),
-}
+_REFERRED: Mapping[str, str] = {CLUSTER: ENDPOINT, LISTENER: ROUTE}
+"""The type that the resources of a type name resources of."""
 
 
 class ReferenceCache:
@@ -40,8 +38,12 @@ class ReferenceCache:
         key = (type_url, name, version)
         found = self._known.get(key)
         if found is None:
-            _, references = _REFERENCES[type_url]
-            found = self._known[key] = tuple(referred for _, referred in references(body))
+            if type_url == CLUSTER:
+                awaited = awaited_endpoints(body)
+                found = (awaited,) if awaited else ()
+            else:
+                found = tuple(route_names(body))
+            self._known[key] = found
         return found
 
 
@@ -74,8 +76,8 @@ class Member:
         self.responses[url] = self.responses.get(url, 0) + 1
         ack = discovery_pb2.DeltaDiscoveryRequest(type_url=url, response_nonce=response.nonce)
         requests = [bytes(ack.SerializeToString())]
-        if url in _REFERENCES:
-            referred, _ = _REFERENCES[url]
+        referred = _REFERRED.get(url)
+        if referred is not None:
             names = {
                 name
                 for one in response.resources

@@ -1,0 +1,92 @@
+"""``python -m bench``: measure, print, write the results and the page about them."""
+
+import json
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench import control_plane, data_plane, machine, report, startup
+from bench.running_mesh import REPOSITORY, CommandError
+from bench.simulated_mesh import Shape
+
+RESULTS = REPOSITORY / "bench" / "results" / "latest.json"
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
+
+Json = dict[str, Any]
+
+
+class Part(StrEnum):
+    """What can be measured alone."""
+
+    DATA_PLANE = "data_plane"
+    STARTUP = "startup"
+    CONTROL_PLANE = "control_plane"
+
+
+def _data_plane(quick: bool) -> Json:
+    return data_plane.measure(data_plane.QUICK if quick else data_plane.FULL)
+
+
+def _startup(quick: bool) -> Json:
+    return startup.measure(1 if quick else 7)
+
+
+def _control_plane(quick: bool) -> Json:
+    if quick:
+        shapes = [Shape(100, 4, namespaces, 4, 20, 2) for namespaces in (1, 10)]
+    else:
+        shapes = [Shape(namespaces=1), Shape(namespaces=50)]
+    return {
+        "builds": [control_plane.measure_build(shape, 2 if quick else 5) for shape in shapes],
+        "distributions": [
+            control_plane.measure_distribution(shape, 3 if quick else 15) for shape in shapes
+        ],
+    }
+
+
+_MEASURES: dict[Part, Callable[[bool], Json]] = {
+    Part.DATA_PLANE: _data_plane,
+    Part.STARTUP: _startup,
+    Part.CONTROL_PLANE: _control_plane,
+}
+
+
+def main(
+    only: Annotated[
+        Part | None, typer.Option(help="Measure one part; writes no page, which is about one run.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A minute, to see that it works; writes no page.")
+    ] = False,
+    results: Annotated[
+        Path | None, typer.Option(help="Write the JSON there, and no page.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Measure the data plane, the start of a mesh and the control plane on this machine."""
+    found: Json = {"machine": machine.facts(), "quick": quick}
+    for part in Part if only is None else (only,):
+        print(f"measuring {part.value} ...", file=sys.stderr, flush=True)
+        try:
+            found[part.value] = _MEASURES[part](quick)
+        except CommandError as error:
+            print(error, file=sys.stderr)
+            raise typer.Exit(1) from error
+    print(report.markdown(found))
+    if results is not None:
+        _write(results, found)
+    elif not quick and only is None:
+        _write(RESULTS, found)
+        PAGE.write_text(report.markdown(found))
+
+
+def _write(path: Path, found: Json) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,310 @@
+"""Results as Markdown: what was measured where, against which target. Pure.
+
+Takes what ``python -m bench`` writes as JSON. Ratios come first, since they carry to other
+machines; a figure in seconds or bytes stands under the machine that it was measured on.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Json = Mapping[str, Any]
+Row = Sequence[str]
+
+PAIR_TARGET = 1.15
+UP_TARGET_SECONDS = 8.0
+CHANGE_TARGET_SECONDS = 1.0
+MEMORY_TARGET_BYTES = 150e6
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One target and what came out; both in the words of the table."""
+
+    what: str
+    target: str
+    measured: str
+    met: bool
+
+
+def markdown(results: Json) -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION, _machine(results["machine"])]
+    if results.get("quick"):
+        parts.append(
+            "**These come from `--quick`, which shows that the harness works and little else.**"
+        )
+    found = verdicts(results)
+    if found:
+        rows = [(v.what, v.target, v.measured, "met" if v.met else "**missed**") for v in found]
+        parts += ["## Targets", table(("", "Target", "Measured", "Verdict"), rows)]
+    for key, section in _SECTIONS.items():
+        if key in results:
+            parts.append(section(results[key]))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def verdicts(results: Json) -> list[Verdict]:
+    """The targets of what was measured."""
+    found = []
+    if "data_plane" in results:
+        for name, words in _LOADS.items():
+            ratio = results["data_plane"][name]["argosy_to_floor"]["pair_cpu"]
+            what = f"CPU per request of a sidecar pair, to the floor, {words}"
+            met = ratio["median"] <= PAIR_TARGET
+            found.append(Verdict(what, f"≤ {PAIR_TARGET}", times(ratio), met))
+    if "startup" in results:
+        warm = results["startup"]["warm"]["first_200"]
+        met = warm["median"] < UP_TARGET_SECONDS
+        what = "`argosy up` of Bookinfo to the first 200, warm"
+        found.append(Verdict(what, f"< {UP_TARGET_SECONDS:g} s", seconds(warm), met))
+    for one in results.get("control_plane", {}).get("distributions", ()):
+        where = spread_words(one["shape"])
+        change = one["one_change"]["apply_to_last_ack_seconds"]
+        what = f"One VirtualService change acknowledged by {one['proxies']} proxies {where}"
+        met = change["median"] < CHANGE_TARGET_SECONDS
+        found.append(Verdict(what, f"< {CHANGE_TARGET_SECONDS:g} s", seconds(change), met))
+        rss = one["memory_after_changes"]["rss_bytes"]
+        what = f"Control plane's memory there, {where}"
+        met = rss < MEMORY_TARGET_BYTES
+        found.append(Verdict(what, f"< {megabytes(MEMORY_TARGET_BYTES)}", megabytes(rss), met))
+    return found
+
+
+def _machine(machine: Json) -> str:
+    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    who = "root" if machine["root"] else "an ordinary user"
+    return f"""
+## Machine
+
+{machine["date"]}, commit `{machine["commit"]}`. {machine["processors"]} processors
+({machine["processor"]}), {machine["memory_bytes"] / 1e9:.1f} GB of memory, Linux
+{machine["kernel"]}, run as {who}. The load average before the run was
+{machine["load_before"]:.1f}: what else ran on the machine is in the spread.
+
+Python {machine["python"]}, Envoy {machine["envoy"]}, {packages}.
+"""
+
+
+def _data_plane(found: Json) -> str:
+    parts = [_DATA_PLANE]
+    for name, words in _LOADS.items():
+        load = found[name]
+        rows: list[Row] = [
+            (
+                title,
+                *(times(load[key][what]) for what in ("pair_cpu", "p50", "p99")),
+                times(load[key]["requests_per_second"]),
+            )
+            for title, key in (
+                ("Argosy to the floor", "argosy_to_floor"),
+                ("the floor to itself", "floor_to_itself"),
+            )
+        ]
+        head: Row = ("Ratio", "CPU per request", "p50", "p99", "requests/s")
+        parts.append(f"### {_capital(words)}\n\n{_load_words(load['load'])}")
+        parts.append(table(head, rows))
+        parts.append(table(_PATH_HEAD, [_path_row(load, path) for path in _PATHS]))
+        direct = load["argosy_to_direct"]
+        parts.append(
+            f"Against no proxy at all: p50 {times(direct['p50'])}, which is "
+            f"{micro(direct['added_p50_microseconds'])} more; requests/s "
+            f"{times(direct['requests_per_second'])}."
+        )
+    memory = [
+        (
+            f"{path}, {part}",
+            megabytes(used["rss"]),
+            megabytes(used["anonymous"]),
+            megabytes(found["idle_memory"][path][part]["anonymous"]),
+        )
+        for path, sides in found["memory"].items()
+        for part, used in sides.items()
+    ]
+    head = ("Envoy of", "RSS after the load", "anonymous after the load", "anonymous when idle")
+    parts.append("### Memory\n\n" + table(head, memory))
+    return "\n\n".join(parts)
+
+
+def _path_row(load: Json, path: str) -> Row:
+    found = load["paths"][path]
+    used = found["processors_used"]
+    pair = found.get("pair_cpu_microseconds")
+    busy = ", ".join(f"{part} {share:.2f}" for part, share in used.items() if part != "machine")
+    return (
+        path,
+        micro(pair) if pair else "none",
+        *(micro(found["microseconds"][name]) for name in ("p50", "p99")),
+        number(found["requests_per_second"]),
+        f"{busy}; all {used['machine']:.2f}",
+    )
+
+
+def _load_words(load: Json) -> str:
+    rate = f"{load['rate']:g} requests/s, evenly spaced," if load["rate"] else "As fast as it goes"
+    return (
+        f"{rate} on {load['connections']} connections; {load['rounds']} rounds of bursts of "
+        f"{load['seconds']:g} s."
+    )
+
+
+def _startup(found: Json) -> str:
+    cold, warm = found["cold"], found["warm"]
+    rows = [
+        (words, f"{cold[key]:.1f} s", seconds(warm[key]))
+        for key, words in (
+            ("first_200", "first 200 of the productpage through the gateway"),
+            ("complete", "first page with details and reviews"),
+            ("ready", "`argosy up` says that all is ready"),
+        )
+    ]
+    head = ("From the start of `argosy up`", "cold", f"warm ({warm['first_200']['count']} runs)")
+    return f"{_STARTUP.format(**found, **cold)}\n\n{table(head, rows)}"
+
+
+def _control_plane(found: Json) -> str:
+    parts = [_CONTROL_PLANE]
+    rows = [
+        (
+            _shape_words(one["shape"]),
+            seconds(one["seconds"]),
+            f"{one['resources']}",
+            megabytes(one["bytes"]),
+        )
+        for one in found.get("builds", ())
+    ]
+    head: Row = ("Full build for one proxy", "Time", "Resources", "Bytes")
+    if rows:
+        parts.append(table(head, rows))
+    for one in found.get("distributions", ()):
+        change = one["one_change"]
+        memory = [
+            f"{megabytes(one[key]['rss_bytes'])} ({megabytes(one[key]['anonymous_bytes'])})"
+            for key in ("memory_before_proxies", "memory", "memory_after_changes")
+        ]
+        per_proxy = one["connect_bytes"] / one["proxies"]
+        facts: list[Row] = [
+            ("start from the journal to the first answer", f"{one['start_seconds']:.1f} s"),
+            (
+                "all proxies connected for the first time and synced",
+                f"{one['connect_seconds']:.1f} s, {one['connect_cpu_seconds']:.1f} s of the "
+                f"control plane's CPU, {megabytes(per_proxy)} each",
+            ),
+            (
+                "a change, from `apply` to the last ACK",
+                seconds(change["apply_to_last_ack_seconds"]),
+            ),
+            ("of it from publication on", seconds(change["publish_to_last_ack_seconds"])),
+            ("CPU of the control plane for it", seconds(change["server_cpu_seconds"])),
+            ("bytes for it to each proxy", f"{change['bytes_per_proxy'] / 1e3:.1f} KB"),
+            ("memory, RSS (anonymous), without proxies", memory[0]),
+            ("with all proxies synced", memory[1]),
+            ("after the changes", memory[2]),
+        ]
+        head = (f"{one['proxies']} proxies, {_shape_words(one['shape'])}", "")
+        parts.append(table(head, facts))
+    return "\n\n".join(parts)
+
+
+def spread_words(shape: Json) -> str:
+    """How the mesh is spread."""
+    count = shape["namespaces"]
+    return "in one namespace" if count == 1 else f"in {count} namespaces"
+
+
+def _shape_words(shape: Json) -> str:
+    return (
+        f"{shape['services']} services × {shape['endpoints']} endpoints {spread_words(shape)}, "
+        f"{shape['workloads']} workloads with proxies"
+    )
+
+
+def table(head: Row, rows: Iterable[Row]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    assert all(len(line) == len(head) for line in lines), "every row has the columns of the head"
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def times(found: Json) -> str:
+    return f"{found['median']:.2f} [{found['minimum']:.2f} to {found['maximum']:.2f}]"
+
+
+def seconds(found: Json) -> str:
+    if found["maximum"] < 1:
+        return (
+            f"{found['median'] * 1e3:.0f} ms "
+            f"[{found['minimum'] * 1e3:.0f} to {found['maximum'] * 1e3:.0f}]"
+        )
+    return f"{found['median']:.2f} s [{found['minimum']:.2f} to {found['maximum']:.2f}]"
+
+
+def micro(found: Json) -> str:
+    """Microseconds."""
+    return f"{found['median']:.0f} µs [{found['minimum']:.0f} to {found['maximum']:.0f}]"
+
+
+def number(found: Json) -> str:
+    return f"{found['median']:.0f} [{found['minimum']:.0f} to {found['maximum']:.0f}]"
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+_LOADS = {"steady": "at 1000 requests/s", "saturation": "at saturation"}
+_PATHS = ("direct", "floor", "argosy")
+_PATH_HEAD = (
+    "Path",
+    "CPU per request of the pair",
+    "p50",
+    "p99",
+    "requests/s",
+    "processors in use",
+)
+_SECTIONS = {"data_plane": _data_plane, "startup": _startup, "control_plane": _control_plane}
+
+_INTRODUCTION = """
+# Benchmarks
+
+Written by `make bench`; the numbers behind it are in `bench/results/latest.json`. Everything here
+comes from one run on one machine. A cell is a median with the least and the greatest of the
+rounds in brackets. Ratios are taken between bursts of the same round, and may be compared with
+other machines; the absolute figures may not.
+"""
+
+_DATA_PLANE = """
+## A sidecar pair
+
+Three paths to an application that answers 1 KiB (an Envoy itself, so that it is quick): *argosy*
+is a client and a server with a sidecar each, traffic captured transparently, through the service's
+name; *floor* is the leanest pair of Envoys that can be written by hand for the same work (static
+configuration, the same mutual TLS with P-256 certificates and checked SPIFFE ids, HTTP/2 between
+the two; one route, no capture, no statistics, no access log, no retries), in pods without
+injection; *direct* is those pods without the pair. All are pods of one mesh, each in a network
+namespace of its own, with one worker thread per Envoy. The load generator runs in the client's pod.
+CPU is user and system time of both Envoys, over requests answered. The floor is measured twice a
+round: its ratio to itself shows how small a difference this machine can tell from none.
+"""
+
+_STARTUP = """
+## From nothing to a page
+
+Bookinfo with its gateway and rules: {workloads} workloads with sidecars, the gateway among them.
+*Cold* is one run in which Python compiles every module of the mesh ({modules_compiled:.0f} files);
+the files themselves are in the page cache. *Warm* are the runs after it.
+"""
+
+_CONTROL_PLANE = """
+## The control plane
+
+The control plane is a process of its own that started from a journal of the whole mesh. The
+proxies are simulated by another process on the same machine, each over a connection of its own
+with mutual TLS and the identity of its workload: delta ADS, all clusters, endpoints, listeners and
+routes, as a sidecar subscribes to them. The change alters the timeout in one VirtualService that
+all proxies see, applied through the HTTP API.
+"""
