@@ -114,6 +114,9 @@ def bootstrap(facts: ProxyFacts) -> Json:
                     "name": "static",
                     "static_layer": {
                         "re2.max_program_size.error_level": 32768,
+                        # Balsa judges a method when its line ends: on ports whose protocol is
+                        # detected, text of other protocols would be held until a newline comes.
+                        "envoy.reloadable_features.http_inspector_use_balsa_parser": False,
                     },
                 },
                 {"name": "admin", "admin_layer": {}},

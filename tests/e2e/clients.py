@@ -1,0 +1,226 @@
+"""Run inside a workload: clients of many protocols, driven line by line over standard input.
+
+A line is ``{"call": name, ...arguments}``; the answer is one line, ``{"value": ...}`` or
+``{"error": ...}``. Sockets opened with ``connect`` stay open between calls.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.query
+import dns.rcode
+import dns.rdatatype
+import httpx
+
+Json = dict[str, Any]
+SECONDS = 15.0
+_open: dict[int, socket.socket] = {}
+
+
+def http(
+    url: str,
+    method: str = "GET",
+    headers: Json | None = None,
+    size: int | None = None,
+    count: int = 1,
+    parallel: int = 1,
+    http2: bool = False,
+    fresh: bool = False,
+    timeout: float = SECONDS,
+    chunked: bool = False,
+) -> list[Json]:
+    """``count`` requests, ``parallel`` at a time; ``size`` is that of the body to send, of ``x``.
+
+    Without a status there was no answer, and ``error`` says why. Bodies over 64 KiB come as
+    their length and SHA-256.
+    """
+    limits = httpx.Limits(max_keepalive_connections=0 if fresh else None)
+    content: Any = None if size is None else b"x" * size
+    if chunked and content is not None:
+        content = [content[i : i + 1000] for i in range(0, len(content), 1000)]
+    with httpx.Client(
+        http1=not http2, http2=http2, timeout=timeout, limits=limits, trust_env=False
+    ) as client:
+
+        def request(_: int) -> Json:
+            sent = iter(content) if isinstance(content, list) else content
+            try:
+                answer = client.request(method, url, headers=headers, content=sent)
+            except httpx.HTTPError as error:
+                return {"status": 0, "error": f"{type(error).__name__}: {error}"}
+            found: Json = {
+                "status": answer.status_code,
+                "headers": dict(answer.headers),
+                "version": answer.http_version,
+                "length": len(answer.content),
+            }
+            if len(answer.content) > 65536:
+                found["sha256"] = hashlib.sha256(answer.content).hexdigest()
+            else:
+                found["body"] = answer.text
+            return found
+
+        if parallel == 1:
+            return [request(i) for i in range(count)]
+        with ThreadPoolExecutor(parallel) as pool:
+            return list(pool.map(request, range(count)))
+
+
+def connect(host: str, port: int) -> int:
+    """A connection that stays; its number."""
+    opened = socket.create_connection((host, port), timeout=SECONDS)
+    _open[opened.fileno()] = opened
+    return opened.fileno()
+
+
+def send(connection: int, text: str) -> None:
+    _open[connection].sendall(text.encode("latin-1"))
+
+
+def receive(connection: int, count: int, timeout: float = SECONDS) -> str:
+    """Exactly ``count`` bytes, or fewer when the peer has ended or the time is over."""
+    found = b""
+    _open[connection].settimeout(timeout)
+    try:
+        while len(found) < count:
+            data = _open[connection].recv(count - len(found))
+            if not data:
+                break
+            found += data
+    except TimeoutError:
+        pass
+    return found.decode("latin-1")
+
+
+def half_close(connection: int) -> None:
+    _open[connection].shutdown(socket.SHUT_WR)
+
+
+def close(connection: int) -> None:
+    _open.pop(connection).close()
+
+
+def exchange(
+    host: str, port: int, text: str, end_first: bool = False, timeout: float = SECONDS
+) -> str:
+    """Send, and read all that comes; the sending side ends after the first byte of the answer.
+
+    ``end_first``: it ends at once. While Envoy detects a connection's protocol it takes an early
+    end for a client that is gone, so that is not for ports without a declared protocol.
+    """
+    connection = connect(host, port)
+    try:
+        send(connection, text)
+        first = "" if end_first else receive(connection, 1, timeout)
+        half_close(connection)
+        return first + receive(connection, 1 << 24, timeout)
+    finally:
+        close(connection)
+
+
+def raw_http(host: str, port: int, text: str) -> str:
+    """Bytes of HTTP/1.1 as they are, and all that the server says until it closes."""
+    connection = connect(host, port)
+    try:
+        send(connection, text)
+        return receive(connection, 1 << 24)
+    finally:
+        close(connection)
+
+
+def websocket(host: str, port: int, authority: str, messages: list[str]) -> Json:
+    """A WebSocket to ``/websocket/echo``: the answer's head, and the echo of each message."""
+    connection = connect(host, port)
+    key = base64.b64encode(os.urandom(16)).decode()
+    try:
+        send(
+            connection,
+            f"GET /websocket/echo HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        )
+        head = ""
+        while not head.endswith("\r\n\r\n"):
+            byte = receive(connection, 1)
+            if not byte:
+                break
+            head += byte
+        accept = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+        echoes = []
+        if head.startswith("HTTP/1.1 101"):
+            for message in messages:
+                payload = message.encode("latin-1")
+                assert len(payload) < 126, "short messages only"
+                mask = b"\x01\x02\x03\x04"
+                masked = bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
+                frame = bytes((0x81, 0x80 | len(payload))) + mask + masked
+                send(connection, frame.decode("latin-1"))
+                opcode, length = receive(connection, 2).encode("latin-1")
+                assert opcode == 0x81, f"not a text frame: {opcode:#x}"
+                echoes.append(receive(connection, length))
+        return {
+            "head": head,
+            "accepted": base64.b64encode(accept).decode() in head,
+            "echoes": echoes,
+        }
+    finally:
+        close(connection)
+
+
+def lookup(name: str, kind: str = "A", tcp: bool = False, server: str = "") -> Json:
+    """One DNS query as it is, without a search list, to the workload's name server."""
+    if not server:
+        with open("/etc/resolv.conf") as file:
+            server = next(line.split()[1] for line in file if line.startswith("nameserver"))
+    query = dns.message.make_query(name, kind)
+    ask = dns.query.tcp if tcp else dns.query.udp
+    answer = ask(query, server, timeout=SECONDS)
+    return {
+        "rcode": dns.rcode.to_text(answer.rcode()),
+        "answers": sorted(item.to_text() for rrset in answer.answer for item in rrset),
+        "authority": [dns.rdatatype.to_text(rrset.rdtype) for rrset in answer.authority],
+        "truncated": bool(answer.flags & dns.flags.TC),
+    }
+
+
+def addresses(name: str) -> list[str]:
+    """What the C library says, with its search list."""
+    found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+    return sorted({str(item[4][0]) for item in found})
+
+
+def main() -> None:
+    known: tuple[Callable[..., Any], ...] = (
+        http,
+        connect,
+        send,
+        receive,
+        half_close,
+        close,
+        exchange,
+        raw_http,
+        websocket,
+        lookup,
+        addresses,
+    )
+    calls = {function.__name__: function for function in known}
+    for line in sys.stdin:
+        arguments = json.loads(line)
+        try:
+            result = {"value": calls[arguments.pop("call")](**arguments)}
+        except Exception as error:  # noqa: BLE001  (told to the test, which judges it)
+            result = {"error": f"{type(error).__name__}: {error}"}
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Small servers that the tests run as workloads.
+
+servers.py any PORT,...   HTTP/1.1, h2c and opaque bytes on one port, told apart by the first bytes
+servers.py greeting PORT  speaks first, then echoes, as MySQL and SMTP begin
+servers.py flaky PORT     HTTP/1.1: fails a request as often as it asks for, by its x-case
+"""
+
+import asyncio
+import collections
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import h2.config
+import h2.connection
+import h2.events
+
+GREETING = b"5.7.0-greeting\n"
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ")
+
+Reader: TypeAlias = asyncio.StreamReader
+Writer: TypeAlias = asyncio.StreamWriter
+
+
+def description(protocol: str, path: str, headers: dict[str, str]) -> bytes:
+    found = {
+        "protocol": protocol,
+        "path": path,
+        "headers": headers,
+        "hostname": os.environ.get("HOSTNAME", ""),
+        "version": os.environ.get("SERVICE_VERSION", ""),
+    }
+    return json.dumps(found).encode()
+
+
+async def serve_any(reader: Reader, writer: Writer) -> None:
+    first = await reader.read(65536)
+    if _PREFACE.startswith(first[: len(_PREFACE)]) and first:
+        await serve_h2(first, reader, writer)
+    elif first.startswith(_METHODS):
+        await serve_http1(first, reader, writer)
+    else:
+        while first:
+            writer.write(b"raw:" + first)
+            await writer.drain()
+            first = await reader.read(65536)
+
+
+async def serve_http1(first: bytes, reader: Reader, writer: Writer) -> None:
+    """Requests without bodies."""
+    while True:
+        while b"\r\n\r\n" not in first:
+            more = await reader.read(65536)
+            if not more:
+                return
+            first += more
+        head, _, first = first.partition(b"\r\n\r\n")
+        line, *rest = head.decode("latin-1").split("\r\n")
+        headers = {
+            name.lower(): value for name, _, value in (item.partition(": ") for item in rest)
+        }
+        body = description("HTTP/1.1", line.split()[1], headers)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+
+
+async def serve_h2(first: bytes, reader: Reader, writer: Writer) -> None:
+    """h2c by prior knowledge; request bodies are counted."""
+    h2_connection = h2.connection.H2Connection(
+        h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
+    )
+    h2_connection.initiate_connection()
+    heads: dict[int, dict[str, str]] = {}
+    received: collections.Counter[int] = collections.Counter()
+    data = first
+    while data:
+        for event in h2_connection.receive_data(data):
+            if isinstance(event, h2.events.RequestReceived):
+                heads[event.stream_id or 0] = {str(k): str(v) for k, v in event.headers or ()}
+            elif isinstance(event, h2.events.DataReceived):
+                stream, length = event.stream_id or 0, event.flow_controlled_length or 0
+                received[stream] += len(event.data or b"")
+                if length:
+                    h2_connection.acknowledge_received_data(length, stream)
+            elif isinstance(event, h2.events.StreamEnded):
+                stream = event.stream_id or 0
+                headers = heads.pop(stream)
+                headers["x-received"] = str(received.pop(stream, 0))
+                body = description("HTTP/2", headers[":path"], headers)
+                h2_connection.send_headers(
+                    stream, [(":status", "200"), ("content-length", str(len(body)))]
+                )
+                h2_connection.send_data(stream, body, end_stream=True)
+        writer.write(h2_connection.data_to_send())
+        await writer.drain()
+        data = await reader.read(65536)
+
+
+async def serve_greeting(reader: Reader, writer: Writer) -> None:
+    writer.write(GREETING)
+    await writer.drain()
+    while data := await reader.read(65536):
+        writer.write(b"echo:" + data)
+        await writer.drain()
+
+
+class Flaky:
+    """A request says how often it fails (``x-fail: N``) and with what (``x-with: 503``).
+
+    ``x-with: reset`` closes the connection. Tries are counted by ``x-case``; the answer tells
+    how many there were, and ``/tries/CASE`` asks for it.
+    """
+
+    def __init__(self) -> None:
+        self._tries: collections.Counter[str] = collections.Counter()
+
+    async def serve(self, reader: Reader, writer: Writer) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            line, *rest = head.decode("latin-1").strip().split("\r\n")
+            headers = {n.lower(): v for n, _, v in (item.partition(": ") for item in rest)}
+            path = line.split()[1]
+            status = 200
+            if path.startswith("/tries/"):
+                tries = self._tries[path.removeprefix("/tries/")]
+            else:
+                case = headers.get("x-case", "")
+                self._tries[case] += 1
+                tries = self._tries[case]
+                if tries <= int(headers.get("x-fail", "0")):
+                    await asyncio.sleep(float(headers.get("x-after", "0")))
+                    if headers["x-with"] == "reset":
+                        return
+                    status = int(headers["x-with"])
+            body = json.dumps({"tries": tries, "hostname": os.environ.get("HOSTNAME", "")}).encode()
+            writer.write(
+                b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body)
+            )
+            await writer.drain()
+
+
+async def main(kind: str, ports: list[int]) -> None:
+    serve: dict[str, Callable[[Reader, Writer], Awaitable[None]]] = {
+        "any": serve_any,
+        "greeting": serve_greeting,
+        "flaky": Flaky().serve,
+    }
+
+    async def connected(reader: Reader, writer: Writer) -> None:
+        try:
+            await serve[kind](reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    for port in ports:
+        await asyncio.start_server(connected, "0.0.0.0", port, backlog=512)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], [int(port) for port in sys.argv[2].split(",")]))
