@@ -36,23 +36,31 @@ def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
 @formula
 def virtual_service_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
     attachment = get(rules.compiled_attachment, namespace, name)
-    compiled = get(rules.compiled_rules, namespace, name)
-    own = [*compiled.problems, *get(rules.compiled_tcp_rules, namespace, name).problems]
+    tcp = get(rules.compiled_tcp_rules, namespace, name).problems
     if attachment is None:
-        return (*own, *get(problems_of_delegates))
-    own += attachment.problems
-    own += get(rules.claim_conflicts)
-    scope = Scope(ProxyType.SIDECAR, namespace)
-    own += check_references(
-        attachment.value,
-        compiled.value,
-        rules.Lookup(get, scope),
-        get(gateway_ports, namespace, name),
+        return (*tcp, *get(problems_of_delegates))
+    bound = attachment.value.gateways
+    return (
+        *get(rules.compiled_rules, namespace, name).problems,
+        *tcp,
+        *attachment.problems,
+        *get(rules.claim_conflicts),
+        *get(reference_problems, namespace, name),
+        *(get(gateway_table_problems) if bound != {MESH} else ()),
+        *_missing_gateways(get, attachment.value.object, bound),
     )
-    if attachment.value.gateways != {MESH}:
-        own += get(gateway_table_problems)
-        own += _missing_gateways(get, attachment.value.object, attachment.value.gateways)
-    return tuple(own)
+
+
+@formula
+def reference_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    """Hosts, subsets and ports that the rules of a VirtualService name and that are not there."""
+    attachment = get(rules.compiled_attachment, namespace, name)
+    if attachment is None:
+        return ()
+    lookup = rules.Lookup(get, Scope(ProxyType.SIDECAR, namespace))
+    applied = get(rules.compiled_rules, namespace, name).value
+    ports = get(gateway_ports, namespace, name)
+    return check_references(attachment.value, applied, lookup, ports)
 
 
 @formula
@@ -61,7 +69,10 @@ def problems_of_delegates(get: Reader) -> tuple[Problem, ...]:
     return tuple(
         problem
         for key in keys(get, rules.KIND)
-        for problem in get(rules.compiled_rules, key.namespace, key.name).problems
+        for problem in (
+            *get(rules.compiled_rules, key.namespace, key.name).problems,
+            *get(reference_problems, key.namespace, key.name),
+        )
         if problem.object != key
     )
 
