@@ -98,7 +98,7 @@ async def test_other_names_go_to_the_machines_resolver() -> None:
     async with serving() as outside_port:
         outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         outside.bind(("127.0.0.1", 0))
-        forwarder = UdpForwarder(outside, ["127.0.0.1"], seconds=5, port=outside_port)
+        forwarder = UdpForwarder(outside, [("127.0.0.1", outside_port)], seconds=5)
         async with asyncio.TaskGroup() as tasks:
             receiving = tasks.create_task(forwarder.run())
             query = dns.message.make_query("reviews.", "A")

@@ -154,16 +154,14 @@ class UdpForwarder:
     def __init__(
         self,
         sock: socket.socket,
-        nameservers: Sequence[str],
+        nameservers: Sequence[tuple[str, int]],
         *,
         seconds: float = 2.0,
-        port: int = 53,
     ) -> None:
         self._sock = sock
         self._nameservers = tuple(nameservers)
         self._seconds = seconds
-        self._port = port
-        self._pending: dict[tuple[int, str], asyncio.Future[bytes]] = {}
+        self._pending: dict[tuple[int, tuple[str, int]], asyncio.Future[bytes]] = {}
         self._random = random.SystemRandom()
 
     async def run(self) -> None:
@@ -172,11 +170,11 @@ class UdpForwarder:
         self._sock.setblocking(False)
         while True:
             try:
-                reply, (address, *_) = await loop.sock_recvfrom(self._sock, 65535)
+                reply, (address, port, *_) = await loop.sock_recvfrom(self._sock, 65535)
             except OSError:
                 continue
             if len(reply) >= 12:
-                waiting = self._pending.get((int.from_bytes(reply[:2]), address))
+                waiting = self._pending.get((int.from_bytes(reply[:2]), (address, port)))
                 if waiting is not None and not waiting.done():
                     waiting.set_result(reply)
 
@@ -185,9 +183,10 @@ class UdpForwarder:
         for nameserver in self._nameservers:
             with contextlib.suppress(OSError, TimeoutError):
                 return await self._ask(nameserver, query)
-        raise ForwardError(f"no answer from {', '.join(self._nameservers) or 'any resolver'}")
+        asked = ", ".join(f"{address}:{port}" for address, port in self._nameservers)
+        raise ForwardError(f"no answer from {asked or 'any resolver'}")
 
-    async def _ask(self, nameserver: str, query: bytes) -> bytes:
+    async def _ask(self, nameserver: tuple[str, int], query: bytes) -> bytes:
         if len(self._pending) >= _MAX_PENDING:
             raise OSError("too many queries are waiting")
         loop = asyncio.get_running_loop()
@@ -195,9 +194,7 @@ class UdpForwarder:
             pass
         self._pending[key] = loop.create_future()
         try:
-            await loop.sock_sendto(
-                self._sock, key[0].to_bytes(2) + query[2:], (nameserver, self._port)
-            )
+            await loop.sock_sendto(self._sock, key[0].to_bytes(2) + query[2:], nameserver)
             async with asyncio.timeout(self._seconds):
                 reply = await self._pending[key]
         finally:
