@@ -11,7 +11,8 @@ from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
 from argosy.citadel.service import CertificateRecord, CertificateService
 from argosy.model.proxy import ProxyType, Role
-from argosy.pilot.graph.problems import problems_of
+from argosy.pilot.graph.problems import gateway_table_problems, problems_of
+from argosy.pilot.graph.rules import claim_conflicts
 from argosy.pilot.graph.world import demands
 from argosy.server.delivery import Delivery
 from argosy.server.http import services
@@ -41,6 +42,9 @@ class Proxies:
         self._root_expires = root_expires
         self._clock = clock
         self._started = clock.monotonic()
+        # Kept, since every object's problems read them and each looks at all rules of the mesh.
+        engine.observe(claim_conflicts)
+        engine.observe(gateway_table_problems)
         self.serving = False
 
     def proxies(self) -> Sequence[services.ProxyStatus]:
