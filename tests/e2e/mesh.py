@@ -149,6 +149,19 @@ class Mesh:
         return "".join(parts)
 
 
+def processes() -> list[tuple[int, str, str]]:
+    """Every process that this user may look at: pid, command line, working directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append((int(entry.name), line, os.readlink(entry / "cwd")))
+            except OSError:
+                continue
+    return found
+
+
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + seconds

@@ -12,25 +12,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from mesh import ARGOSY, SAMPLES, Mesh, eventually
+from mesh import ARGOSY, SAMPLES, Mesh, eventually, processes
 
 pytestmark = pytest.mark.e2e
 
 
-def processes(mesh: Mesh) -> list[str]:
+def of_mesh(mesh: Mesh) -> list[str]:
     """The command lines of everything that belongs to a mesh, by its directory."""
     directory = str(Path(mesh.environment["ARGOSY_STATE_DIR"]) / mesh.name)
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                cwd = os.readlink(entry / "cwd")
-            except OSError:
-                continue
-            if directory in line or cwd.startswith(directory):
-                found.append(line)
-    return found
+    return [line for _, line, cwd in processes() if directory in line or cwd.startswith(directory)]
 
 
 @pytest.fixture
@@ -87,7 +77,7 @@ def test_the_demo_says_where_the_page_is_and_leaves_nothing(
     assert "with an error" not in text
     demo.send_signal(signal.SIGINT)
     assert demo.wait(60) in (0, 130)
-    eventually(lambda: processes(own_mesh) == [], "no process is left")
+    eventually(lambda: of_mesh(own_mesh) == [], "no process is left")
     assert not (Path(own_mesh.environment["ARGOSY_STATE_DIR"]) / own_mesh.name).exists()
     assert links() == before
 
@@ -99,7 +89,7 @@ def test_a_killed_mesh_leaves_no_process_and_the_next_starts_clean(
     read_until(demo, "Ctrl-C removes everything")
     demo.send_signal(signal.SIGKILL)
     demo.wait(10)
-    eventually(lambda: processes(own_mesh) == [], "no process is left")
+    eventually(lambda: of_mesh(own_mesh) == [], "no process is left")
     assert links() == before
     own_mesh.up(SAMPLES / "bookinfo" / "bookinfo.yaml")
     assert len(own_mesh.get("pods", "-n", "default")) == 6
@@ -151,8 +141,12 @@ def test_exit_codes_and_standard_input_of_exec(own_mesh: Mesh) -> None:
 
 def test_a_crashing_application_is_started_again(own_mesh: Mesh) -> None:
     own_mesh.up(SAMPLES / "bookinfo" / "bookinfo.yaml")
-    kill = "import os,signal;[os.kill(int(p),signal.SIGKILL) for p in os.popen('pgrep -f ratings.py').read().split()]"
-    own_mesh.exec("deploy/ratings-v1", sys.executable, "-c", kill, check=False)
+    kill = (
+        "import os, signal, pathlib\n"
+        "for p in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
+        "    if b'ratings.py' in p.read_bytes(): os.kill(int(p.parent.name), signal.SIGKILL)\n"
+    )
+    own_mesh.exec("deploy/ratings-v1", sys.executable, "-c", kill)
 
     def restarted() -> bool:
         (pod,) = own_mesh.get("pods", "-l", "app=ratings")

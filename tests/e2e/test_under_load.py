@@ -5,6 +5,7 @@ The load goes through two Envoys; the counts are printed (`pytest -s`).
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from mesh import ARGOSY, Mesh
+from mesh import ARGOSY, Mesh, processes
 
 pytestmark = pytest.mark.e2e
 
@@ -114,9 +115,9 @@ def loaded(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
 
 def control_plane_pid(mesh: Mesh) -> int:
     """Found by its command line, as an operator would."""
-    pattern = f"argosy.server --directory .*/{mesh.name}( |$)"
-    done = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[0])
+    wanted = re.compile(rf"argosy\.server --directory \S*/{mesh.name} ")
+    (pid,) = [pid for pid, line, _ in processes() if wanted.search(line)]
+    return pid
 
 
 def serials(mesh: Mesh) -> set[str]:
