@@ -1,37 +1,48 @@
-"""``argosy apply`` and ``argosy delete``: change the mesh, and prove that every proxy has it."""
+"""``argosy apply``: change the mesh, and prove that every proxy has it."""
 
 import sys
-from typing import Annotated, Any
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import typer
 from rich.markup import escape
 
-from argosy.cli.client import ApiClient, CliError, Json
-from argosy.cli.kinds import Kind, kind_named
-from argosy.cli.options import FilesOption, MeshOption, NamespaceOption, OptionalFilesOption
-from argosy.cli.output import err, out, show_problem
+from argosy.cli.client import ApiClient, CliError, Json, NotFoundError
+from argosy.cli.kinds import kind_named
+from argosy.cli.options import (
+    DryRunOption,
+    FilesOption,
+    MeshOption,
+    NamespaceOption,
+    TimeoutOption,
+    WaitOption,
+)
+from argosy.cli.output import err, out, severity_of, show_problem
 from argosy.sources.files import read_paths
 
 _APPLY = "/apis/argosy.dev/v1alpha1/apply"
 _DISTRIBUTION = "/apis/argosy.dev/v1alpha1/distribution"
-_SAYINGS = {
+_PASSING = frozenset({"SubsetSelectsNothing", "NoMatchingWorkloads"})
+"""Warnings that a workload which is just being started makes untrue."""
+
+_PASSING_SECONDS = 3.0
+_LOOKED_UP = 50
+SAYINGS = {
     "created": "[green]created[/]",
     "configured": "[green]configured[/]",
     "deleted": "[green]deleted[/]",
     "unchanged": "unchanged",
-    "invalid": "[red]invalid[/], the last good version stays in force",
+    "invalid": "[red]invalid[/], not created",
 }
-WaitFlag = Annotated[
-    bool, typer.Option("--wait", help="Return when every affected proxy has acknowledged it.")
-]
-TimeoutFlag = Annotated[float, typer.Option("--timeout", help="Seconds to wait at the most.")]
+_STANDS = "[red]invalid[/], the last good version stays in force"
 
 
 def apply(
     filename: FilesOption,
-    wait: WaitFlag = False,
-    timeout: TimeoutFlag = 30.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only, change nothing.")] = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 30.0,
+    dry_run: DryRunOption = False,
     namespace: NamespaceOption = "default",
     mesh: MeshOption = "default",
 ) -> None:
@@ -47,40 +58,6 @@ def apply(
         raise typer.Exit(1)
 
 
-def delete(
-    kind: Annotated[str | None, typer.Argument(help="The kind, or KIND/NAME.")] = None,
-    names: Annotated[list[str] | None, typer.Argument(help="Names of objects.")] = None,
-    filename: OptionalFilesOption = None,
-    wait: WaitFlag = False,
-    timeout: TimeoutFlag = 30.0,
-    namespace: NamespaceOption = "default",
-    mesh: MeshOption = "default",
-) -> None:
-    """Delete objects: those in files, or those named."""
-    with ApiClient(mesh) as client:
-        if filename:
-            ok = send(
-                client, filename, namespace=namespace, wait=wait, timeout=timeout, delete=True
-            )
-            if not ok:
-                raise typer.Exit(1)
-            return
-        if kind is None:
-            raise CliError("say what to delete: -f FILE, or KIND NAME", code=2)
-        kind_name, _, one = kind.partition("/")
-        wanted = [*([one] if one else []), *(names or [])]
-        if not wanted:
-            raise CliError("say which one to delete: KIND NAME", code=2)
-        found = kind_named(client, kind_name)
-        revision = 0
-        for name in wanted:
-            deleted = client.call("DELETE", found.path(namespace, name))
-            revision = max(revision, _revision_of(deleted))
-            out.print(f"{_lower(found)}/{escape(name)} {_SAYINGS['deleted']}")
-        if wait and revision and not report_distribution(client, revision, timeout):
-            raise typer.Exit(1)
-
-
 def send(
     client: ApiClient,
     paths: list[str],
@@ -90,14 +67,20 @@ def send(
     timeout: float,
     dry_run: bool = False,
     delete: bool = False,
+    meanwhile: Callable[[], None] | None = None,
 ) -> bool:
-    """Send files, show what became of each object, and wait. Whether all went well."""
+    """Send files, show what became of each object, and wait. Whether all went well.
+
+    ``meanwhile`` runs before warnings that starting workloads make untrue are looked at again.
+    """
     reading = read_paths(paths, sys.stdin.buffer)
     for unreadable in reading.unreadable:
         show_problem(
             {"file": unreadable.path, "message": unreadable.message, "hint": unreadable.hint}
         )
-    if not reading.files and reading.unreadable:
+    if not reading.files:
+        if meanwhile:
+            meanwhile()
         return False
     files = [{"path": file.path, "text": file.text} for file in reading.files]
     body: dict[str, Any] = {
@@ -106,33 +89,41 @@ def send(
         "delete": delete,
         "namespace": namespace,
     }
-    answer = client.call("POST", _APPLY, body=body, seconds=120.0)
-    ok = show_results(answer, dry_run=dry_run) and not reading.unreadable
+    answer = client.call("POST", _APPLY, body=body, seconds=120.0, repeatable=not delete)
+    changes = not (dry_run or delete)
+    passing = _take_passing(answer) if changes else []
+    ok = show_results(answer, client=client, dry_run=dry_run) and not reading.unreadable
     if wait and not dry_run and answer.get("revision"):
         ok = report_distribution(client, int(answer["revision"]), timeout) and ok
+    if meanwhile:
+        meanwhile()
+    for problem in _still_there(client, passing):
+        show_problem(problem)
     return ok
 
 
-def show_results(answer: Json, *, dry_run: bool = False) -> bool:
+def show_results(answer: Json, *, client: ApiClient | None = None, dry_run: bool = False) -> bool:
     """Each object's fate to stdout, each problem to stderr. Whether there was no error."""
     suffix = " (dry run)" if dry_run else ""
     results = answer.get("results", [])
+    looked_up = 0
     for result in results:
-        saying = _SAYINGS.get(result["action"], result["action"])
-        kind = str(result["kind"]).lower()
-        out.print(f"{kind}/{escape(result['name'])} {saying}{suffix}")
-    problems = [
-        {"kind": r["kind"], "namespace": r.get("namespace"), "name": r["name"], **p}
-        for r in results
-        for p in r.get("problems", ())
-    ]
-    problems += answer.get("problems", [])
+        saying = SAYINGS.get(result["action"], result["action"])
+        about = f"{str(result['kind']).lower()}/{result['name']}"
+        if _is_gone(result):
+            err.print(f"{escape(about)} is not there, nothing to delete")
+            continue
+        if result["action"] == "invalid" and client and looked_up < _LOOKED_UP:
+            looked_up += 1
+            saying = _STANDS if _exists(client, result) else saying
+        out.print(f"{escape(about)} {saying}{suffix}")
+    problems = [*_problems_of(results), *answer.get("problems", [])]
     for problem in problems:
         show_problem(problem)
     if not results and not problems:
         err.print("There is no object in the input.")
         return False
-    return not any((p.get("severity") or "Error") == "Error" for p in problems)
+    return not any(severity_of(problem) == "Error" for problem in problems)
 
 
 def report_distribution(client: ApiClient, revision: int, timeout: float) -> bool:
@@ -170,10 +161,61 @@ def show_rejection(rejection: Json) -> None:
         err.print(f"       caused by {escape(cause['object'])}" + (f" at {place}" if place else ""))
 
 
-def _revision_of(answer: Json) -> int:
-    version = answer.get("metadata", {}).get("resourceVersion") or answer.get("revision") or 0
-    return int(version)
+def _problems_of(results: Iterable[Json]) -> list[Json]:
+    return [
+        {"kind": r["kind"], "namespace": r.get("namespace"), "name": r["name"], **p}
+        for r in results
+        if not _is_gone(r)
+        for p in r.get("problems", ())
+    ]
 
 
-def _lower(kind: Kind) -> str:
-    return kind.kind.lower()
+def _is_gone(result: Json) -> bool:
+    """Whether it was to be deleted and is not there."""
+    return any(problem.get("code") == "NotFound" for problem in result.get("problems", ()))
+
+
+def _exists(client: ApiClient, result: Json) -> bool:
+    try:
+        client.get(kind_named(result["kind"]).path(result.get("namespace"), result["name"]))
+    except CliError:
+        return False
+    return True
+
+
+def _take_passing(answer: Json) -> list[Json]:
+    """Take the passing warnings out of an answer that starts workloads."""
+    results: list[Json] = answer.get("results", [])
+    if not any(r["kind"] in ("Deployment", "Pod") and r["action"] == "created" for r in results):
+        return []
+    passing = [p for p in _problems_of(results) if p.get("code") in _PASSING]
+    for result in results:
+        kept = [p for p in result.get("problems", ()) if p.get("code") not in _PASSING]
+        result["problems"] = kept
+    return passing
+
+
+def _still_there(client: ApiClient, passing: list[Json]) -> list[Json]:
+    """Those of the warnings that are still true in a moment."""
+    deadline = time.monotonic() + _PASSING_SECONDS
+    while passing:
+        told = {about: _codes(client, *about) for about in {_about(p) for p in passing}}
+        passing = [p for p in passing if (p["code"], p.get("field")) in told[_about(p)]]
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.1 if passing else 0)
+    return passing
+
+
+def _about(problem: Json) -> tuple[str, str, str]:
+    return problem["kind"], problem.get("namespace") or "", problem["name"]
+
+
+def _codes(client: ApiClient, kind: str, namespace: str, name: str) -> set[tuple[str, str]]:
+    """The problems that the object has now: code and field."""
+    try:
+        item = client.get(kind_named(kind).path(namespace, name))
+    except NotFoundError:
+        return set()
+    messages = (item.get("status") or {}).get("validationMessages", ())
+    return {(m["type"]["name"], m.get("field", "")) for m in messages}

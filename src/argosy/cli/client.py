@@ -1,14 +1,24 @@
 """A client of a running mesh's API on its UNIX socket, and the words for what goes wrong."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
-from argosy.platforms.local.state import MeshDirectory, mesh_names
+from argosy.cli.output import err
+from argosy.platforms.local.state import MeshDirectory, MeshNameError, mesh_names
 
 Json = dict[str, Any]
+
+PATIENCE_SECONDS = 10.0
+"""How long a control plane may be away, for it is started again when it ends."""
+
+_POLL_SECONDS = 0.1
+_SILENT_SECONDS = 2.0
+_AWAY = (httpx.ConnectError, httpx.ConnectTimeout)
+_BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
 
 class CliError(Exception):
@@ -25,21 +35,30 @@ class NotFoundError(CliError):
         super().__init__(message, hint, code=3)
 
 
-class ApiClient:
-    """Calls one mesh. Raises CliError with Kubernetes' message when the API refuses."""
+class UnreachableError(CliError):
+    """The mesh runs, and its control plane does not answer."""
 
-    def __init__(self, mesh: str) -> None:
-        self.directory = MeshDirectory.of(mesh)
+
+def directory_of(mesh: str) -> MeshDirectory:
+    """Raises CliError for what cannot name a mesh."""
+    try:
+        return MeshDirectory.of(mesh)
+    except MeshNameError as error:
+        raise CliError(str(error), code=2) from error
+
+
+class ApiClient:
+    """Calls one mesh. Raises CliError with Kubernetes' message when the API refuses.
+
+    A control plane that is being started again is waited for, ``patience`` seconds at the most;
+    what it did not answer is then asked again when that does no harm.
+    """
+
+    def __init__(self, mesh: str, *, patience: float = PATIENCE_SECONDS) -> None:
+        self.directory = directory_of(mesh)
         self.mesh = mesh
-        try:
-            self.token = self.directory.admin_token.read_text().strip()
-        except FileNotFoundError as error:
-            raise self._not_running() from error
-        except PermissionError as error:
-            raise CliError(
-                f"mesh {mesh!r} belongs to another user ({self.directory.path})",
-                "Run the command as the user who ran `argosy up`.",
-            ) from error
+        self._patience = patience
+        self.token = self._read_token()
         headers = {"Authorization": f"Bearer {self.token}"}
         self._api = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(self.directory.api_socket)),
@@ -65,31 +84,48 @@ class ApiClient:
         params: dict[str, str] | None = None,
         body: Any = None,
         seconds: float = 60.0,
+        repeatable: bool = False,
     ) -> Json:
-        with self._reaching():
-            response = self._api.request(
-                method, path, params=params, json=body, timeout=httpx.Timeout(seconds, connect=5.0)
-            )
+        """``repeatable``: to do it twice is as good as once, as it is with every GET."""
+
+        def ask() -> httpx.Response:
+            timeout = httpx.Timeout(seconds, connect=5.0)
+            return self._api.request(method, path, params=params, json=body, timeout=timeout)
+
+        with self._reaching("control plane"):
+            response = self._patiently(ask, repeatable=repeatable or method == "GET")
         if response.is_success:
             answer: Json = response.json() if response.content else {}
             return answer
-        try:
-            message = response.json().get("message", response.text)
-        except ValueError:
-            message = response.text or response.reason_phrase
+        message = _message(response)
         if response.status_code == 404:
             raise NotFoundError(message)
+        if response.status_code == 401:
+            raise CliError(
+                f"the control plane does not accept {self.directory.admin_token}: {message}",
+                "The mesh was started anew meanwhile? Try again.",
+            )
         raise CliError(message)
+
+    def items(self, path: str, selector: str = "") -> list[Json]:
+        """The objects of a list."""
+        params = {"labelSelector": selector} if selector else {}
+        found: list[Json] = self.get(path, **params)["items"]
+        return found
 
     def envoy(self, namespace: str, pod: str, path: str) -> httpx.Response:
         """What the pod's Envoy answers on its admin interface."""
-        with self._reaching():
-            response = self._node.get(f"/v1/pods/{namespace}/{pod}/envoy{path}")
-        if response.status_code == 404:
+        response = self.node(f"/v1/pods/{namespace}/{pod}/envoy{path}")
+        if response.status_code == 404 and "/envoy" in str(response.url):
             raise NotFoundError(f"pod {namespace}/{pod} has no running proxy")
         if not response.is_success:
-            raise CliError(f"the proxy of {namespace}/{pod} did not answer: {response.text}")
+            raise CliError(f"the proxy of {namespace}/{pod} did not answer: {_message(response)}")
         return response
+
+    def node(self, path: str) -> httpx.Response:
+        """What the node answers, whether or not the control plane is there."""
+        with self._reaching("node"):
+            return self._patiently(lambda: self._node.get(path), repeatable=True)
 
     def close(self) -> None:
         self._api.close()
@@ -101,20 +137,64 @@ class ApiClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _read_token(self) -> str:
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return self.directory.admin_token.read_text().strip()
+            except FileNotFoundError as error:
+                if not self.directory.is_running() or time.monotonic() >= deadline:
+                    raise self._not_running() from error
+            except PermissionError as error:
+                raise CliError(
+                    f"mesh {self.mesh!r} belongs to another user ({self.directory.path})",
+                    "Run the command as the user who ran `argosy up`.",
+                ) from error
+            time.sleep(_POLL_SECONDS)
+
+    def _patiently(self, ask: Callable[[], httpx.Response], *, repeatable: bool) -> httpx.Response:
+        began = time.monotonic()
+        told = False
+        while True:
+            try:
+                return ask()
+            except (*_AWAY, *_BROKEN) as error:
+                waited = time.monotonic() - began
+                again = repeatable or isinstance(error, _AWAY)
+                if not again or waited >= self._patience or not self.directory.is_running():
+                    raise
+                if waited >= _SILENT_SECONDS and not told:
+                    told = True
+                    err.print("The mesh does not answer; it may just be starting. Waiting ...")
+            time.sleep(_POLL_SECONDS)
+
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _reaching(self, who: str) -> Iterator[None]:
         try:
             yield
-        except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError) as error:
-            raise self._not_running() from error
         except httpx.TimeoutException as error:
+            log = self._log(who)
             raise CliError(
-                f"mesh {self.mesh!r} did not answer in time",
-                f"Look at {self.directory.path}/control-plane.log",
-                code=4,
+                f"the {who} of mesh {self.mesh!r} did not answer in time", f"Look at {log}", code=4
+            ) from error
+        except httpx.TransportError as error:
+            if not self.directory.is_running():
+                raise self._not_running() from error
+            raise UnreachableError(
+                f"the {who} of mesh {self.mesh!r} does not answer ({error})",
+                "The workloads and their proxies go on with what they have. "
+                f"Look at {self._log(who)}",
             ) from error
 
+    def _log(self, who: str) -> str:
+        log = self.directory.node_log if who == "node" else self.directory.control_plane_log
+        return str(log)
+
     def _not_running(self) -> CliError:
+        if self.directory.is_running():
+            return UnreachableError(
+                f"mesh {self.mesh!r} is still starting", f"Look at {self.directory.path}"
+            )
         running = [
             name
             for name in mesh_names()
@@ -124,6 +204,13 @@ class ApiClient:
         if running:
             hint = f"Running meshes: {', '.join(running)} (choose one with --mesh)"
         return CliError(f"mesh {self.mesh!r} is not running", hint)
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text or response.reason_phrase
 
 
 def name_of(item: Json) -> str:
@@ -141,35 +228,65 @@ def is_ready(pod: Json) -> bool:
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
-def find_pod(client: ApiClient, target: str, namespace: str) -> Json:
-    """The pod that ``target`` names: ``NAME``, ``NAME.NAMESPACE``, ``pod/NAME`` or ``deploy/NAME``.
+def why_late(pod: Json) -> tuple[str, str]:
+    """Why a pod is not ready: reason and message."""
+    status: Json = pod.get("status") or {}
+    inside = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+    for container in inside:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") and waiting["reason"] != "PodInitializing":
+            return waiting["reason"], waiting.get("message", "")
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "Ready" and condition.get("status") != "True":
+            return condition.get("reason", ""), condition.get("message", "")
+    return "Pending", status.get("message", "") or "it has not been started"
 
-    Of a deployment's pods a ready one is taken, the first by name.
+
+def find_pod(client: ApiClient, target: str, namespace: str) -> Json:
+    """The pod that ``target`` names: ``NAME``, ``NAME.NAMESPACE``, ``pod/NAME``, ``deploy/NAME``
+    or ``svc/NAME``.
+
+    Of several pods a ready one is taken, the first by name.
     """
     kind, _, name = target.rpartition("/")
     if "." in name:
         name, _, namespace = name.partition(".")
-    pods = client.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
+    pods = client.items(f"/api/v1/namespaces/{namespace}/pods")
     if kind in ("", "po", "pod", "pods"):
         found = [pod for pod in pods if name_of(pod) == name]
         if not found and not kind:
-            found = _of_deployment(pods, name)
+            found = of_deployment(pods, name)
     elif kind in ("deploy", "deployment", "deployments", "deployment.apps"):
-        found = _of_deployment(pods, name)
+        found = of_deployment(pods, name)
+    elif kind in ("svc", "service", "services"):
+        service = client.get(f"/api/v1/namespaces/{namespace}/services/{name}")
+        found = selected(pods, service["spec"].get("selector"))
     else:
-        raise CliError(f"{target!r} is neither a pod nor a deployment", code=2)
+        hint = "Write deploy/NAME, pod/NAME, svc/NAME, or a pod's name"
+        raise CliError(f"{target!r} is neither a pod, a deployment nor a service", hint, code=2)
     if not found:
         hint = "Pods here: " + (", ".join(sorted(map(name_of, pods))) or "none")
         raise NotFoundError(f"no pod for {target!r} in namespace {namespace!r}", hint)
     return min(found, key=lambda pod: (not is_ready(pod), name_of(pod)))
 
 
-def _of_deployment(pods: Sequence[Json], name: str) -> list[Json]:
+def of_deployment(pods: Sequence[Json], name: str) -> list[Json]:
+    """The pods that a Deployment made."""
+    return [pod for pod in pods if owner_of(pod) == name]
+
+
+def owner_of(pod: Json) -> str:
+    """The name of the Deployment that made the pod, or nothing."""
+    for owner in pod["metadata"].get("ownerReferences", ()):
+        if owner.get("kind") == "Deployment":
+            return str(owner.get("name", ""))
+    return ""
+
+
+def selected(items: Sequence[Json], selector: dict[str, str] | None) -> list[Json]:
+    """Those that have every label of a selector; an empty one selects nothing."""
+    if not selector:
+        return []
     return [
-        pod
-        for pod in pods
-        if any(
-            owner.get("kind") == "Deployment" and owner.get("name") == name
-            for owner in pod["metadata"].get("ownerReferences", ())
-        )
+        item for item in items if selector.items() <= (item["metadata"].get("labels") or {}).items()
     ]

@@ -1,183 +1,122 @@
-"""``argosy get`` and ``argosy describe``: the objects of a mesh."""
+"""``argosy get``: the objects of a mesh, in tables or as they are."""
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from argosy.cli.client import ApiClient, Json, is_ready, name_of, namespace_of
-from argosy.cli.kinds import kind_named
-from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption, OutputOption
-from argosy.cli.output import Format, age, out, show_json, show_problem, show_table, show_yaml
+from argosy.cli import complete
+from argosy.cli.client import ApiClient, CliError, Json, NotFoundError, name_of, namespace_of
+from argosy.cli.columns import columns_of
+from argosy.cli.kinds import Kind, Wanted, wanted
+from argosy.cli.options import (
+    AllNamespacesOption,
+    MeshOption,
+    NamespaceOption,
+    OutputOption,
+    SelectorOption,
+)
+from argosy.cli.output import Format, err, show_error, show_json, show_table, show_yaml
 
-Column = tuple[str, Callable[[Json], Any]]
-
-KindArgument = Annotated[str, typer.Argument(help="A kind, such as virtualservice or vs.")]
+ObjectsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        help="KIND, KIND,KIND, KIND NAME ... or KIND/NAME ...; all is what runs and steers.",
+        metavar="KIND [NAME]...",
+        autocompletion=complete.objects,
+    ),
+]
 
 
 def get(
-    kind: KindArgument,
-    name: Annotated[str | None, typer.Argument(help="One object's name.")] = None,
+    objects: ObjectsArgument,
     output: OutputOption = Format.TABLE,
-    selector: Annotated[str, typer.Option("--selector", "-l", help="Labels, as app=reviews.")] = "",
+    selector: SelectorOption = "",
     all_namespaces: AllNamespacesOption = False,
     namespace: NamespaceOption = "default",
     mesh: MeshOption = "default",
 ) -> None:
-    """Show objects of a kind."""
-    word, _, after = kind.partition("/")
-    name = name or after or None
+    """Show objects: argosy get vs, argosy get pods -A, argosy get deploy/reviews-v1 -o yaml."""
+    asked = wanted(objects)
+    one_by_one = bool(asked[0].name)
+    if one_by_one and (selector or all_namespaces):
+        what = "-l" if selector else "-A"
+        raise CliError(f"{what} is for whole kinds: leave out the names", code=2)
+    missing: list[NotFoundError] = []
     with ApiClient(mesh) as client:
-        found = kind_named(client, word)
-        if name:
-            one = client.get(found.path(namespace, name))
-            items = [one]
-        else:
-            params = {"labelSelector": selector} if selector else {}
-            answer = client.get(found.path(None if all_namespaces else namespace), **params)
-            items = answer["items"]
-    match output:
-        case Format.JSON:
-            show_json(items[0] if name else {"kind": "List", "apiVersion": "v1", "items": items})
-        case Format.YAML:
-            show_yaml(items[0] if name else {"kind": "List", "apiVersion": "v1", "items": items})
-        case Format.NAME:
-            for item in items:
-                typer.echo(f"{found.kind.lower()}/{name_of(item)}")
-        case Format.TABLE | Format.WIDE:
-            columns = columns_of(found.kind, wide=output is Format.WIDE)
-            if all_namespaces and found.namespaced:
-                columns = [("NAMESPACE", namespace_of), *columns]
-            show_table(
-                [title for title, _ in columns],
-                [[str(value(item)) for _, value in columns] for item in items],
-            )
+        found: list[tuple[Kind, list[Json]]] = []
+        for item in asked:
+            try:
+                place = None if all_namespaces else namespace
+                found.append((item.kind, fetch(client, item, place, selector)))
+            except NotFoundError as error:
+                missing.append(error)
+        if not any(items for _, items in found) and not missing:
+            err.print(_nothing(client, asked, None if all_namespaces else namespace), markup=False)
+    show(_grouped(found), output, single=one_by_one and len(asked) == 1, spaced=all_namespaces)
+    for gone in missing:
+        show_error(str(gone), gone.hint)
+    if missing:
+        raise typer.Exit(missing[0].code)
 
 
-def describe(
-    kind: KindArgument,
-    name: Annotated[str | None, typer.Argument(help="The object's name.")] = None,
-    namespace: NamespaceOption = "default",
-    mesh: MeshOption = "default",
+def fetch(client: ApiClient, item: Wanted, namespace: str | None, selector: str = "") -> list[Json]:
+    """The objects that are meant; NotFoundError for a name that is not there."""
+    if item.name:
+        return [client.get(item.kind.path(namespace, item.name))]
+    return client.items(item.kind.path(namespace), selector)
+
+
+def show(
+    found: list[tuple[Kind, list[Json]]], output: Format, *, single: bool, spaced: bool
 ) -> None:
-    """Show one object, its state in the mesh, and what is wrong with it."""
-    word, _, after = kind.partition("/")
-    with ApiClient(mesh) as client:
-        found = kind_named(client, word)
-        item = client.get(found.path(namespace, name or after))
-    metadata = item["metadata"]
-    out.print(
-        f"[bold]{found.kind} {escape(namespace_of(item) + '/' if namespace_of(item) else '')}{escape(name_of(item))}[/]"
+    """``single``: one object was asked for, so it is shown without a list around it."""
+    items = [item for _, of_kind in found for item in of_kind]
+    match output:
+        case Format.JSON | Format.YAML:
+            if single and not items:
+                return
+            whole: Json = {"apiVersion": "v1", "kind": "List", "items": items}
+            (show_json if output is Format.JSON else show_yaml)(items[0] if single else whole)
+        case Format.NAME:
+            for kind, of_kind in found:
+                for item in of_kind:
+                    typer.echo(f"{kind.singular}/{name_of(item)}")
+        case Format.TABLE | Format.WIDE:
+            several = len(found) > 1
+            for number, (kind, of_kind) in enumerate(found):
+                if number:
+                    typer.echo()
+                _table(kind, of_kind, output, spaced=spaced, several=several)
+
+
+def _table(kind: Kind, items: list[Json], output: Format, *, spaced: bool, several: bool) -> None:
+    columns = columns_of(kind.kind, wide=output is Format.WIDE)
+    if several:
+        columns[0] = ("NAME", lambda item: f"{kind.singular}/{name_of(item)}")
+    if spaced and kind.namespaced:
+        columns = [("NAMESPACE", namespace_of), *columns]
+    show_table(
+        [title for title, _ in columns],
+        [[str(value(item)) for _, value in columns] for item in items],
     )
-    for title, values in (
-        ("Labels", metadata.get("labels")),
-        ("Annotations", metadata.get("annotations")),
-    ):
-        for i, (key, value) in enumerate(sorted((values or {}).items())):
-            out.print(f"{title + ':' if i == 0 else '':14}{escape(key)}={escape(str(value))}")
-    out.print(
-        f"{'Created:':14}{metadata.get('creationTimestamp', '')} ({age(metadata.get('creationTimestamp'))} ago)"
-    )
-    status: Json = item.get("status") or {}
-    for condition in status.get("conditions", ()):
-        reason = condition.get("message") or condition.get("reason") or ""
-        out.print(f"{condition['type'] + ':':14}{condition['status']} {escape(reason)}")
-    problems = status.get("problems", ())
-    for problem in problems:
-        show_problem(
-            {"kind": found.kind, "namespace": namespace_of(item), "name": name_of(item), **problem}
-        )
-    out.print("Spec:")
-    show_yaml({key: item[key] for key in ("spec", "data") if item.get(key) is not None})
 
 
-def columns_of(kind: str, *, wide: bool) -> list[Column]:
-    """What people look for in this kind; the same words as kubectl where it has them."""
-    columns: list[Column] = [("NAME", name_of), *_COLUMNS.get(kind, [])]
-    if wide:
-        columns += _WIDE.get(kind, [])
-    return [*columns, ("AGE", lambda item: age(item["metadata"].get("creationTimestamp")))]
+def _grouped(found: list[tuple[Kind, list[Json]]]) -> list[tuple[Kind, list[Json]]]:
+    """One group for each kind that has objects."""
+    groups: dict[Kind, list[Json]] = {}
+    for kind, items in found:
+        groups.setdefault(kind, []).extend(items)
+    return [(kind, items) for kind, items in groups.items() if items]
 
 
-def _spec(item: Json) -> Json:
-    spec: Json = item.get("spec") or {}
-    return spec
-
-
-def _joined(field: str) -> Callable[[Json], str]:
-    return lambda item: ",".join(_spec(item).get(field) or ()) or "-"
-
-
-def _accepted(item: Json) -> str:
-    for condition in (item.get("status") or {}).get("conditions", ()):
-        if condition["type"] == "Accepted":
-            return str(condition["status"])
-    return "-"
-
-
-def _ports(item: Json) -> str:
-    ports: Sequence[Json] = _spec(item).get("ports") or ()
-    return ",".join(f"{port['port']}/{port.get('protocol', 'TCP')}" for port in ports) or "-"
-
-
-def _pod_state(item: Json) -> str:
-    status: Json = item.get("status") or {}
-    for container in status.get("containerStatuses", ()):
-        waiting = (container.get("state") or {}).get("waiting")
-        if waiting and waiting.get("reason"):
-            return str(waiting["reason"])
-    if item["metadata"].get("deletionTimestamp"):
-        return "Terminating"
-    return str(status.get("phase", "Pending"))
-
-
-def _restarts(item: Json) -> str:
-    statuses = (item.get("status") or {}).get("containerStatuses", ())
-    return str(sum(c.get("restartCount", 0) for c in statuses))
-
-
-def _replicas(item: Json) -> str:
-    status = item.get("status") or {}
-    return f"{status.get('readyReplicas', 0)}/{_spec(item).get('replicas', 1)}"
-
-
-def _selector(item: Json) -> str:
-    selector = _spec(item).get("selector") or {}
-    return ",".join(f"{k}={v}" for k, v in sorted(selector.items())) or "-"
-
-
-_COLUMNS: dict[str, list[Column]] = {
-    "Pod": [
-        ("READY", lambda item: "yes" if is_ready(item) else "no"),
-        ("STATUS", _pod_state),
-        ("RESTARTS", _restarts),
-    ],
-    "Service": [
-        ("TYPE", lambda item: _spec(item).get("type", "ClusterIP")),
-        ("CLUSTER-IP", lambda item: _spec(item).get("clusterIP") or "None"),
-        ("PORTS", _ports),
-    ],
-    "Deployment": [("READY", _replicas)],
-    "VirtualService": [
-        ("GATEWAYS", _joined("gateways")),
-        ("HOSTS", _joined("hosts")),
-        ("ACCEPTED", _accepted),
-    ],
-    "DestinationRule": [
-        ("HOST", lambda item: _spec(item).get("host", "-")),
-        ("ACCEPTED", _accepted),
-    ],
-    "Gateway": [("ACCEPTED", _accepted)],
-    "PeerAuthentication": [
-        ("MODE", lambda item: (_spec(item).get("mtls") or {}).get("mode", "-")),
-        ("ACCEPTED", _accepted),
-    ],
-}
-_WIDE: dict[str, list[Column]] = {
-    "Pod": [
-        ("IP", lambda item: (item.get("status") or {}).get("podIP", "-")),
-        ("SERVICE-ACCOUNT", lambda item: _spec(item).get("serviceAccountName", "default")),
-    ],
-    "Service": [("SELECTOR", _selector)],
-}
+def _nothing(client: ApiClient, asked: list[Wanted], namespace: str | None) -> str:
+    """Why a table is empty, as far as that is known."""
+    kinds = [item.kind for item in asked]
+    what = kinds[0].kind if len(kinds) == 1 else "object"
+    if namespace is None or not any(kind.namespaced for kind in kinds):
+        return f"Nothing found: there is no {what}."
+    try:
+        client.get(f"/api/v1/namespaces/{namespace}")
+    except NotFoundError:
+        return f"Nothing found: there is no namespace {namespace!r}."
+    return f"Nothing found: there is no such {what} in namespace {namespace!r} (-A looks in all)."

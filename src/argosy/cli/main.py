@@ -1,14 +1,29 @@
 """``argosy``: the command."""
 
+import contextlib
+import io
+import os
 import sys
 
 import typer
-from rich.markup import escape
 
-from argosy import __version__
-from argosy.cli import apply, check, demo, get, mesh, proxy_config, status, wait, workload
+from argosy.cli import (
+    apply,
+    check,
+    delete,
+    demo,
+    describe,
+    execute,
+    get,
+    logs,
+    mesh,
+    proxy_config,
+    status,
+    version,
+    wait,
+)
 from argosy.cli.client import CliError
-from argosy.cli.output import err
+from argosy.cli.output import show_error
 
 app = typer.Typer(
     name="argosy",
@@ -25,39 +40,37 @@ app.command("up", rich_help_panel=_RUN)(mesh.up)
 app.command("down", rich_help_panel=_RUN)(mesh.down)
 app.command("demo", rich_help_panel=_RUN)(demo.demo)
 app.command("check", rich_help_panel=_RUN)(check.check)
+app.command("version", rich_help_panel=_RUN)(version.version)
 app.command("apply", rich_help_panel=_CONFIG)(apply.apply)
-app.command("delete", rich_help_panel=_CONFIG)(apply.delete)
+app.command("delete", rich_help_panel=_CONFIG)(delete.delete)
 app.command("wait", rich_help_panel=_CONFIG)(wait.wait)
-app.command("get", rich_help_panel=_LOOK)(get.get)
-app.command("describe", rich_help_panel=_LOOK)(get.describe)
 app.command("status", rich_help_panel=_LOOK)(status.status)
-app.command("exec", rich_help_panel=_LOOK, context_settings={"allow_interspersed_args": False})(
-    workload.exec_
-)
-app.command("logs", rich_help_panel=_LOOK)(workload.logs)
+app.command("get", rich_help_panel=_LOOK)(get.get)
+app.command("describe", rich_help_panel=_LOOK)(describe.describe)
+app.command("exec", rich_help_panel=_LOOK, cls=execute.ExecCommand)(execute.exec_)
+app.command("logs", rich_help_panel=_LOOK)(logs.logs)
 app.add_typer(proxy_config.app, name="proxy-config", rich_help_panel=_LOOK)
 app.add_typer(proxy_config.app, name="pc", hidden=True)
 
 
-@app.command("version", rich_help_panel=_RUN)
-def version() -> None:
-    """Show the versions of Argosy and of the Envoy it drives."""
-    from argosy.cli.check import envoy_version
-
-    typer.echo(f"argosy {__version__}")
-    typer.echo(f"envoy  {envoy_version() or 'not found'}")
-
-
 def main() -> None:
     """The entry point. Known failures are said in words; only our own bugs show a trace."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except CliError as error:
-        err.print(f"[red]Error:[/] {escape(str(error))}")
-        if error.hint:
-            err.print(f"       {escape(error.hint)}")
+        show_error(str(error), error.hint)
         sys.exit(error.code)
     except BrokenPipeError:
+        # The reader (head, less) has seen enough; nothing must be written at exit either.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        about = f"{error.filename}: " if error.filename else ""
+        show_error(f"{about}{error.strerror or error}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -12,9 +12,18 @@ import typer
 from rich.markup import escape
 
 from argosy.cli.apply import send, show_results
-from argosy.cli.client import ApiClient, CliError, Json, is_ready, name_of, namespace_of
+from argosy.cli.client import (
+    ApiClient,
+    CliError,
+    directory_of,
+    is_ready,
+    name_of,
+    namespace_of,
+    why_late,
+)
 from argosy.cli.options import MeshOption, NamespaceOption, OptionalFilesOption
 from argosy.cli.output import err, out
+from argosy.platforms.local.images import ImageMap, ImageMapError
 from argosy.platforms.local.launcher import (
     LaunchError,
     LaunchOptions,
@@ -23,7 +32,12 @@ from argosy.platforms.local.launcher import (
     launch,
     stop,
 )
-from argosy.platforms.local.state import AlreadyRunningError, MeshDirectory, MeshNameError
+from argosy.platforms.local.state import (
+    AlreadyRunningError,
+    MeshDirectory,
+    MeshNameError,
+    mesh_names,
+)
 
 _GATEWAY = resources.files("argosy.platforms.local") / "ingress_gateway.yaml"
 _POLL_SECONDS = 0.1
@@ -58,33 +72,51 @@ def up(
     """Run a mesh on this machine, with the workloads and rules in files.
 
     Every replica is a process in its own network namespace with its own Envoy. Works as root and
-    as an ordinary user. Without --detach it ends with Ctrl-C, and nothing of it remains.
+    as an ordinary user. Without --detach it ends with Ctrl-C, and nothing of it remains. With it
+    the exit code tells how it began (1: something is wrong, 4: not ready in time); it runs on.
     """
+    code = 0
     with running(mesh, images=images or [], detach=detach, gateway=gateway, port=port) as launched:
         with ApiClient(mesh) as client:
-            if filename:
-                sent = send(client, filename, namespace=namespace, wait=False, timeout=timeout)
-                if not sent:
-                    err.print("The mesh runs without what is wrong above; mend it and apply again.")
-            if wait:
-                wait_until_ready(client, timeout)
+
+            def ready() -> None:
+                nonlocal code
+                code = wait_until_ready(client, timeout) if wait else 0
+
+            if not filename:
+                ready()
+            elif not send(
+                client,
+                filename,
+                namespace=namespace,
+                wait=False,
+                timeout=timeout,
+                meanwhile=ready if wait else None,
+            ):
+                code = code or 1
+                err.print("The mesh runs without what is wrong above; mend it and apply again.")
         for published in launched.published:
             out.print(f"[bold]{published.service}:{published.port}[/] at {published.url}")
         if not detach:
             err.print("Ctrl-C ends the mesh.")
             wait_for_end(launched)
+    if detach and code:
+        raise typer.Exit(code)
 
 
 def down(mesh: MeshOption = "default") -> None:
     """End a mesh and remove all that belongs to it."""
+    directory_of(mesh)
     try:
         was_running = stop(mesh)
     except (MeshNameError, LaunchError) as error:
         raise CliError(str(error)) from error
     if was_running:
         out.print(f"mesh {escape(mesh)} is gone")
-    else:
-        err.print(f"No mesh {mesh!r} is running.")
+        return
+    others = [name for name in mesh_names() if MeshDirectory.of(name).is_running()]
+    hint = f" Running meshes: {', '.join(others)}." if others else ""
+    err.print(f"No mesh {mesh!r} is running.{hint}", markup=False)
 
 
 @contextmanager
@@ -92,9 +124,11 @@ def running(
     mesh: str, *, images: list[Path], detach: bool = False, gateway: bool = True, port: int = 0
 ) -> Iterator[Mesh]:
     """A launched mesh. It ends when the block ends, except a detached one that started well."""
-    for path in images:
-        if not path.is_file():
-            raise CliError(f"the image map {path} is not a file", code=2)
+    directory_of(mesh)
+    try:
+        ImageMap.read(images)
+    except ImageMapError as error:
+        raise CliError(str(error), "Nothing was started: mend the image map.") from error
     publish: tuple[Publish, ...] = ()
     if gateway:
         publish = (Publish("istio-system", "istio-ingressgateway", 80, host_port=port),)
@@ -136,44 +170,34 @@ def wait_for_end(launched: Mesh) -> None:
         raise CliError(f"the mesh ended by itself (code {code})", f"See {log}")
 
 
-def wait_until_ready(client: ApiClient, seconds: float) -> None:
-    """Until every pod of every deployment is ready. Says what is missing when time is up."""
+def wait_until_ready(client: ApiClient, seconds: float) -> int:
+    """Until every pod of every deployment is ready. Says what is missing when time is up.
+
+    The exit code: 0; 1 for a pod that time does not heal; 4 when time is up.
+    """
     deadline = time.monotonic() + seconds
     with err.status("starting ...", spinner="dots") as spinner:
         while True:
-            pods = client.get("/api/v1/pods")["items"]
-            deployments = client.get("/apis/apps/v1/deployments")["items"]
+            pods = client.items("/api/v1/pods")
+            deployments = client.items("/apis/apps/v1/deployments")
             wanted = sum(d["spec"].get("replicas", 1) for d in deployments)
-            alone = [pod for pod in pods if not pod["metadata"].get("ownerReferences")]
-            wanted += len(alone)
+            wanted += sum(not pod["metadata"].get("ownerReferences") for pod in pods)
             ready = sum(map(is_ready, pods))
-            if ready >= wanted:
-                return
-            spinner.update(f"{ready} of {wanted} pods are ready")
             late = [pod for pod in pods if not is_ready(pod)]
-            hopeless = [pod for pod in late if _state(pod)[0] in _HOPELESS]
-            if hopeless or time.monotonic() >= deadline:
+            hopeless = [pod for pod in late if why_late(pod)[0] in _HOPELESS]
+            in_time = time.monotonic() < deadline
+            if ready + len(hopeless) >= wanted or not in_time:
                 break
+            spinner.update(f"{ready} of {wanted} pods are ready")
             time.sleep(_POLL_SECONDS)
-    for pod in hopeless or late:
-        reason, message = _state(pod)
+    for pod in late:
+        reason, message = why_late(pod)
         about = f"{namespace_of(pod)}/{name_of(pod)}"
         err.print(f"[yellow]not ready:[/] {escape(about)}: {escape(message or reason)}")
-    if not hopeless:
-        err.print(f"{ready} of {wanted} pods were ready after {seconds:g} s.")
-
-
-def _state(pod: Json) -> tuple[str, str]:
-    """Why a pod is not ready: reason and message."""
-    status = pod.get("status") or {}
-    for container in status.get("containerStatuses", ()):
-        waiting = (container.get("state") or {}).get("waiting")
-        if waiting:
-            return waiting.get("reason", ""), waiting.get("message", "")
-    for condition in status.get("conditions", ()):
-        if condition.get("type") == "Ready":
-            return condition.get("reason", ""), condition.get("message", "")
-    return "Pending", status.get("message", "") or "it has not been started"
+    if ready + len(hopeless) >= wanted:
+        return 1 if hopeless else 0
+    err.print(f"{ready} of {wanted} pods were ready after {seconds:g} s.")
+    return 4
 
 
 def _end(launched: Mesh, *, quick: bool = False) -> None:

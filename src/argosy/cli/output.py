@@ -10,14 +10,11 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 Json = dict[str, Any]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-_tables = Console(highlight=False, width=10_000)
-"""Tables are never cut to the terminal's width: a cut name is of no use."""
 
 
 class Format(StrEnum):
@@ -35,22 +32,43 @@ def show_json(value: Any) -> None:
 
 
 def show_yaml(value: Any) -> None:
-    yaml.dump(value, sys.stdout, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
+    sys.stdout.write(as_yaml(value))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns as wide as their content; no lines, so that the output is easy to cut and search."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="")
-    for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ignore")
-    count = 0
-    for row in rows:
-        table.add_row(*map(escape, row))
-        count += 1
-    if count:
-        _tables.print(table)
-    else:
-        err.print("Nothing found.")
+def as_yaml(value: Any) -> str:
+    return str(yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bool:
+    """Columns as wide as their content; no lines, so that the output is easy to cut and search.
+
+    A line has no spaces at its end, and is never cut to the terminal's width: a cut name is of no
+    use. Whether there was a row; without one nothing is printed.
+    """
+    cells = [tuple(columns), *map(tuple, rows)]
+    if len(cells) == 1:
+        return False
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        line = "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(line.rstrip() + "\n")
+    return True
+
+
+def show_facts(facts: Iterable[tuple[str, str]], indent: str = "") -> None:
+    """``Name:  value`` lines, the values below each other; a value may have several lines."""
+    kept = [(name, value) for name, value in facts if value]
+    width = max((len(name) for name, _ in kept), default=0) + 2
+    for name, value in kept:
+        title = f"{name}:"
+        for line in value.splitlines():
+            sys.stdout.write(f"{indent}{title:{width}} {line}".rstrip() + "\n")
+            title = ""
+
+
+def severity_of(problem: Json) -> str:
+    """``Error`` or ``Warning``, of a problem of an apply or of a status."""
+    return str(problem.get("severity") or problem.get("level") or "Error").capitalize()
 
 
 def show_problem(problem: Json) -> None:
@@ -64,7 +82,7 @@ def show_problem(problem: Json) -> None:
         )
         if part
     )
-    severity = problem.get("severity") or "Error"
+    severity = severity_of(problem)
     style = "red" if severity == "Error" else "yellow"
     parts = [escape(p) for p in (place, about, problem.get("field") or "") if p]
     parts.append(escape(problem.get("message") or problem.get("code") or ""))
@@ -92,3 +110,10 @@ def duration(seconds: float) -> str:
         if len(parts) == 2:
             break
     return "".join(p for p in parts if not p.startswith("0") or len(parts) == 1)
+
+
+def show_error(message: str, hint: str = "") -> None:
+    """What went wrong, and what to do."""
+    err.print(f"[red]Error:[/] {escape(message)}")
+    if hint:
+        err.print(f"       {escape(hint)}")

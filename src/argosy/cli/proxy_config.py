@@ -7,14 +7,11 @@ import typer
 from cryptography import x509
 
 from argosy.cli.client import ApiClient, CliError, Json, find_pod, name_of, namespace_of
-from argosy.cli.options import MeshOption, NamespaceOption, OutputOption
-from argosy.cli.output import Format, show_json, show_table, show_yaml
+from argosy.cli.options import MeshOption, NamespaceOption, OutputOption, WorkloadArgument
+from argosy.cli.output import Format, err, show_json, show_table, show_yaml
 
 app = typer.Typer(help="Show the live configuration of a workload's Envoy.", no_args_is_help=True)
 
-WorkloadArgument = Annotated[
-    str, typer.Argument(help="deploy/NAME, pod NAME or NAME.NAMESPACE.", metavar="WORKLOAD")
-]
 _DUMP = "envoy.admin.v3."
 
 
@@ -47,7 +44,8 @@ def _show(output: Format, values: list[Any], columns: list[str], rows: list[list
             for row in rows:
                 typer.echo(row[0])
         case Format.TABLE | Format.WIDE:
-            show_table(columns, rows)
+            if not show_table(columns, rows):
+                err.print("Nothing found.")
 
 
 @app.command("clusters")

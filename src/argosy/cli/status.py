@@ -1,71 +1,66 @@
 """``argosy status``: the control plane, and each proxy's state."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import typer
 from rich.markup import escape
 
-from argosy.cli.client import ApiClient, Json
+from argosy.cli.client import ApiClient, CliError, Json, UnreachableError
 from argosy.cli.options import MeshOption, OutputOption
-from argosy.cli.output import Format, duration, err, out, show_json, show_table, show_yaml
+from argosy.cli.output import (
+    Format,
+    duration,
+    err,
+    show_error,
+    show_facts,
+    show_json,
+    show_table,
+    show_yaml,
+)
+from argosy.platforms.local.state import MeshRecord
 
 TYPES = ("CDS", "EDS", "LDS", "RDS")
+_PATIENCE_SECONDS = 1.0
 
 
 def status(output: OutputOption = Format.TABLE, mesh: MeshOption = "default") -> None:
-    """Show the control plane and each proxy: synced, stale or rejected, and its certificate."""
-    with ApiClient(mesh) as client:
-        control_plane = client.get("/apis/argosy.dev/v1alpha1/status")
-        proxies = client.get("/apis/argosy.dev/v1alpha1/proxies")["items"]
+    """Show the control plane and each proxy: synced, stale or rejected, and its certificate.
+
+    Without an answer of the control plane it shows what the node knows, and exits with 1.
+    """
+    control_plane: Json = {}
+    away: UnreachableError | None = None
+    with ApiClient(mesh, patience=_PATIENCE_SECONDS) as client:
+        try:
+            control_plane = client.get("/apis/argosy.dev/v1alpha1/status")
+            proxies = client.get("/apis/argosy.dev/v1alpha1/proxies")["items"]
+        except UnreachableError as error:
+            away = error
+            proxies = _of_node(client)
         record = client.directory.read_record()
     published = record.published if record else ()
     if output in (Format.JSON, Format.YAML):
-        whole = {
+        whole: dict[str, Any] = {
             "mesh": mesh,
-            "controlPlane": control_plane,
+            "controlPlane": None if away else control_plane,
             "published": [
                 {"service": f"{p.namespace}/{p.service}", "url": p.url} for p in published
             ],
             "proxies": proxies,
         }
         (show_json if output is Format.JSON else show_yaml)(whole)
-        return
-    if output is Format.NAME:
+    elif output is Format.NAME:
         for proxy in proxies:
             typer.echo(f"{proxy['name']}.{proxy['namespace']}")
-        return
-    facts = [
-        ("Mesh", f"{mesh} ({record.mode})" if record else mesh),
-        ("Version", str(control_plane.get("version", ""))),
-        ("Up", duration(float(control_plane.get("uptimeSeconds", 0)))),
-        ("Objects", str(control_plane.get("objects", ""))),
-        ("Revision", str(control_plane.get("revision", ""))),
-        ("Root certificate", _until(control_plane.get("rootExpires"))),
-        *((f"{p.namespace}/{p.service}:{p.port}", p.url) for p in published),
-    ]
-    width = max(len(name) for name, _ in facts) + 1
-    for name, value in facts:
-        out.print(f"{name + ':':{width}} {escape(value)}")
-    out.print()
-    show_table(
-        ["PROXY", *TYPES, "CERTIFICATE", "IDENTITY"],
-        [
-            [
-                f"{proxy['name']}.{proxy['namespace']}",
-                *(state_of(proxy, kind) for kind in TYPES),
-                _until((proxy.get("certificate") or {}).get("expires")),
-                proxy.get("identity") or "-",
-            ]
-            for proxy in proxies
-        ],
-    )
-    for proxy in proxies:
-        for kind, state in proxy.get("types", {}).items():
-            if state.get("state") == "NACK":
-                name = f"{proxy['name']}.{proxy['namespace']}"
-                err.print(
-                    f"[red]NACK:[/] {escape(name)} ({kind}): {escape(state.get('error') or '')}"
-                )
+    else:
+        show_facts(_facts(mesh, record, control_plane))
+        typer.echo()
+        _table(proxies, wide=output is Format.WIDE)
+        _show_rejected(proxies)
+    if away:
+        show_error(str(away), away.hint)
+        raise typer.Exit(1)
 
 
 def state_of(proxy: Json, kind: str) -> str:
@@ -76,8 +71,76 @@ def state_of(proxy: Json, kind: str) -> str:
     return state
 
 
-def _until(timestamp: str | None) -> str:
+def until(timestamp: str | None) -> str:
+    """``23h59m left`` before an RFC 3339 time, EXPIRED after it."""
     if not timestamp:
         return "-"
     left = (datetime.fromisoformat(timestamp) - datetime.now(UTC)).total_seconds()
     return f"{duration(left)} left" if left > 0 else "EXPIRED"
+
+
+def _facts(mesh: str, record: MeshRecord | None, control_plane: Json) -> list[tuple[str, str]]:
+    published = record.published if record else ()
+    facts = [("Mesh", f"{mesh} ({record.mode})" if record else mesh)]
+    if control_plane:
+        facts += [
+            ("Version", str(control_plane.get("version", ""))),
+            ("Up", duration(float(control_plane.get("uptimeSeconds", 0)))),
+            ("Objects", str(control_plane.get("objects", ""))),
+            ("Revision", str(control_plane.get("revision", ""))),
+            ("Root certificate", until(control_plane.get("rootExpires"))),
+        ]
+    else:
+        facts += [
+            ("Control plane", "does not answer"),
+            ("Data plane", "goes on with what it has"),
+        ]
+    return facts + [(f"{p.namespace}/{p.service}:{p.port}", p.url) for p in published]
+
+
+def _table(proxies: list[Json], *, wide: bool) -> None:
+    columns = ["PROXY", *TYPES, "CERTIFICATE", "IDENTITY"]
+    rows = [
+        [
+            f"{proxy['name']}.{proxy['namespace']}",
+            *(state_of(proxy, kind) for kind in TYPES),
+            until((proxy.get("certificate") or {}).get("expires")),
+            proxy.get("identity") or "-",
+        ]
+        for proxy in proxies
+    ]
+    if wide:
+        columns += ["TYPE", "MTLS", "SERIAL"]
+        for proxy, row in zip(proxies, rows, strict=True):
+            serial = (proxy.get("certificate") or {}).get("serial")
+            row += [proxy.get("type") or "-", proxy.get("mtls") or "-", serial or "-"]
+    if not show_table(columns, rows):
+        err.print("No proxy is connected.")
+
+
+def _show_rejected(proxies: list[Json]) -> None:
+    for proxy in proxies:
+        for kind, state in proxy.get("types", {}).items():
+            if state.get("state") == "NACK":
+                name = f"{proxy['name']}.{proxy['namespace']}"
+                err.print(
+                    f"[red]NACK:[/] {escape(name)} ({kind}): {escape(state.get('error') or '')}"
+                )
+                err.print("       It keeps what it had. argosy get all -o wide shows the cause.")
+
+
+def _of_node(client: ApiClient) -> list[Json]:
+    """The proxies that run here, as the node sees them; none when it does not answer either."""
+    try:
+        pods: list[Json] = client.node("/v1/pods").json()
+    except (CliError, ValueError):
+        return []
+    return [
+        {
+            "name": pod["name"],
+            "namespace": pod["namespace"],
+            "connected": False,
+            "ready": pod.get("proxy", False),
+        }
+        for pod in pods
+    ]

@@ -1,0 +1,143 @@
+"""``argosy describe``: one object, what it means for the mesh, and what is wrong with it."""
+
+import textwrap
+from collections.abc import Callable
+
+import typer
+from rich.markup import escape
+
+from argosy.cli import describe_rules, describe_service, describe_workload
+from argosy.cli.client import ApiClient, Json
+from argosy.cli.description import Description, Table, pairs, path_of
+from argosy.cli.get import ObjectsArgument, fetch
+from argosy.cli.kinds import Kind, wanted
+from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption, SelectorOption
+from argosy.cli.output import age, as_yaml, err, out, severity_of, show_facts, show_table
+from argosy.cli.snapshot import Snapshot
+
+_DESCRIBERS: dict[str, Callable[[Json, Snapshot], Description]] = {
+    "Pod": describe_workload.pod,
+    "Deployment": describe_workload.deployment,
+    "Service": describe_service.service,
+    "VirtualService": describe_rules.virtual_service,
+    "DestinationRule": describe_rules.destination_rule,
+    "Gateway": describe_rules.gateway,
+    "PeerAuthentication": describe_rules.peer_authentication,
+}
+_WITHOUT_SPEC = frozenset({"Pod", "Deployment", "Service"})
+"""Kinds of which everything that matters here is said in words."""
+
+
+def describe(
+    objects: ObjectsArgument,
+    selector: SelectorOption = "",
+    all_namespaces: AllNamespacesOption = False,
+    namespace: NamespaceOption = "default",
+    mesh: MeshOption = "default",
+) -> None:
+    """Show what an object means for the mesh, and what is wrong with it.
+
+    For pods, deployments and services: what leads there, which rules hold, what is accepted.
+    """
+    with ApiClient(mesh) as client:
+        found = [
+            (item.kind, one)
+            for item in wanted(objects)
+            for one in fetch(client, item, None if all_namespaces else namespace, selector)
+        ]
+        snapshot = Snapshot.read(client)
+    for number, (kind, item) in enumerate(found):
+        if number:
+            typer.echo()
+        show(kind, item, snapshot)
+    if not found:
+        err.print("Nothing found.")
+
+
+def show(kind: Kind, item: Json, snapshot: Snapshot) -> None:
+    describer = _DESCRIBERS.get(kind.kind)
+    described = describer(item, snapshot) if describer else Description()
+    out.print(f"[bold]{kind.kind} {escape(path_of(item))}[/]")
+    show_facts([*_head(item), *described.facts, *_conditions(kind, item)])
+    for table in described.tables:
+        _show_table(table)
+    _show_problems([*_messages(item), *described.problems])
+    if kind.kind not in _WITHOUT_SPEC:
+        _show_content(kind, item)
+
+
+def _head(item: Json) -> list[tuple[str, str]]:
+    metadata = item["metadata"]
+    created = metadata.get("creationTimestamp")
+    return [
+        ("Labels", pairs(metadata.get("labels"), "\n")),
+        ("Annotations", pairs(metadata.get("annotations"), "\n")),
+        ("Created", f"{created} ({age(created)} ago)" if created else ""),
+    ]
+
+
+def _conditions(kind: Kind, item: Json) -> list[tuple[str, str]]:
+    """A pod's are said in one line, its state; what problems say is not said twice."""
+    if kind.kind == "Pod":
+        return []
+    return [
+        (c["type"], " ".join((c["status"], _why(c))).strip())
+        for c in (item.get("status") or {}).get("conditions", ())
+    ]
+
+
+def _why(condition: Json) -> str:
+    reason, message = condition.get("reason") or "", condition.get("message") or ""
+    if condition["type"] == "Accepted":
+        return (
+            message.partition(": ")[0] if reason == "Invalid" else reason.removeprefix("Accepted")
+        )
+    return "no proxy had to change" if message.startswith("0 of 0 ") else message or reason
+
+
+def _messages(item: Json) -> list[Json]:
+    messages: list[Json] = list((item.get("status") or {}).get("validationMessages", ()))
+    return messages
+
+
+def _show_table(table: Table) -> None:
+    if not table.rows and not table.empty:
+        return
+    out.print(f"[bold]{escape(table.title)}:[/]" + ("" if table.rows else f" {table.empty}"))
+    show_table([f"  {table.columns[0]}", *table.columns[1:]], _indented(table.rows))
+
+
+def _indented(rows: tuple[tuple[str, ...], ...]) -> list[list[str]]:
+    """Cells may have several lines, which stand below each other."""
+    lines = []
+    for row in rows:
+        cells = [cell.splitlines() or [""] for cell in row]
+        for number in range(max(map(len, cells))):
+            line = [cell[number] if number < len(cell) else "" for cell in cells]
+            lines.append([f"  {line[0]}", *line[1:]])
+    return lines
+
+
+def _show_problems(problems: list[Json]) -> None:
+    if not problems:
+        return
+    out.print("[bold]Problems:[/]")
+    for problem in problems:
+        severity = severity_of(problem)
+        style = "red" if severity == "Error" else "yellow"
+        place = ":".join(str(problem[key]) for key in ("file", "line") if problem.get(key))
+        parts = [escape(p) for p in (place, problem.get("field"), problem["message"]) if p]
+        out.print(f"  [{style}]{severity}:[/] " + ": ".join(parts))
+        if problem.get("hint"):
+            out.print(f"         {escape(problem['hint'])}")
+
+
+def _show_content(kind: Kind, item: Json) -> None:
+    if kind.kind == "Secret":
+        data = item.get("data") or {}
+        show_facts((key, f"{len(value)} characters of base64") for key, value in data.items())
+        return
+    for key, title in (("spec", "Spec"), ("data", "Data")):
+        if item.get(key) is not None:
+            out.print(f"[bold]{title}:[/]")
+            typer.echo(textwrap.indent(as_yaml(item[key]), "  "), nl=False)

@@ -1,0 +1,131 @@
+"""What holds for a workload or a service: the control plane's own formulas, asked about one moment.
+
+The objects are read once, and put into an engine of their own: what is shown cannot differ from
+what the proxies are told.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import ParamSpec, TypeVar
+
+from argosy import derive
+from argosy.api.decode import decode_json
+from argosy.api.meta import Object
+from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.base.problems import Problem
+from argosy.cli.client import ApiClient, CliError, Json, name_of, namespace_of
+from argosy.cli.kinds import kind_named
+from argosy.model.proxy import ProxyType, Scope
+from argosy.model.route import Attachment
+from argosy.model.service import Service
+from argosy.model.traffic import Destination
+from argosy.model.workload import Endpoint, Labels
+from argosy.pilot.compile.authn import Demands
+from argosy.pilot.graph import destinations, gateways, problems, rules, world
+from argosy.platforms.local.state import Published
+from argosy.store.cells import CellFeed
+from argosy.store.transaction import Event
+
+_KINDS = (
+    "Namespace",
+    "Service",
+    "Pod",
+    "ConfigMap",
+    "VirtualService",
+    "DestinationRule",
+    "Gateway",
+    "PeerAuthentication",
+)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Snapshot:
+    """``items`` are the objects as the API shows them, ``proxies`` by ``name.namespace``."""
+
+    def __init__(
+        self,
+        items: Iterable[Json],
+        proxies: Iterable[Json] = (),
+        published: Iterable[Published] = (),
+    ) -> None:
+        self._items: dict[ObjectKey, Json] = {}
+        for item in items:
+            key = ObjectKey(item["kind"], Namespace(namespace_of(item)), name_of(item))
+            self._items[key] = item
+        self.proxies = {f"{proxy['name']}.{proxy['namespace']}": proxy for proxy in proxies}
+        self.published = tuple(published)
+        self._engine = derive.Engine()
+        feed = CellFeed(derive.ABSENT)
+        self._engine.set(feed.cells(_events(self._items.values())))
+
+    @classmethod
+    def read(cls, client: ApiClient) -> "Snapshot":
+        items = [item for kind in _KINDS for item in client.items(kind_named(kind).path(None))]
+        proxies = client.get("/apis/argosy.dev/v1alpha1/proxies")["items"]
+        record = client.directory.read_record()
+        return cls(items, proxies, record.published if record else ())
+
+    def all(self, kind: str) -> list[Json]:
+        return [item for key, item in sorted(self._items.items()) if key.kind == kind]
+
+    def services_of(self, namespace: str, labels: Mapping[str, str]) -> tuple[Service, ...]:
+        """The services that select a workload."""
+        return self._ask(world.services_of_labels, Namespace(namespace), label_pairs(labels))
+
+    def service(self, namespace: str, name: str) -> Service | None:
+        return self._ask(world.service, Namespace(namespace), name)
+
+    def service_of_host(self, host: Hostname) -> Service | None:
+        return self._ask(world.service_of_host, host)
+
+    def endpoints(self, host: Hostname, port: int) -> tuple[Endpoint, ...]:
+        return self._ask(world.service_endpoints, host, port)
+
+    def demands(self, namespace: str, labels: Mapping[str, str]) -> Demands:
+        """What a workload accepts from its callers."""
+        return self._ask(world.demands, Namespace(namespace), label_pairs(labels))
+
+    def routing(self, host: Hostname, namespace: str) -> ObjectKey | None:
+        """The VirtualService that rules a host for callers in a namespace."""
+        return self._ask(rules.mesh_owner, host, Namespace(namespace))
+
+    def policy(self, host: Hostname, namespace: str) -> Destination | None:
+        """The DestinationRule in force for a host and callers in a namespace."""
+        return self._ask(destinations.chosen, Scope(ProxyType.SIDECAR, Namespace(namespace)), host)
+
+    def bound_to(self, gateway: str) -> tuple[Attachment, ...]:
+        """The VirtualServices of a gateway, ``namespace/name``."""
+        return self._ask(gateways.bound_to, gateway)
+
+    def problems(self, kind: str, namespace: str, name: str) -> tuple[Problem, ...]:
+        """What the compilers find wrong with an object."""
+        return self._ask(problems.problems_of, ObjectKey(kind, Namespace(namespace), name))
+
+    @property
+    def root_namespace(self) -> str:
+        return self._ask(world.mesh_settings).traffic.root_namespace
+
+    @property
+    def trust_domain(self) -> str:
+        return self._ask(world.mesh_settings).traffic.trust_domain
+
+    def _ask(self, formula: derive.Formula[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        found = self._engine.value(formula, *args, **kwargs)
+        if isinstance(found, derive.Failed):
+            raise CliError(
+                f"this cannot be computed: {found}", "This is a bug of Argosy: report it."
+            )
+        return found
+
+
+def label_pairs(labels: Mapping[str, str]) -> Labels:
+    return tuple(sorted(labels.items()))
+
+
+def _events(items: Iterable[Json]) -> list[Event]:
+    found: list[Object] = []
+    for item in items:
+        # A status holds what the API computed, which its own reader need not understand.
+        plain = item if item["kind"] == "Pod" else {k: v for k, v in item.items() if k != "status"}
+        found += decode_json(plain, namespace=namespace_of(item)).objects
+    return [Event(obj.key, None, obj, 0, obj) for obj in found]
