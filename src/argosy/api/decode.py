@@ -177,7 +177,7 @@ class _Decoding:
         message = f"{obj.key} is written twice" + (
             f"; the first one is at {where}" if where else ""
         )
-        hint = "Remove or rename one of them; the first one is used"
+        hint = "Remove or rename one of them; until then neither is used"
         self._report(key, [Mistake("metadata.name", "DuplicateObject", message, hint)], place)
 
     def _typed(
