@@ -108,10 +108,11 @@ async def serve_greeting(reader: Reader, writer: Writer) -> None:
 
 
 class Flaky:
-    """A request says how often it fails (``x-fail: N``) and with what (``x-with: 503``).
+    """A request says how often it fails (``x-fail: N``), with what (``x-with: 503``), and when.
 
-    ``x-with: reset`` closes the connection. Tries are counted by ``x-case``; the answer tells
-    how many there were, and ``/tries/CASE`` asks for it.
+    ``x-with: reset`` closes the connection; ``x-after`` are seconds. Tries are counted by
+    ``x-case``; the answer tells how many there were, and ``/tries/CASE`` asks for it. Without
+    ``x-case``, one host name (``x-host``) fails always.
     """
 
     def __init__(self) -> None:
@@ -130,7 +131,8 @@ class Flaky:
                 case = headers.get("x-case", "")
                 self._tries[case] += 1
                 tries = self._tries[case]
-                if tries <= int(headers.get("x-fail", "0")):
+                failing = headers.get("x-host") == os.environ["HOSTNAME"]
+                if failing or tries <= int(headers.get("x-fail", "0")):
                     await asyncio.sleep(float(headers.get("x-after", "0")))
                     if headers["x-with"] == "reset":
                         return

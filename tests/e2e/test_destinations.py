@@ -1,0 +1,286 @@
+"""DestinationRules and retries at work in real Envoys, and what Envoy refuses of them.
+
+https://istio.io/latest/docs/reference/config/networking/destination-rule/
+"""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from inside import Answer, Inside, inside
+from manifests import deployment, server, service
+from mesh import Mesh, eventually
+
+pytestmark = pytest.mark.e2e
+
+FLAKY = server("flaky", 8080)
+OF_FLAKY = {"name": "http", "port": 8000, "targetPort": 8080}
+V2 = {"app": "replica", "version": "v2"}
+
+WORKLOADS = (
+    deployment("curl", image="curlimages/curl")
+    + deployment("flaky", *FLAKY, port=8080)
+    + service("flaky", "flaky", OF_FLAKY)
+    + deployment("replica", *FLAKY, port=8080, replicas=3, labels={"version": "v1"})
+    + deployment("replica-v2", *FLAKY, port=8080, labels=V2)
+    + service("replica", "replica", OF_FLAKY)
+)
+
+_cases = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
+    file.write_text(WORKLOADS)
+    mesh.up(file)
+    return mesh
+
+
+@pytest.fixture(scope="module")
+def curl(meshed: Mesh) -> Iterator[Inside]:
+    with inside(meshed, "deploy/curl") as clients:
+        yield clients
+
+
+@pytest.fixture(scope="module")
+def v1(meshed: Mesh) -> list[str]:
+    """The host names of the three replicas of v1."""
+    pods = meshed.get("pods", "-l", "app=replica,version=v1")
+    return sorted(pod["metadata"]["name"] for pod in pods)
+
+
+@pytest.fixture
+def rules(meshed: Mesh) -> Iterator["Rules"]:
+    """Applies rules for one test."""
+    rules = Rules(meshed)
+    yield rules
+    rules.remove()
+
+
+class Rules:
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._applied: dict[str, str] = {}
+
+    def apply(self, name: str, text: str) -> None:
+        self._applied[name] = text
+        self._mesh.apply(text)
+
+    def destination(self, host: str, policy: object = None, *subsets: object) -> None:
+        spec: dict[str, object] = {"host": host, "subsets": subsets}
+        if policy is not None:
+            spec["trafficPolicy"] = policy
+        self.apply(f"dr-{host}", _document("networking.istio.io/v1", "DestinationRule", host, spec))
+
+    def route(self, host: str, **rule: object) -> None:
+        spec = {"hosts": [host], "http": [{"route": [{"destination": {"host": host}}], **rule}]}
+        self.apply(f"vs-{host}", _document("networking.istio.io/v1", "VirtualService", host, spec))
+
+    def forget(self, name: str) -> None:
+        """It was deleted already."""
+        del self._applied[name]
+
+    def remove(self) -> None:
+        if self._applied:
+            self._mesh.delete("\n---\n".join(self._applied.values()))
+
+
+def _document(version: str, kind: str, name: str, spec: object) -> str:
+    metadata = {"name": name, "namespace": "default"}
+    return json.dumps({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
+
+
+def hostnames(curl: Inside, count: int, **headers: str) -> Counter[str]:
+    answers = curl.requests("http://replica:8000/", count=count, headers=headers)
+    assert [answer.status for answer in answers] == [200] * count
+    return Counter(answer.json["hostname"] for answer in answers)
+
+
+# Load balancing.
+
+
+def test_round_robin_and_least_request_spread(rules: Rules, curl: Inside, v1: list[str]) -> None:
+    subset = {"name": "v1", "labels": {"version": "v1"}}
+    rules.destination("replica", {"loadBalancer": {"simple": "ROUND_ROBIN"}}, subset)
+    rules.route("replica", route=[{"destination": {"host": "replica", "subset": "v1"}}])
+    assert hostnames(curl, 30) == dict.fromkeys(v1, 10)
+    rules.destination("replica", {"loadBalancer": {"simple": "LEAST_REQUEST"}}, subset)
+    assert set(hostnames(curl, 60)) == set(v1)
+
+
+def test_a_header_sticks_to_a_replica(rules: Rules, curl: Inside, v1: list[str]) -> None:
+    hashed = {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}}
+    rules.destination("replica", hashed)
+    found = {f"user-{i}": hostnames(curl, 6, **{"x-user": f"user-{i}"}) for i in range(12)}
+    assert all(len(counts) == 1 for counts in found.values()), found
+    assert len({next(iter(counts)) for counts in found.values()}) > 1, found
+
+
+def test_subsets_are_chosen_by_labels(rules: Rules, curl: Inside, v1: list[str]) -> None:
+    subsets = [{"name": name, "labels": {"version": name}} for name in ("v1", "v2")]
+    rules.destination("replica", None, *subsets)
+    rules.route("replica", route=[{"destination": {"host": "replica", "subset": "v2"}}])
+    (only,) = hostnames(curl, 10)
+    assert only.startswith("replica-v2-")
+    rules.route("replica", route=[{"destination": {"host": "replica", "subset": "v1"}}])
+    assert set(hostnames(curl, 60)) == set(v1)
+
+
+def test_warmup_and_limits_are_what_envoy_has(meshed: Mesh, rules: Rules, curl: Inside) -> None:
+    policy = {
+        "loadBalancer": {"simple": "ROUND_ROBIN", "warmup": {"duration": "30s"}},
+        "connectionPool": {
+            "tcp": {"maxConnections": 7, "connectTimeout": "3s"},
+            "http": {"http2MaxRequests": 9, "maxRetries": 2},
+        },
+    }
+    rules.destination("replica", policy)
+    assert hostnames(curl, 8)
+    dump = json.loads(meshed.envoy("deploy/curl", "/config_dump?resource=dynamic_active_clusters"))
+    clusters = {item["cluster"]["name"]: item["cluster"] for item in dump["configs"]}
+    found = clusters["outbound|8000||replica.default.svc.cluster.local"]
+    slow_start = found["round_robin_lb_config"]["slow_start_config"]
+    assert slow_start["slow_start_window"] == "30s"
+    (limits,) = found["circuit_breakers"]["thresholds"]
+    assert (limits["max_connections"], limits["max_requests"], limits["max_retries"]) == (7, 9, 2)
+    assert found["connect_timeout"] == "3s"
+
+
+def test_a_failing_replica_is_ejected(rules: Rules, curl: Inside, v1: list[str]) -> None:
+    rules.route("replica", retries={"attempts": 0})
+    outliers = {
+        "consecutive5xxErrors": 2,
+        "interval": "0.1s",
+        "baseEjectionTime": "60s",
+        "maxEjectionPercent": 100,
+    }
+    simple = {"simple": "ROUND_ROBIN"}
+    rules.destination("replica", {"loadBalancer": simple, "outlierDetection": outliers})
+    bad = {"x-host": v1[0], "x-with": "503"}
+    answers = curl.requests("http://replica:8000/", count=12, headers=bad)
+    failed = [answer for answer in answers if answer.status == 503]
+    assert len(failed) == 2, Counter(answer.status for answer in answers)
+    assert {answer.json["hostname"] for answer in failed} == {v1[0]}
+    after = hostnames(curl, 12, **bad)
+    assert v1[0] not in after
+    assert len(after) == 3
+
+
+# Retries.
+
+
+def asked_to_fail(curl: Inside, times: int, how: str, after: float = 0.0) -> tuple[Answer, int]:
+    """The answer, and how many times the server was tried."""
+    case = f"case-{next(_cases)}"
+    headers = {"x-case": case, "x-fail": str(times), "x-with": how, "x-after": str(after)}
+    answer = curl.get("http://flaky:8000/", headers=headers)
+    tries: int = curl.get(f"http://flaky:8000/tries/{case}").json["tries"]
+    return answer, tries
+
+
+def test_retries_are_as_many_as_the_rule_says(rules: Rules, curl: Inside) -> None:
+    answer, tries = asked_to_fail(curl, 9, "500")
+    assert (answer.status, tries) == (500, 1), "by default no status of the server is retried"
+    answer, tries = asked_to_fail(curl, 9, "503")
+    assert (answer.status, tries) == (503, 1)
+
+    rules.route("flaky", retries={"attempts": 3, "retryOn": "5xx"})
+    answer, tries = asked_to_fail(curl, 9, "500")
+    assert (answer.status, tries) == (500, 4)
+    answer, tries = asked_to_fail(curl, 2, "503")
+    assert (answer.status, tries, answer.json["tries"]) == (200, 3, 3)
+
+    rules.route("flaky", retries={"attempts": 2, "retryOn": "503"})
+    answer, tries = asked_to_fail(curl, 9, "503")
+    assert (answer.status, tries) == (503, 3)
+    answer, tries = asked_to_fail(curl, 9, "500")
+    assert (answer.status, tries) == (500, 1)
+
+    rules.route("flaky", retries={"attempts": 0})
+    answer, tries = asked_to_fail(curl, 9, "503")
+    assert (answer.status, tries) == (503, 1)
+
+
+def test_a_try_has_its_own_timeout(rules: Rules, curl: Inside) -> None:
+    retries = {"attempts": 2, "perTryTimeout": "0.2s", "retryOn": "gateway-error"}
+    rules.route("flaky", retries=retries)
+    answer, tries = asked_to_fail(curl, 1, "500", after=5.0)
+    assert (answer.status, tries) == (200, 2)
+    rules.route("flaky", retries=retries, timeout="0.3s")
+    answer, tries = asked_to_fail(curl, 9, "500", after=5.0)
+    assert (answer.status, tries) == (504, 2), "the route's timeout includes all tries"
+
+
+# Security.
+
+
+def test_plaintext_to_a_strict_workload_fails(rules: Rules, curl: Inside) -> None:
+    strict = {"selector": {"matchLabels": {"app": "flaky"}}, "mtls": {"mode": "STRICT"}}
+    policy = _document("security.istio.io/v1", "PeerAuthentication", "flaky", strict)
+    rules.apply("strict", policy)
+    assert curl.get("http://flaky:8000/").status == 200
+    rules.destination("flaky", {"tls": {"mode": "DISABLE"}})
+    assert curl.get("http://flaky:8000/").status == 503
+    rules.destination("flaky", {"tls": {"mode": "ISTIO_MUTUAL"}})
+    assert curl.get("http://flaky:8000/").status == 200
+
+
+# What our validation cannot see, and Envoy refuses.
+
+
+def states(mesh: Mesh) -> dict[str, str]:
+    status = json.loads(mesh.argosy("status", "-o", "json").stdout)
+    return {
+        f"{proxy['name']} {kind}": state["state"]
+        for proxy in status["proxies"]
+        for kind, state in proxy["types"].items()
+        if state["state"] != "NOT SENT"
+    }
+
+
+def test_a_refused_rule_is_told_and_harms_nothing(
+    meshed: Mesh, rules: Rules, curl: Inside, tmp_path: Path
+) -> None:
+    rules.destination("replica", {"connectionPool": {"tcp": {"maxConnections": 77}}})
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("""\
+# A file that is nowhere.
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  name: replica
+  namespace: default
+spec:
+  host: replica
+  trafficPolicy:
+    tls:
+      mode: SIMPLE
+      caCertificates: /nowhere/ca.pem
+""")
+    done = meshed.argosy("apply", "--wait", "-f", str(bad), check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert "of 7 proxies acknowledged" in done.stdout, said
+    assert "rejected" in said
+    assert "curl-" in said
+    assert "/nowhere/ca.pem" in said, "Envoy's words"
+    assert f"{bad}:2" in said, "where the rule begins"
+
+    assert hostnames(curl, 4), "the cluster is what it was"
+    assert [k for k, state in states(meshed).items() if state == "NACK"]
+    assert "NACK" in meshed.argosy("status").stdout
+
+    rules.route("flaky", retries={"attempts": 1, "retryOn": "5xx"})
+    _, tries = asked_to_fail(curl, 9, "500")
+    assert tries == 2, "rules that come later are in force"
+    meshed.apply(service("later", "flaky", OF_FLAKY))
+    assert curl.get("http://later:8000/").status == 200
+
+    meshed.argosy("delete", "--wait", "dr", "replica")
+    rules.forget("dr-replica")
+    eventually(lambda: set(states(meshed).values()) == {"SYNCED"}, str(states(meshed)))
+    assert hostnames(curl, 4)

@@ -1,0 +1,112 @@
+"""What becomes of destinations that the mesh does not know, by its outboundTrafficPolicy.
+
+https://istio.io/latest/docs/tasks/traffic-management/egress/egress-control/
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from inside import Inside, InsideError, inside
+from manifests import deployment, mesh_config, namespace, server, service
+from mesh import Mesh
+
+pytestmark = pytest.mark.e2e
+
+REGISTRY_ONLY = mesh_config("outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
+ALLOW_ANY = mesh_config("outboundTrafficPolicy: {mode: ALLOW_ANY}")
+
+WORKLOADS = (
+    namespace("legacy", {"istio-injection": "disabled"})
+    + deployment("curl", image="curlimages/curl")
+    + deployment("outside", *server("any", "8000,8443,7000"), port=8000, namespace="legacy")
+    + deployment("known", *server("any", "8000,7000"), port=8000)
+    + service("known", "known", {"name": "http", "port": 8000}, {"name": "tcp", "port": 7000})
+    + service("undeclared", "known", {"port": 7443, "targetPort": 7000})
+)
+
+
+@pytest.fixture(scope="module")
+def egress(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
+    file.write_text(WORKLOADS)
+    mesh.up(file)
+    return mesh
+
+
+@pytest.fixture(scope="module")
+def curl(egress: Mesh) -> Iterator[Inside]:
+    with inside(egress, "deploy/curl") as clients:
+        yield clients
+
+
+@pytest.fixture(scope="module")
+def address(egress: Mesh) -> str:
+    """Of a server without a sidecar, in no service: as good as a server on the internet."""
+    (pod,) = egress.get("pods", "-n", "legacy")
+    found: str = pod["status"]["podIP"]
+    return found
+
+
+def passes(curl: Inside, address: str) -> None:
+    on_http_port = curl.get(f"http://{address}:8000/a", headers={"host": "www.example.com"})
+    assert on_http_port.status == 200
+    assert on_http_port.json["headers"]["host"] == "www.example.com"
+    assert on_http_port.headers["server"] == "envoy", "port 8000 is HTTP here, so Envoy sees it"
+    elsewhere = curl.get(f"http://{address}:8443/b")
+    assert elsewhere.status == 200
+    assert "server" not in elsewhere.headers, "opaque bytes: Envoy has nothing on port 8443"
+    h2c = curl.get(f"http://{address}:8000/", http2=True)
+    assert h2c.json["protocol"] == "HTTP/2", "the client's protocol is kept"
+    assert curl.call("exchange", host=address, port=7000, text="some bytes") == "raw:some bytes"
+    assert curl.call("exchange", host=address, port=8000, text="some bytes") == "raw:some bytes"
+
+
+def is_blocked(curl: Inside, address: str) -> None:
+    for host in (f"{address}:8000", "www.example.com"):
+        answer = curl.get(f"http://{address}:8000/", headers={"host": host})
+        assert (answer.status, answer.body) == (502, ""), host
+    for port in (8443, 7000):
+        answer = curl.get(f"http://{address}:{port}/")
+        assert answer.status == 0, "a closed connection"
+        assert "disconnected" in answer.error or "reset" in answer.error, answer.error
+    with contextlib.suppress(InsideError):  # reset instead of closed
+        assert curl.call("exchange", host=address, port=8000, text="some bytes") == ""
+
+
+def mesh_is_served(curl: Inside) -> None:
+    assert curl.get("http://known:8000/").status == 200
+    assert curl.call("exchange", host="known", port=7000, text="some bytes") == "raw:some bytes"
+    assert curl.get("http://undeclared:7443/").status == 200
+
+
+def test_unknown_destinations_pass_unless_told_otherwise(
+    egress: Mesh, curl: Inside, address: str
+) -> None:
+    """ALLOW_ANY is the default; the switch is live, both ways."""
+    passes(curl, address)
+    for _ in range(2):
+        egress.apply(REGISTRY_ONLY)
+        is_blocked(curl, address)
+        mesh_is_served(curl)
+        egress.apply(ALLOW_ANY)
+        passes(curl, address)
+        mesh_is_served(curl)
+    egress.apply(REGISTRY_ONLY)
+    is_blocked(curl, address)
+    egress.argosy("delete", "--wait", "-n", "istio-system", "configmap", "istio")
+    passes(curl, address)
+
+
+def test_a_connection_that_is_open_outlives_the_switch(
+    egress: Mesh, curl: Inside, address: str
+) -> None:
+    """To the mesh: the listeners of TCP services do not depend on the policy."""
+    connection = curl.call("connect", host="known", port=7000)
+    curl.call("send", connection=connection, text="before")
+    assert curl.call("receive", connection=connection, count=10) == "raw:before"
+    egress.apply(REGISTRY_ONLY)
+    curl.call("send", connection=connection, text="after")
+    assert curl.call("receive", connection=connection, count=9) == "raw:after"
+    curl.call("close", connection=connection)
+    egress.argosy("delete", "--wait", "-n", "istio-system", "configmap", "istio")
