@@ -1,0 +1,199 @@
+"""Sharing between namespaces changes no byte, and is there where it should be."""
+
+from collections.abc import Callable
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from argosy.base.names import Hostname, Namespace
+from argosy.pilot.graph import destinations, outbound, views
+from argosy.testing.graph import Graph, a_pod, a_service, gateway, sidecar
+
+ROLES = (
+    sidecar("a", app="client", team="x"),
+    sidecar("a", app="other"),
+    sidecar("b", app="client"),
+    sidecar("c", app="client"),
+    sidecar("istio-system", app="client"),
+    gateway(istio="ingressgateway"),
+)
+NAMESPACES = ("a", "b", "c", "istio-system")
+SERVICES = ("one", "two", "three")  # in a, b and b; two ports for the last
+EXPORTS = (None, ["*"], ["."], ["a"], ["b", "c"], ["istio-system"])
+HOSTS = (
+    "one.a.svc.cluster.local",
+    "two.b.svc.cluster.local",
+    "three.b.svc.cluster.local",
+    "*.b.svc.cluster.local",
+    "*.local",
+    "elsewhere.example.com",
+)
+EXACT = HOSTS[:3]
+
+
+def services(exports: tuple[object, ...]) -> str:
+    texts = []
+    for name, namespace, export in zip(SERVICES, ("a", "b", "b"), exports, strict=True):
+        text = a_service(name, 80, namespace)
+        if export is not None:
+            value = ",".join(export)  # type: ignore[arg-type]  # a list of names
+            note = f'annotations: {{networking.istio.io/exportTo: "{value}"}}'
+            text = text.replace(f"namespace: {namespace}}}", f"namespace: {namespace}, {note}}}")
+        texts.append(text)
+        for version in ("v1", "v2"):
+            address = f"10.1.{SERVICES.index(name)}.{1 if version == 'v1' else 2}"
+            pod = a_pod(f"{name}-{version}", address, namespace, app=name, version=version)
+            texts.append(pod)
+    texts.append(a_service("tcp", 9000, "b", "tcp"))
+    return "\n---\n".join(texts)
+
+
+def document(kind: str, number: int, namespace: str, spec: dict[str, object]) -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: {kind}
+metadata: {{name: rule-{number}, namespace: {namespace}}}
+spec: {spec!r}
+"""
+
+
+@st.composite
+def destination_rule(draw: st.DrawFn) -> tuple[str, str, dict[str, object]]:
+    namespace = draw(st.sampled_from(NAMESPACES))
+    spec: dict[str, object] = {
+        "host": draw(st.sampled_from(HOSTS)),
+        "trafficPolicy": {
+            "connectionPool": {"tcp": {"maxConnections": draw(st.integers(1, 1000))}},
+            "loadBalancer": draw(
+                st.sampled_from([{"simple": "RANDOM"}, {"consistentHash": {"useSourceIp": 1 > 0}}])
+            ),
+        },
+        "subsets": [{"name": v, "labels": {"version": v}} for v in draw(_VERSIONS)],
+    }
+    if draw(st.booleans()):
+        spec["workloadSelector"] = {"matchLabels": {"app": "client"}}
+    else:
+        _export(draw, spec)
+    return "DestinationRule", namespace, spec
+
+
+_VERSIONS = st.lists(st.sampled_from(["v1", "v2"]), unique=True)
+
+
+@st.composite
+def virtual_service(draw: st.DrawFn) -> tuple[str, str, dict[str, object]]:
+    namespace = draw(st.sampled_from(NAMESPACES))
+
+    def destination() -> dict[str, object]:
+        found: dict[str, object] = {"host": draw(st.sampled_from(EXACT))}
+        subset = draw(st.sampled_from(["", "v1", "v2"]))
+        return {"destination": {**found, "subset": subset} if subset else found}
+
+    match: dict[str, object] = {"uri": {"prefix": "/x"}}
+    if draw(st.booleans()):
+        match["sourceLabels"] = {"app": "client"}
+    if draw(st.booleans()):
+        match["sourceNamespace"] = draw(st.sampled_from(NAMESPACES))
+    first: dict[str, object] = {"match": [match], "route": [destination()]}
+    if draw(st.booleans()):
+        first["mirror"] = destination()["destination"]
+    hosts = draw(st.lists(st.sampled_from(HOSTS), min_size=1, max_size=2, unique=True))
+    spec: dict[str, object] = {"hosts": hosts, "http": [first, {"route": [destination()]}]}
+    _export(draw, spec)
+    return "VirtualService", namespace, spec
+
+
+def _export(draw: st.DrawFn, spec: dict[str, object]) -> None:
+    export = draw(st.sampled_from(EXPORTS))
+    if export is not None:
+        spec["exportTo"] = export
+
+
+RULES = st.lists(st.one_of(destination_rule(), virtual_service()), max_size=5)
+
+
+def configuration(texts: list[str]) -> list[object]:
+    graph = Graph(*texts)
+    return [graph.resources(role) for role in ROLES]
+
+
+def unshared(texts: list[str]) -> list[object]:
+    with (
+        mock.patch.object(views, "of_host", lambda get, scope, host: scope),
+        mock.patch.object(views, "of_routes", lambda get, scope, service: scope),
+    ):
+        return configuration(texts)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.tuples(*[st.sampled_from(EXPORTS)] * 3), RULES)
+def test_sharing_changes_no_byte(
+    exports: tuple[object, ...], rules: list[tuple[str, str, dict[str, object]]]
+) -> None:
+    texts = [services(exports)]
+    texts += [document(kind, n, namespace, spec) for n, (kind, namespace, spec) in enumerate(rules)]
+    assert configuration(texts) == unshared(texts)
+
+
+def particular(graph: Graph, namespace: str) -> Callable[[str], bool]:
+    found = graph.engine.value(views.particular_hosts, Namespace(namespace))
+    assert isinstance(found, views.HostSet)
+    return lambda host: Hostname(host) in found
+
+
+@pytest.mark.parametrize(
+    ("namespace", "spec", "by"),
+    [
+        # https://istio.io/latest/docs/reference/config/networking/destination-rule/: a client's
+        # own namespace is looked in first; exportTo says who else sees a rule.
+        ("b", {"host": "two"}, {"b"}),
+        ("c", {"host": "two.b.svc.cluster.local"}, {"c"}),
+        ("c", {"host": "*.b.svc.cluster.local"}, {"c"}),
+        ("b", {"host": "two", "exportTo": ["a", "c"]}, {"a", "b", "c"}),
+        ("istio-system", {"host": "two.b.svc.cluster.local"}, {"istio-system"}),
+    ],
+)
+def test_who_sees_a_host_apart(namespace: str, spec: dict[str, object], by: set[str]) -> None:
+    graph = Graph(services((None, None, None)), document("DestinationRule", 1, namespace, spec))
+    found = {n for n in NAMESPACES if particular(graph, n)("two.b.svc.cluster.local")}
+    assert found == by
+    assert not any(particular(graph, n)("one.a.svc.cluster.local") for n in NAMESPACES)
+
+
+def test_plain_services_are_computed_once_for_all_namespaces() -> None:
+    graph = Graph(services((None, None, None)))
+    for role in ROLES[:4]:
+        graph.observe(role)
+    graph.engine.runs.clear()
+    graph.apply(a_pod("two-v3", "10.1.9.9", "b", app="two", version="v3"))
+    assert graph.engine.runs[destinations.load_assignment] == 1
+    graph.engine.runs.clear()
+    graph.apply(a_service("two", 80, "b", "http2"))
+    # One for the namespace's own short names, one for everybody else; not one for each of three.
+    assert graph.engine.runs[destinations.cluster] == 1
+    assert graph.engine.runs[outbound.service_virtual_host] == 2
+
+
+def test_a_rule_of_one_namespace_sets_it_apart_and_back() -> None:
+    graph = Graph(services((None, None, None)))
+    for role in ROLES[:4]:
+        graph.observe(role)
+    rule = document(
+        "DestinationRule",
+        1,
+        "a",
+        {
+            "host": "two.b.svc.cluster.local",
+            "trafficPolicy": {"connectionPool": {"tcp": {"maxConnections": 7}}},
+        },
+    )
+    name = "outbound|80||two.b.svc.cluster.local"
+    before = {role: graph.resources(role)["CDS", name] for role in ROLES[:4]}
+    changed = graph.apply(rule)
+    assert {change.args[0].scope.namespace for change in changed} == {"a"}  # type: ignore[attr-defined]  # a layer
+    after = {role: graph.resources(role)["CDS", name] for role in ROLES[:4]}
+    assert {role.namespace for role in before if before[role] != after[role]} == {"a"}
+    graph.delete("DestinationRule", "a", "rule-1")
+    assert {role: graph.resources(role)["CDS", name] for role in ROLES[:4]} == before
