@@ -102,6 +102,9 @@ def _document(chunk: str, first_line: int, blank_lines: int, nodes_left: int) ->
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what, hint = _words(str(error.problem or error.context or "it is not YAML"))
+        began = error.context_mark
+        if what.endswith("is not closed") and mark and began and began.line != mark.line:
+            what += f" (see line {first_line + began.line})"
         raise YamlError(
             first_line + (mark.line if mark else 0),
             mark.column + 1 if mark else None,

@@ -21,8 +21,7 @@ from argosy.cli.options import (
 from argosy.cli.output import err, out, severity_of, show_problem
 from argosy.sources.files import read_paths
 
-_APPLY = "/apis/argosy.dev/v1alpha1/apply"
-_DISTRIBUTION = "/apis/argosy.dev/v1alpha1/distribution"
+_OURS = "/apis/argosy.dev/v1alpha1"
 _PASSING = frozenset({"SubsetSelectsNothing", "NoMatchingWorkloads"})
 """Warnings that a workload which is just being started makes untrue."""
 
@@ -89,7 +88,7 @@ def send(
         "delete": delete,
         "namespace": namespace,
     }
-    answer = client.call("POST", _APPLY, body=body, seconds=120.0, repeatable=not delete)
+    answer = client.call("POST", f"{_OURS}/apply", body=body, seconds=120.0, repeatable=not delete)
     changes = not (dry_run or delete)
     passing = _take_passing(answer) if changes else []
     ok = show_results(answer, client=client, dry_run=dry_run) and not reading.unreadable
@@ -130,13 +129,18 @@ def report_distribution(client: ApiClient, revision: int, timeout: float) -> boo
     """Wait until the proxies that this revision touches have answered; say how it went."""
     answer = client.call(
         "GET",
-        _DISTRIBUTION,
+        f"{_OURS}/distribution",
         params={"revision": str(revision), "timeoutSeconds": str(timeout)},
         seconds=timeout + 10.0,
     )
     touched, acknowledged = answer["touched"], answer["acknowledged"]
     if not touched:
-        out.print("no proxy is affected")
+        connected = client.get(f"{_OURS}/proxies")["items"]
+        out.print(
+            "no proxy is affected"
+            if connected
+            else "no proxy is connected: each gets it when it connects"
+        )
         return True
     proxies = "proxy" if touched == 1 else "proxies"
     took = f"{answer['milliseconds']} ms"

@@ -20,7 +20,6 @@ from argosy.cli.options import OutputOption
 from argosy.cli.output import Format, out, show_json, show_yaml
 from argosy.platforms.local.isolation import probe
 from argosy.platforms.local.state import state_parent
-from argosy.proxy.envoy import envoy_path
 
 _MIN_MEMORY_MB = 512
 _MIN_DISK_MB = 200
@@ -62,6 +61,8 @@ def check(
 
 def envoy_version() -> str | None:
     """``1.39.3``, or None when the binary does not run."""
+    from argosy.proxy.envoy import envoy_path
+
     try:
         done = subprocess.run(
             [str(envoy_path()), "--version"], capture_output=True, text=True, timeout=20, check=True

@@ -174,7 +174,7 @@ class ApiClient:
             yield
         except httpx.TimeoutException as error:
             log = self._log(who)
-            raise CliError(
+            raise UnreachableError(
                 f"the {who} of mesh {self.mesh!r} did not answer in time", f"Look at {log}", code=4
             ) from error
         except httpx.TransportError as error:

@@ -1,29 +1,21 @@
 """``argosy describe``: one object, what it means for the mesh, and what is wrong with it."""
 
 import textwrap
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 
-from argosy.cli import describe_rules, describe_service, describe_workload
 from argosy.cli.client import ApiClient, Json
 from argosy.cli.description import Description, Table, pairs, path_of
 from argosy.cli.get import ObjectsArgument, fetch
 from argosy.cli.kinds import Kind, wanted
 from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption, SelectorOption
 from argosy.cli.output import age, as_yaml, err, out, severity_of, show_facts, show_table
-from argosy.cli.snapshot import Snapshot
 
-_DESCRIBERS: dict[str, Callable[[Json, Snapshot], Description]] = {
-    "Pod": describe_workload.pod,
-    "Deployment": describe_workload.deployment,
-    "Service": describe_service.service,
-    "VirtualService": describe_rules.virtual_service,
-    "DestinationRule": describe_rules.destination_rule,
-    "Gateway": describe_rules.gateway,
-    "PeerAuthentication": describe_rules.peer_authentication,
-}
+if TYPE_CHECKING:
+    from argosy.cli.snapshot import Snapshot
+
 _WITHOUT_SPEC = frozenset({"Pod", "Deployment", "Service"})
 """Kinds of which everything that matters here is said in words."""
 
@@ -39,6 +31,8 @@ def describe(
 
     For pods, deployments and services: what leads there, which rules hold, what is accepted.
     """
+    from argosy.cli.snapshot import Snapshot
+
     with ApiClient(mesh) as client:
         found = [
             (item.kind, one)
@@ -54,9 +48,31 @@ def describe(
         err.print("Nothing found.")
 
 
-def show(kind: Kind, item: Json, snapshot: Snapshot) -> None:
-    describer = _DESCRIBERS.get(kind.kind)
-    described = describer(item, snapshot) if describer else Description()
+def description(kind: str, item: Json, snapshot: "Snapshot") -> Description:
+    """What there is to say of an object of this kind, beside what holds for every object."""
+    # Imported here: the compilers are large, and no other command needs them.
+    from argosy.cli import describe_rules, describe_service, describe_workload
+
+    match kind:
+        case "Pod":
+            return describe_workload.pod(item, snapshot)
+        case "Deployment":
+            return describe_workload.deployment(item, snapshot)
+        case "Service":
+            return describe_service.service(item, snapshot)
+        case "VirtualService":
+            return describe_rules.virtual_service(item, snapshot)
+        case "DestinationRule":
+            return describe_rules.destination_rule(item, snapshot)
+        case "Gateway":
+            return describe_rules.gateway(item, snapshot)
+        case "PeerAuthentication":
+            return describe_rules.peer_authentication(item, snapshot)
+    return Description()
+
+
+def show(kind: Kind, item: Json, snapshot: "Snapshot") -> None:
+    described = description(kind.kind, item, snapshot)
     out.print(f"[bold]{kind.kind} {escape(path_of(item))}[/]")
     show_facts([*_head(item), *described.facts, *_conditions(kind, item)])
     for table in described.tables:

@@ -20,7 +20,9 @@ def pod(item: Json, snapshot: Snapshot) -> Description:
     if is_ready(item):
         state += ", ready"
     elif status.get("phase") not in ("Succeeded", "Failed"):
-        state += f", not ready: {' '.join(filter(None, why_late(item)))}"
+        reason, message = why_late(item)
+        parts = (state, "" if reason == state else f"not ready ({reason})", message)
+        state = ": ".join(filter(None, parts))
     proxy = snapshot.proxies.get(f"{name_of(item)}.{namespace_of(item)}")
     owners = item["metadata"].get("ownerReferences", ())
     return Description(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -24,23 +24,20 @@ from argosy.cli.client import (
 from argosy.cli.options import MeshOption, NamespaceOption, OptionalFilesOption
 from argosy.cli.output import err, out
 from argosy.platforms.local.images import ImageMap, ImageMapError
-from argosy.platforms.local.launcher import (
-    LaunchError,
-    LaunchOptions,
-    Mesh,
-    Publish,
-    launch,
-    stop,
-)
 from argosy.platforms.local.state import (
     AlreadyRunningError,
     MeshDirectory,
-    MeshNameError,
     mesh_names,
 )
 
+if TYPE_CHECKING:
+    from argosy.platforms.local.launcher import Mesh
+
 _GATEWAY = resources.files("argosy.platforms.local") / "ingress_gateway.yaml"
 _POLL_SECONDS = 0.1
+_IMAGE_MAP = (
+    "Nothing was started. A map reads: images: [{match: REGULAR EXPRESSION, command: [PROGRAM]}]"
+)
 # What a pod waits for that time does not heal: a person has to act.
 _HOPELESS = ("ErrImageNeverPull", "CreateContainerConfigError", "InvalidImageName")
 
@@ -106,10 +103,12 @@ def up(
 
 def down(mesh: MeshOption = "default") -> None:
     """End a mesh and remove all that belongs to it."""
+    from argosy.platforms.local import launcher
+
     directory_of(mesh)
     try:
-        was_running = stop(mesh)
-    except (MeshNameError, LaunchError) as error:
+        was_running = launcher.stop(mesh)
+    except launcher.LaunchError as error:
         raise CliError(str(error)) from error
     if was_running:
         out.print(f"mesh {escape(mesh)} is gone")
@@ -122,21 +121,24 @@ def down(mesh: MeshOption = "default") -> None:
 @contextmanager
 def running(
     mesh: str, *, images: list[Path], detach: bool = False, gateway: bool = True, port: int = 0
-) -> Iterator[Mesh]:
+) -> "Iterator[Mesh]":
     """A launched mesh. It ends when the block ends, except a detached one that started well."""
+    # Imported here: it brings all of netlink, and most commands need none of it.
+    from argosy.platforms.local import launcher
+
     directory_of(mesh)
     try:
         ImageMap.read(images)
     except ImageMapError as error:
-        raise CliError(str(error), "Nothing was started: mend the image map.") from error
-    publish: tuple[Publish, ...] = ()
+        raise CliError(" ".join(str(error).split()), _IMAGE_MAP) from error
+    publish: tuple[launcher.Publish, ...] = ()
     if gateway:
-        publish = (Publish("istio-system", "istio-ingressgateway", 80, host_port=port),)
+        publish = (launcher.Publish("istio-system", "istio-ingressgateway", 80, host_port=port),)
     try:
-        launched = launch(
-            LaunchOptions(mesh=mesh, publish=publish, images=tuple(images), detach=detach)
+        launched = launcher.launch(
+            launcher.LaunchOptions(mesh=mesh, publish=publish, images=tuple(images), detach=detach)
         )
-    except (AlreadyRunningError, MeshNameError, LaunchError) as error:
+    except (AlreadyRunningError, launcher.LaunchError) as error:
         raise CliError(str(error)) from error
     except OSError as error:
         raise CliError(f"the mesh could not be started: {error}") from error
@@ -159,7 +161,7 @@ def running(
         _end(launched)
 
 
-def wait_for_end(launched: Mesh) -> None:
+def wait_for_end(launched: "Mesh") -> None:
     """Until Ctrl-C, SIGTERM, or the end of the mesh."""
     try:
         code = launched.wait()
@@ -200,8 +202,10 @@ def wait_until_ready(client: ApiClient, seconds: float) -> int:
     return 4
 
 
-def _end(launched: Mesh, *, quick: bool = False) -> None:
+def _end(launched: "Mesh", *, quick: bool = False) -> None:
     """Gracefully; a second Ctrl-C kills."""
+    from argosy.platforms.local import launcher
+
     try:
         if quick:
             launched.kill()
@@ -212,8 +216,8 @@ def _end(launched: Mesh, *, quick: bool = False) -> None:
         launched.kill()
     directory: MeshDirectory = launched.directory
     try:
-        stop(directory.name)
-    except LaunchError as error:
+        launcher.stop(directory.name)
+    except launcher.LaunchError as error:
         err.print(f"[yellow]{escape(str(error))}[/]")
 
 

@@ -4,7 +4,6 @@ import base64
 from typing import Annotated, Any
 
 import typer
-from cryptography import x509
 
 from argosy.cli.client import ApiClient, CliError, Json, find_pod, name_of, namespace_of
 from argosy.cli.options import MeshOption, NamespaceOption, OutputOption, WorkloadArgument
@@ -318,6 +317,8 @@ def _address(address: Json) -> str:
 
 
 def _secret_rows(entry: Json, status: str) -> list[list[str]]:
+    from cryptography import x509
+
     secret = entry.get("secret") or {}
     name = entry.get("name") or secret.get("name", "-")
     if "tls_certificate" in secret:

@@ -21,20 +21,23 @@ from argosy.cli.output import (
 from argosy.platforms.local.state import MeshRecord
 
 TYPES = ("CDS", "EDS", "LDS", "RDS")
+_OURS = "/apis/argosy.dev/v1alpha1"
 _PATIENCE_SECONDS = 1.0
+_ANSWER_SECONDS = 5.0
 
 
 def status(output: OutputOption = Format.TABLE, mesh: MeshOption = "default") -> None:
     """Show the control plane and each proxy: synced, stale or rejected, and its certificate.
 
-    Without an answer of the control plane it shows what the node knows, and exits with 1.
+    Without an answer of the control plane it shows what the node knows, and exits with 1 (or 4).
     """
     control_plane: Json = {}
     away: UnreachableError | None = None
     with ApiClient(mesh, patience=_PATIENCE_SECONDS) as client:
         try:
-            control_plane = client.get("/apis/argosy.dev/v1alpha1/status")
-            proxies = client.get("/apis/argosy.dev/v1alpha1/proxies")["items"]
+            control_plane = client.call("GET", f"{_OURS}/status", seconds=_ANSWER_SECONDS)
+            answer = client.call("GET", f"{_OURS}/proxies", seconds=_ANSWER_SECONDS)
+            proxies = answer["items"]
         except UnreachableError as error:
             away = error
             proxies = _of_node(client)
@@ -60,7 +63,7 @@ def status(output: OutputOption = Format.TABLE, mesh: MeshOption = "default") ->
         _show_rejected(proxies)
     if away:
         show_error(str(away), away.hint)
-        raise typer.Exit(1)
+        raise typer.Exit(away.code)
 
 
 def state_of(proxy: Json, kind: str) -> str:
