@@ -86,8 +86,10 @@ class Snapshot:
         return self._ask(world.demands, Namespace(namespace), label_pairs(labels))
 
     def routing(self, host: Hostname, namespace: str) -> ObjectKey | None:
-        """The VirtualService that rules a host for callers in a namespace."""
-        return self._ask(rules.mesh_owner, host, Namespace(namespace))
+        """The VirtualService that rules a host for callers in a namespace, HTTP before TCP."""
+        scope = Namespace(namespace)
+        http = self._ask(rules.mesh_owner, host, scope, False)
+        return http or self._ask(rules.mesh_owner, host, scope, True)
 
     def policy(self, host: Hostname, namespace: str) -> Destination | None:
         """The DestinationRule in force for a host and callers in a namespace."""

@@ -82,7 +82,6 @@ def test_rivals_for_different_namespaces_do_not_meet() -> None:
 def test_http_and_tcp_rules_of_one_host_are_no_rivals() -> None:
     tcp = replace(claim("a", "2026-01-01T00:00:00Z"), http=False, opaque=True)
     http = claim("b", "2026-02-01T00:00:00Z")
-    assert winner([tcp, http], HOST, DEFAULT) == http
     assert mesh_conflicts([tcp, http]) == ()
     both = replace(http, opaque=True)
     assert [problem.object for problem in mesh_conflicts([tcp, both])] == [both.object]

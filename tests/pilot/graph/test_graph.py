@@ -176,3 +176,35 @@ def test_any_order_and_incremental_equal_from_scratch(
     graph.resources(EDGE)
     graph.put([gone])
     assert everything(graph) == expected
+
+
+def test_rules_for_opaque_bytes_need_no_http_rule_beside_them() -> None:
+    """A VirtualService with ``tcp`` alone, and an older one with ``http`` for the same host."""
+    tcp = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: mongo, namespace: default}
+spec:
+  hosts: [mongo]
+  tcp: [{route: [{destination: {host: ratings, port: {number: 9080}}}]}]
+"""
+    http = tcp.replace("name: mongo", "name: older").replace("tcp:", "http:")
+    graph = Graph(*WORLD, http, tcp)
+    (name,) = [n for k, n in graph.resources(PRODUCTPAGE) if k == "LDS" and n.endswith("_27017")]
+    found = graph.resource(PRODUCTPAGE, type_urls.LISTENER, name)
+    assert found is not None
+    assert b"outbound|9080||ratings.default" in found.body
+    assert graph.problems("VirtualService", "default", "mongo") == ()
+
+
+def test_rules_by_server_name_are_said_to_have_no_effect() -> None:
+    tls = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: tls, namespace: default}
+spec:
+  hosts: [mongo]
+  tls: [{match: [{sniHosts: [mongo]}], route: [{destination: {host: mongo}}]}]
+"""
+    (problem,) = Graph(*WORLD, tls).problems("VirtualService", "default", "tls")
+    assert (problem.field, problem.code) == ("spec.tls", "NotSupported")

@@ -14,26 +14,26 @@ from argosy.base.problems import Problem
 from argosy.model.route import MESH, Attachment
 from argosy.pilot.compile.hostnames import is_wildcard, most_specific
 
-_EVERYWHERE = "*"
+EVERYWHERE = "*"
 _UNKNOWN_TIME = "~"
 """Sorts after every timestamp."""
 
 
 def exported_namespaces(vs: VirtualService) -> frozenset[str]:
     """``exportTo`` in words of namespaces: ``.`` is the object's own, ``~`` is none."""
-    written = vs.spec.export_to or (_EVERYWHERE,)
+    written = vs.spec.export_to or (EVERYWHERE,)
     own = vs.key.namespace
     return frozenset(own if name == "." else name for name in written if name != "~")
 
 
 def exports_to(vs: VirtualService, namespace: Namespace) -> bool:
     exported = exported_namespaces(vs)
-    return _EVERYWHERE in exported or namespace in exported
+    return EVERYWHERE in exported or namespace in exported
 
 
 def is_visible(attachment: Attachment, namespace: Namespace) -> bool:
     """Whether proxies in ``namespace`` may use it (``exportTo``)."""
-    return _EVERYWHERE in attachment.export_to or namespace in attachment.export_to
+    return EVERYWHERE in attachment.export_to or namespace in attachment.export_to
 
 
 def rank(attachment: Attachment, namespace: Namespace) -> tuple[int, str, str, str]:
@@ -42,7 +42,7 @@ def rank(attachment: Attachment, namespace: Namespace) -> tuple[int, str, str, s
     What is meant for that namespace alone goes before what is exported to it, and that before
     what is public; then by age, then by name and namespace.
     """
-    if _EVERYWHERE in attachment.export_to:
+    if EVERYWHERE in attachment.export_to:
         reach = 2
     else:
         reach = 0 if attachment.object.namespace == namespace else 1
@@ -65,11 +65,14 @@ def in_order(
 def winner(
     attachments: Iterable[Attachment], host: Hostname, namespace: Namespace
 ) -> Attachment | None:
-    """The VirtualService whose HTTP rules sidecars in ``namespace`` apply to ``host``."""
+    """The VirtualService whose rules sidecars in ``namespace`` apply to ``host``.
+
+    HTTP rules and rules for opaque bytes are no rivals: the caller gives those of one sort.
+    """
     candidates = [
         (is_wildcard(pattern), -len(pattern), rank(attachment, namespace), attachment)
         for attachment in attachments
-        if attachment.http and MESH in attachment.gateways and is_visible(attachment, namespace)
+        if MESH in attachment.gateways and is_visible(attachment, namespace)
         if (pattern := most_specific(attachment.hosts, host)) is not None and pattern != "*"
     ]
     best = min(candidates, key=lambda candidate: candidate[:3], default=None)
@@ -98,8 +101,8 @@ def mesh_conflicts(attachments: Iterable[Attachment]) -> tuple[Problem, ...]:
 
 def _first_rival(loser: Attachment, better: Sequence[Attachment]) -> Attachment | None:
     for rival in better:
-        both_public = _EVERYWHERE in rival.export_to and _EVERYWHERE in loser.export_to
-        shared = (rival.export_to & loser.export_to) - {_EVERYWHERE}
+        both_public = EVERYWHERE in rival.export_to and EVERYWHERE in loser.export_to
+        shared = (rival.export_to & loser.export_to) - {EVERYWHERE}
         same_sort = (rival.http and loser.http) or (rival.opaque and loser.opaque)
         if rival.object != loser.object and same_sort and (both_public or shared):
             return rival

@@ -95,9 +95,9 @@ def claims_on(get: Reader, host: Hostname) -> tuple[Attachment, ...]:
 
 
 @formula
-def mesh_owner(get: Reader, host: Hostname, namespace: Namespace) -> ObjectKey | None:
-    """The VirtualService whose rules sidecars in ``namespace`` apply to ``host``."""
-    claims = get(claims_on, host)
+def mesh_owner(get: Reader, host: Hostname, namespace: Namespace, opaque: bool) -> ObjectKey | None:
+    """The VirtualService whose HTTP rules, or whose rules for opaque bytes, ``host`` has."""
+    claims = [a for a in get(claims_on, host) if (a.opaque if opaque else a.http)]
     winner = compiling.winner(claims, host, namespace) if claims else None
     return None if winner is None else winner.object
 
@@ -105,14 +105,14 @@ def mesh_owner(get: Reader, host: Hostname, namespace: Namespace) -> ObjectKey |
 @formula
 def mesh_rules(get: Reader, host: Hostname, namespace: Namespace) -> tuple[HttpRule, ...]:
     """The HTTP rules that sidecars in ``namespace`` apply to ``host``."""
-    owner = get(mesh_owner, host, namespace)
+    owner = get(mesh_owner, host, namespace, False)
     return () if owner is None else get(rules_of, owner)
 
 
 @formula
 def mesh_tcp_rules(get: Reader, host: Hostname, namespace: Namespace) -> tuple[TcpRule, ...]:
     """The TCP rules that sidecars in ``namespace`` apply to ``host``."""
-    owner = get(mesh_owner, host, namespace)
+    owner = get(mesh_owner, host, namespace, True)
     return () if owner is None else get(tcp_rules_of, owner)
 
 
