@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from inside import Answer, Inside, inside
 from manifests import deployment, server, service
-from mesh import Mesh, eventually
+from mesh import Mesh
+from rules import Rules, document
 
 pytestmark = pytest.mark.e2e
 
@@ -54,44 +55,9 @@ def v1(meshed: Mesh) -> list[str]:
 
 
 @pytest.fixture
-def rules(meshed: Mesh) -> Iterator["Rules"]:
-    """Applies rules for one test."""
-    rules = Rules(meshed)
-    yield rules
-    rules.remove()
-
-
-class Rules:
-    def __init__(self, mesh: Mesh) -> None:
-        self._mesh = mesh
-        self._applied: dict[str, str] = {}
-
-    def apply(self, name: str, text: str) -> None:
-        self._applied[name] = text
-        self._mesh.apply(text)
-
-    def destination(self, host: str, policy: object = None, *subsets: object) -> None:
-        spec: dict[str, object] = {"host": host, "subsets": subsets}
-        if policy is not None:
-            spec["trafficPolicy"] = policy
-        self.apply(f"dr-{host}", _document("networking.istio.io/v1", "DestinationRule", host, spec))
-
-    def route(self, host: str, **rule: object) -> None:
-        spec = {"hosts": [host], "http": [{"route": [{"destination": {"host": host}}], **rule}]}
-        self.apply(f"vs-{host}", _document("networking.istio.io/v1", "VirtualService", host, spec))
-
-    def forget(self, name: str) -> None:
-        """It was deleted already."""
-        del self._applied[name]
-
-    def remove(self) -> None:
-        if self._applied:
-            self._mesh.delete("\n---\n".join(self._applied.values()))
-
-
-def _document(version: str, kind: str, name: str, spec: object) -> str:
-    metadata = {"name": name, "namespace": "default"}
-    return json.dumps({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
+def rules(meshed: Mesh) -> Iterator[Rules]:
+    with Rules(meshed) as rules:
+        yield rules
 
 
 def hostnames(curl: Inside, count: int, **headers: str) -> Counter[str]:
@@ -220,7 +186,7 @@ def test_a_try_has_its_own_timeout(rules: Rules, curl: Inside) -> None:
 
 def test_plaintext_to_a_strict_workload_fails(rules: Rules, curl: Inside) -> None:
     strict = {"selector": {"matchLabels": {"app": "flaky"}}, "mtls": {"mode": "STRICT"}}
-    policy = _document("security.istio.io/v1", "PeerAuthentication", "flaky", strict)
+    policy = document("security.istio.io/v1", "PeerAuthentication", "flaky", strict)
     rules.apply("strict", policy)
     assert curl.get("http://flaky:8000/").status == 200
     rules.destination("flaky", {"tls": {"mode": "DISABLE"}})
@@ -232,22 +198,7 @@ def test_plaintext_to_a_strict_workload_fails(rules: Rules, curl: Inside) -> Non
 # What our validation cannot see, and Envoy refuses.
 
 
-def states(mesh: Mesh) -> dict[str, str]:
-    status = json.loads(mesh.argosy("status", "-o", "json").stdout)
-    return {
-        f"{proxy['name']} {kind}": state["state"]
-        for proxy in status["proxies"]
-        for kind, state in proxy["types"].items()
-        if state["state"] != "NOT SENT"
-    }
-
-
-def test_a_refused_rule_is_told_and_harms_nothing(
-    meshed: Mesh, rules: Rules, curl: Inside, tmp_path: Path
-) -> None:
-    rules.destination("replica", {"connectionPool": {"tcp": {"maxConnections": 77}}})
-    bad = tmp_path / "bad.yaml"
-    bad.write_text("""\
+REFUSED = """\
 # A file that is nowhere.
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -260,27 +211,49 @@ spec:
     tls:
       mode: SIMPLE
       caCertificates: /nowhere/ca.pem
-""")
+"""
+
+
+def test_a_refused_rule_is_told_and_harms_nothing(
+    meshed: Mesh, rules: Rules, curl: Inside, tmp_path: Path
+) -> None:
+    rules.destination("replica", {"connectionPool": {"tcp": {"maxConnections": 77}}})
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(REFUSED)
     done = meshed.argosy("apply", "--wait", "-f", str(bad), check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
-    assert "of 7 proxies acknowledged" in done.stdout, said
-    assert "rejected" in said
-    assert "curl-" in said
-    assert "/nowhere/ca.pem" in said, "Envoy's words"
-    assert f"{bad}:2" in said, "where the rule begins"
+    assert "0 of 7 proxies acknowledged" in done.stdout, said
+    for pod in meshed.get("pods", "-A"):
+        assert f"rejected: {pod['metadata']['name']}.{pod['metadata']['namespace']} (CDS)" in said
+    assert "Invalid path: /nowhere/ca.pem" in said, "Envoy's words"
+    assert f"caused by DestinationRule default/replica at {bad}:2" in said
 
     assert hostnames(curl, 4), "the cluster is what it was"
-    assert [k for k, state in states(meshed).items() if state == "NACK"]
-    assert "NACK" in meshed.argosy("status").stdout
+    assert {kind.split()[1] for kind, state in rules.states().items() if state == "NACK"} == {"CDS"}
+    (shown,) = meshed.get("dr/replica")
+    (message,) = shown["status"]["validationMessages"]
+    assert "/nowhere/ca.pem" in message["message"]
 
     rules.route("flaky", retries={"attempts": 1, "retryOn": "5xx"})
     _, tries = asked_to_fail(curl, 9, "500")
     assert tries == 2, "rules that come later are in force"
-    meshed.apply(service("later", "flaky", OF_FLAKY))
+    rules.apply("later", service("later", "flaky", OF_FLAKY))
     assert curl.get("http://later:8000/").status == 200
 
-    meshed.argosy("delete", "--wait", "dr", "replica")
-    rules.forget("dr-replica")
-    eventually(lambda: set(states(meshed).values()) == {"SYNCED"}, str(states(meshed)))
+    # A proxy that starts now has no older cluster to keep, and everything else.
+    rules.apply("newcomer", deployment("newcomer", image="curlimages/curl"))
+    meshed.argosy("wait", "deploy/newcomer", "--for", "available")
+    with inside(meshed, "deploy/newcomer") as newcomer:
+        assert newcomer.get("http://flaky:8000/").status == 200
+        assert newcomer.get("http://replica:8000/").status == 503
+        rules.destination("replica", {"tls": {"mode": "ISTIO_MUTUAL"}})
+        assert newcomer.get("http://replica:8000/").status == 200
+    assert set(rules.states().values()) == {"SYNCED"}, "corrected"
+
+    again = meshed.argosy("apply", "--wait", "-f", str(bad), check=False)
+    assert again.returncode == 1
+    assert "NACK" in meshed.argosy("status").stdout
+    rules.delete("dr-replica")
+    assert set(rules.states().values()) == {"SYNCED"}, "deleted"
     assert hostnames(curl, 4)

@@ -10,6 +10,7 @@ import pytest
 from inside import Inside, InsideError, inside
 from manifests import deployment, mesh_config, namespace, server, service
 from mesh import Mesh
+from rules import Rules
 
 pytestmark = pytest.mark.e2e
 
@@ -48,6 +49,12 @@ def address(egress: Mesh) -> str:
     return found
 
 
+@pytest.fixture
+def rules(egress: Mesh) -> Iterator[Rules]:
+    with Rules(egress) as rules:
+        yield rules
+
+
 def passes(curl: Inside, address: str) -> None:
     on_http_port = curl.get(f"http://{address}:8000/a", headers={"host": "www.example.com"})
     assert on_http_port.status == 200
@@ -81,32 +88,31 @@ def mesh_is_served(curl: Inside) -> None:
 
 
 def test_unknown_destinations_pass_unless_told_otherwise(
-    egress: Mesh, curl: Inside, address: str
+    rules: Rules, curl: Inside, address: str
 ) -> None:
     """ALLOW_ANY is the default; the switch is live, both ways."""
     passes(curl, address)
     for _ in range(2):
-        egress.apply(REGISTRY_ONLY)
+        rules.apply("config", REGISTRY_ONLY)
         is_blocked(curl, address)
         mesh_is_served(curl)
-        egress.apply(ALLOW_ANY)
+        rules.apply("config", ALLOW_ANY)
         passes(curl, address)
         mesh_is_served(curl)
-    egress.apply(REGISTRY_ONLY)
+    rules.apply("config", REGISTRY_ONLY)
     is_blocked(curl, address)
-    egress.argosy("delete", "--wait", "-n", "istio-system", "configmap", "istio")
+    rules.delete("config")
     passes(curl, address)
 
 
 def test_a_connection_that_is_open_outlives_the_switch(
-    egress: Mesh, curl: Inside, address: str
+    rules: Rules, curl: Inside, address: str
 ) -> None:
     """To the mesh: the listeners of TCP services do not depend on the policy."""
     connection = curl.call("connect", host="known", port=7000)
     curl.call("send", connection=connection, text="before")
     assert curl.call("receive", connection=connection, count=10) == "raw:before"
-    egress.apply(REGISTRY_ONLY)
+    rules.apply("config", REGISTRY_ONLY)
     curl.call("send", connection=connection, text="after")
     assert curl.call("receive", connection=connection, count=9) == "raw:after"
     curl.call("close", connection=connection)
-    egress.argosy("delete", "--wait", "-n", "istio-system", "configmap", "istio")

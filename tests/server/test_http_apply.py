@@ -7,7 +7,7 @@ import pytest
 
 from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Problem
-from argosy.server.http.services import Spread
+from argosy.server.http.services import REJECTED_BY_PROXY, Spread
 from argosy.store.store import Store
 from argosy.store.transaction import Event
 
@@ -255,3 +255,17 @@ async def test_nobody_writes_the_status_of_a_policy_by_applying(
     store.subscribe(lambda found, _: events.extend(found))
     body = await send(api, policy("a") + "status: {conditions: [{type: X, status: 'True'}]}\n")
     assert (list(actions(body).values()), events) == (["unchanged"], [])
+
+
+async def test_what_proxies_refused_before_does_not_count_against_a_new_version(
+    api: httpx.AsyncClient, neighbours: Any
+) -> None:
+    key = ObjectKey("PeerAuthentication", Namespace("default"), "a")
+    await send(api, policy("a"))
+    neighbours.found[key] = (Problem(key, "", REJECTED_BY_PROXY, "one of the proxies refused it"),)
+    (again,) = (await send(api, policy("a")))["results"]
+    assert again["action"] == "unchanged"
+    assert [problem["code"] for problem in again["problems"]] == [REJECTED_BY_PROXY]
+    (changed,) = (await send(api, policy("a", "PERMISSIVE")))["results"]
+    assert changed["action"] == "configured"
+    assert changed["problems"] == []

@@ -154,7 +154,7 @@ class Proxies:
             Problem(
                 key,
                 "",
-                "RejectedByProxy",
+                services.REJECTED_BY_PROXY,
                 f"{len(names)} of the proxies refused the {kind} made from it "
                 f"({', '.join(names[:3])}{' ...' if len(names) > 3 else ''}): {error}",
                 "they keep what they had; change what Envoy complains about",

@@ -24,6 +24,7 @@ from argosy.server.http.gate import actor_of
 from argosy.server.http.mesh import decode_body
 from argosy.server.http.objects import validated
 from argosy.server.http.resources import NAMESPACED
+from argosy.server.http.services import REJECTED_BY_PROXY
 from argosy.store.admission import deletions, explicit_first
 from argosy.store.store import Store
 from argosy.store.transaction import (
@@ -107,6 +108,9 @@ class Apply:
             for outcome in commit.outcomes:
                 if outcome.object is not None:
                     found = list(self._findings.problems(outcome.object))
+                    if outcome.action is not Action.UNCHANGED:
+                        # What proxies have refused so far is not this version of the object.
+                        found = [p for p in found if p.code != REJECTED_BY_PROXY]
                     problems.setdefault(outcome.key, []).extend(found)
         order = dict.fromkeys([*(value.key for value in decoded.objects), *problems])
         return self._answer(commit, order, actions, problems)

@@ -124,6 +124,10 @@ class ProxyProvider(Protocol):
         ...
 
 
+REJECTED_BY_PROXY = "RejectedByProxy"
+"""The code of a problem that is what proxies have answered to what was made from an object."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """How far the present version of one object got. ``rejected`` holds one text per NACK."""
