@@ -144,7 +144,9 @@ def test_a_crashing_application_is_started_again(own_mesh: Mesh) -> None:
     kill = (
         "import os, signal, pathlib\n"
         "for p in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
-        "    if b'ratings.py' in p.read_bytes(): os.kill(int(p.parent.name), signal.SIGKILL)\n"
+        "    pid = int(p.parent.name)\n"
+        "    if b'bookinfo/ratings' in p.read_bytes() and pid != os.getpid():\n"
+        "        os.kill(pid, signal.SIGKILL)\n"
     )
     own_mesh.exec("deploy/ratings-v1", sys.executable, "-c", kill)
 
