@@ -98,14 +98,25 @@ class Graph:
 
         By type (CDS, EDS, LDS, RDS) and name.
         """
-        found: dict[tuple[str, str], Encoded] = {}
         layered = self._value(layers.layers, role)
-        for layer in layered:
-            for type_url in (type_urls.CLUSTER, type_urls.LISTENER):
-                for name in self._value(layers.layer_names, layer, type_url):
-                    encoded = self._value(layers.layer_resource, layer, type_url, name)
-                    assert encoded is not None, f"{name} is promised and not there"
-                    found[type_urls.short_name(type_url), name] = encoded
+        kept = [(one, url) for one in layered for url in (type_urls.CLUSTER, type_urls.LISTENER)]
+        for layer, type_url in kept:  # as a stream does: what all names share is computed once
+            self.engine.observe(layers.layer_names, layer, type_url)
+        try:
+            return self._resources(role, kept)
+        finally:
+            for layer, type_url in kept:
+                self.engine.release(layers.layer_names, layer, type_url)
+
+    def _resources(
+        self, role: Role, layer_types: Iterable[tuple[layers.Layer, str]]
+    ) -> dict[tuple[str, str], Encoded]:
+        found: dict[tuple[str, str], Encoded] = {}
+        for layer, type_url in layer_types:
+            for name in self._value(layers.layer_names, layer, type_url):
+                encoded = self._value(layers.layer_resource, layer, type_url, name)
+                assert encoded is not None, f"{name} is promised and not there"
+                found[type_urls.short_name(type_url), name] = encoded
         named: set[tuple[str, str]] = set()
         for (kind, _), encoded in found.items():
             if kind == "CDS":

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from argosy.base.names import Hostname, Namespace
@@ -127,7 +127,28 @@ def unshared(texts: list[str]) -> list[object]:
         return configuration(texts)
 
 
-@settings(max_examples=150, deadline=None)
+TO_TWO: dict[str, object] = {"route": [{"destination": {"host": "two.b.svc.cluster.local"}}]}
+HASHING: dict[str, object] = {
+    "host": "two.b.svc.cluster.local",
+    "trafficPolicy": {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}},
+}
+MIRROR: dict[str, object] = {
+    "route": [{"destination": {"host": "one.a.svc.cluster.local"}}],
+    "mirror": {"host": "two.b.svc.cluster.local"},
+}
+
+
+@example(  # a namespace's rule for the host that everybody's rules lead to
+    (None, None, None),
+    [
+        ("VirtualService", "a", {"hosts": ["one"], "http": [TO_TWO]}),
+        ("DestinationRule", "c", HASHING),
+    ],
+)
+@example(  # a service that not all see, behind a host that all see
+    (None, ["b", "c"], None), [("VirtualService", "a", {"hosts": ["one"], "http": [MIRROR]})]
+)
+@settings(max_examples=100, deadline=None)
 @given(st.tuples(*[st.sampled_from(EXPORTS)] * 3), RULES)
 def test_sharing_changes_no_byte(
     exports: tuple[object, ...], rules: list[tuple[str, str, dict[str, object]]]

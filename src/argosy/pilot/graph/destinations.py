@@ -22,7 +22,6 @@ from argosy.pilot.graph.world import (
     read,
     service_endpoints,
     service_of_host,
-    visible_services,
 )
 from argosy.pilot.translate import cluster as cluster_translation
 from argosy.pilot.translate import endpoint as endpoint_translation
@@ -134,17 +133,6 @@ def service_clusters(get: Reader, scope: Scope, host: Hostname) -> tuple[str, ..
         for port in service.ports
         for subset in subsets
     )
-
-
-@formula
-def cluster_names(get: Reader, scope: Scope) -> tuple[str, ...]:
-    """Every outbound cluster of the scope, and the two for what the mesh does not know."""
-    outbound = (
-        name
-        for service in get(visible_services, scope.namespace)
-        for name in get(service_clusters, scope, service.hostname)
-    )
-    return (names.BLACK_HOLE_CLUSTER, names.PASSTHROUGH_CLUSTER, *outbound)
 
 
 @formula

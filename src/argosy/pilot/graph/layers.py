@@ -7,9 +7,10 @@ listeners and routes. Nothing here assumes that a proxy asks for all of a layer.
 
 from dataclasses import dataclass
 
+from argosy.base.names import Hostname
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ProxyType, Role, Scope
-from argosy.pilot.graph import destinations, gateways, inbound, outbound
+from argosy.pilot.graph import destinations, gateways, inbound, outbound, views
 from argosy.pilot.graph.encode import Encoded
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.translate import names
@@ -50,12 +51,18 @@ def owner(layers: tuple[Layer, ...], type_url: str, name: str) -> Layer:
     return workload_layer if own else outbound_layer
 
 
+def _view(get: Reader, scope: Scope, name: str) -> Scope:
+    """The scope that decides a cluster, by its name."""
+    key = names.get_cluster_key(name)
+    return views.common(scope) if key is None else views.of_host(get, scope, Hostname(key.host))
+
+
 @formula
 def layer_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]:
     """The wildcard part: what a proxy that asks for everything gets from this layer, sorted."""
     match layer:
         case OutboundLayer(scope) if type_url == type_urls.CLUSTER:
-            return get(destinations.cluster_names, scope)
+            return get(outbound.cluster_names, scope)
         case OutboundLayer(scope) if type_url == type_urls.LISTENER:
             is_gateway = scope.type is ProxyType.ROUTER
             return () if is_gateway else get(outbound.listener_names, scope)
@@ -73,9 +80,9 @@ def layer_resource(get: Reader, layer: Layer, type_url: str, name: str) -> Encod
     """One resource, or None when the layer has none of that name."""
     match layer, type_url:
         case OutboundLayer(scope), type_urls.CLUSTER:
-            return get(destinations.cluster_resource, scope, name)
+            return get(destinations.cluster_resource, _view(get, scope, name), name)
         case OutboundLayer(scope), type_urls.ENDPOINT:
-            return get(destinations.endpoints_resource, scope, name)
+            return get(destinations.endpoints_resource, _view(get, scope, name), name)
         case OutboundLayer(scope), type_urls.LISTENER:
             return get(outbound.listener_resource, scope, name)
         case OutboundLayer(scope), type_urls.ROUTE:

@@ -17,7 +17,7 @@ from argosy.model.service import Service, ServicePort
 from argosy.model.traffic import Cluster
 from argosy.model.workload import Health
 from argosy.pilot.compile import listeners, routes, tcp_routes
-from argosy.pilot.graph import destinations, rules
+from argosy.pilot.graph import destinations, rules, views
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.world import mesh_settings, service_endpoints, visible_services
 from argosy.pilot.translate import listener as listener_translation
@@ -28,6 +28,24 @@ _UNKNOWN_HOSTS = {
     OutboundTrafficPolicy.ALLOW_ANY: UnknownHosts.PASSTHROUGH,
     OutboundTrafficPolicy.REGISTRY_ONLY: UnknownHosts.BLOCK,
 }
+
+
+# Clusters.
+
+
+@formula
+def cluster_names(get: Reader, scope: Scope) -> tuple[str, ...]:
+    """Every outbound cluster of the scope, and the two for what the mesh does not know."""
+    outbound = (
+        name
+        for service in get(visible_services, scope.namespace)
+        for name in get(
+            destinations.service_clusters,
+            views.of_host(get, scope, service.hostname),
+            service.hostname,
+        )
+    )
+    return (names.BLACK_HOLE_CLUSTER, names.PASSTHROUGH_CLUSTER, *outbound)
 
 
 # Routes.
@@ -61,7 +79,10 @@ def port_table(get: Reader, scope: Scope, port: int) -> RouteTable | None:
     services = get(rules.http_services, scope.namespace, port)
     if not services:
         return None
-    hosts = [get(service_virtual_host, scope, found.hostname, port) for found in services]
+    hosts = [
+        get(service_virtual_host, views.of_routes(get, scope, found), found.hostname, port)
+        for found in services
+    ]
     hosts += [
         get(foreign_virtual_host, scope, host, port)
         for host in get(rules.foreign_hosts, scope.namespace)
@@ -110,7 +131,7 @@ def tcp_forward(get: Reader, scope: Scope, host: Hostname, port: int) -> TcpForw
     targets = tcp_routes.mesh_targets(applied, port, scope, rules.Lookup(get, scope))
 
     def find(key: ClusterKey) -> Cluster | None:
-        return get(destinations.cluster, scope, key)
+        return get(destinations.cluster, views.of_host(get, scope, Hostname(key.host)), key)
 
     own = (TcpTarget(ClusterKey(port, "", host)),)
     return listeners.forward_targets(targets or own, find, host)
