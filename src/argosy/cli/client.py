@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -59,19 +60,8 @@ class ApiClient:
         self.mesh = mesh
         self._patience = patience
         self.token = self._read_token()
-        headers = {"Authorization": f"Bearer {self.token}"}
-        self._api = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(self.directory.api_socket)),
-            base_url="http://argosy",
-            headers=headers,
-            timeout=httpx.Timeout(60.0, connect=5.0),
-        )
-        self._node = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(self.directory.node_socket)),
-            base_url="http://argosy-node",
-            headers=headers,
-            timeout=httpx.Timeout(30.0, connect=5.0),
-        )
+        self._api = self._client(self.directory.api_socket)
+        self._node = self._client(self.directory.node_socket)
 
     def get(self, path: str, **params: str) -> Json:
         return self.call("GET", path, params=params)
@@ -136,6 +126,15 @@ class ApiClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _client(self, socket: Path) -> httpx.Client:
+        # No TLS is spoken on a UNIX socket, and to prepare for it takes 50 ms.
+        return httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket), verify=False),
+            base_url="http://argosy",
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=httpx.Timeout(30.0, connect=5.0),
+        )
 
     def _read_token(self) -> str:
         deadline = time.monotonic() + self._patience

@@ -8,7 +8,6 @@ from typer.core import TyperCommand
 
 from argosy.cli.client import ApiClient, CliError, find_pod, name_of, namespace_of
 from argosy.cli.options import ContainerOption, MeshOption, NamespaceOption, WorkloadArgument
-from argosy.platforms.local.exec import ExecError, run
 
 
 class ExecCommand(TyperCommand):
@@ -38,6 +37,8 @@ def exec_(
     argosy exec deploy/curl -- curl -s http://reviews:9080/ has this command's standard streams,
     and its exit code. On a terminal the command gets one of its own: argosy exec deploy/curl -- sh
     """
+    from argosy.platforms.local.exec import ExecError, run
+
     if not command:
         raise CliError("say which command: argosy exec WORKLOAD -- COMMAND", code=2)
     with ApiClient(mesh) as client:

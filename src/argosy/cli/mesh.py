@@ -23,7 +23,6 @@ from argosy.cli.client import (
 )
 from argosy.cli.options import MeshOption, NamespaceOption, OptionalFilesOption
 from argosy.cli.output import err, out
-from argosy.platforms.local.images import ImageMap, ImageMapError
 from argosy.platforms.local.state import (
     AlreadyRunningError,
     MeshDirectory,
@@ -125,6 +124,7 @@ def running(
     """A launched mesh. It ends when the block ends, except a detached one that started well."""
     # Imported here: it brings all of netlink, and most commands need none of it.
     from argosy.platforms.local import launcher
+    from argosy.platforms.local.images import ImageMap, ImageMapError
 
     directory_of(mesh)
     try:

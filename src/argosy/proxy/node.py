@@ -305,6 +305,8 @@ class Node:
                 telling = tasks.create_task(self._tell_pod(key, running))
                 await running.runner.run()
                 telling.cancel()
+            if self._cluster.get(Pod, *key) is None and not self._stopping.is_set():
+                await asyncio.to_thread(state.remove_tree, directory)
         except* Exception:
             log.exception("pod.failed", pod=key[1])
             await asyncio.sleep(_RETRY_SECONDS)

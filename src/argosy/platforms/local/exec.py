@@ -201,7 +201,7 @@ def _run_in_terminal(connection: socket.socket, path: Path, request: ExecRequest
     try:
         _send(connection, path, request, (slave, slave, slave))
         os.close(slave)
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # What was typed ahead is for the program.
         return _copy_terminal(connection, master)
     finally:
         termios.tcsetattr(0, termios.TCSAFLUSH, before)
