@@ -7,12 +7,13 @@ listeners and routes. Nothing here assumes that a proxy asks for all of a layer.
 
 from dataclasses import dataclass
 
-from argosy.base.names import Hostname
+from argosy.base.names import Hostname, Namespace
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ProxyType, Role, Scope
 from argosy.pilot.graph import destinations, gateways, inbound, outbound, views
 from argosy.pilot.graph.encode import Encoded
 from argosy.pilot.graph.scopes import scope_of
+from argosy.pilot.graph.views import HostSet
 from argosy.pilot.translate import names
 from argosy.xds import type_urls
 
@@ -55,6 +56,34 @@ def _view(get: Reader, scope: Scope, name: str) -> Scope:
     """The scope that decides a cluster, by its name."""
     key = names.get_cluster_key(name)
     return views.common(scope) if key is None else views.of_host(get, scope, Hostname(key.host))
+
+
+# What layers share, for whoever keeps resources: he need keep but one of each.
+
+SHARED_TYPES = (type_urls.CLUSTER, type_urls.ENDPOINT)
+
+
+def shares(layer: Layer, type_url: str) -> bool:
+    """Whether resources of this type in this layer are mostly those of other layers too."""
+    return isinstance(layer, OutboundLayer) and type_url in SHARED_TYPES
+
+
+def shared(layer: Layer) -> Layer:
+    """The layer whose resources this one shares where its namespace has nothing particular."""
+    assert isinstance(layer, OutboundLayer)
+    return OutboundLayer(views.common(layer.scope))
+
+
+def namespace_of(layer: Layer) -> Namespace:
+    return layer.scope.namespace if isinstance(layer, OutboundLayer) else layer.role.namespace
+
+
+def is_particular(hosts: HostSet, type_url: str, name: str) -> bool:
+    """Whether a layer with these ``particular_hosts`` has a resource of its own by this name."""
+    if type_url not in SHARED_TYPES:
+        return True
+    key = names.get_cluster_key(name)
+    return key is not None and Hostname(key.host) in hosts
 
 
 @formula
