@@ -164,9 +164,13 @@ class Response:
 
 
 class Encoder:
-    """Builds responses and keeps the latest, so that a push to many streams is encoded once."""
+    """Builds responses and keeps the latest, so that a push to many streams is encoded once.
 
-    def __init__(self, entries: int = 128, capacity: int = 64 << 20) -> None:
+    ``capacity`` in bytes is small: streams that need the same response need it at the same time,
+    and when many connect at once each asks in pieces of its own.
+    """
+
+    def __init__(self, entries: int = 128, capacity: int = 8 << 20) -> None:
         self._entries = entries
         self._capacity = capacity
         self._size = 0
