@@ -26,6 +26,7 @@ from argosy.store.metadata import (
     with_revision,
     with_status_of,
 )
+from argosy.store.sharing import Sharing
 from argosy.store.tables import Claims, Tables
 from argosy.store.transaction import (
     Action,
@@ -127,6 +128,7 @@ class Store:
         self._capacity = history
         self._history = History(history)
         self._tables = Tables(claims)
+        self._sharing = Sharing()
         self._revision = 0
         self._subscribers: list[Subscriber] = []
         self._publishing = False
@@ -153,7 +155,7 @@ class Store:
             if value.key != row.key:
                 raise JournalDamagedError(self._journal.path, f"{row.key} holds {value.key}")
             if row.key.kind not in self._ephemeral:
-                self._tables.put(row.key, value)
+                self._tables.put(row.key, self._sharing.of(value))
         self._tables.forget_undo()
         self._revision = loaded.revision
         self._history = History(self._capacity, loaded.revision)
@@ -285,7 +287,7 @@ class Store:
             assert old is not None
             new = with_status_of(old, new)
         else:
-            new = self._admitted(new, old)
+            new = self._sharing.of(self._admitted(new, old))
         if old is not None and same(old, new):
             kept = with_origin_of(old, new)
             if kept is not old:  # Only its place in its file is new: nobody needs to be told.
