@@ -49,10 +49,19 @@ def check(
     findings = [finding for look in looks for finding in look()]
     if output in (Format.JSON, Format.YAML):
         values = [
-            {"group": f.group, "name": f.name, "ok": f.ok, "detail": f.detail, "advice": f.advice}
+            {
+                "group": f.group,
+                "name": f.name,
+                "ok": f.ok,
+                "detail": f.detail,
+                "advice": "" if f.ok else f.advice,
+            }
             for f in findings
         ]
         (show_json if output is Format.JSON else show_yaml)(values)
+    elif output is Format.NAME:
+        for finding in findings:
+            typer.echo(finding.name)
     else:
         _show(findings)
     if not all(f.ok for f in findings):
@@ -130,19 +139,7 @@ def _machine() -> list[Finding]:
                 f"A mesh of ten workloads wants {_MIN_MEMORY_MB} MB: stop other programs.",
             )
         )
-    parent = state_parent()
-    existing = next(p for p in (parent, *parent.parents) if p.exists())
-    writable = os.access(existing, os.W_OK)
-    free = shutil.disk_usage(existing).free // 2**20
-    findings.append(
-        Finding(
-            "Machine",
-            "state directory",
-            writable and free >= _MIN_DISK_MB,
-            f"{parent} ({free} MB free{'' if writable else ', not writable'})",
-            "Choose another with ARGOSY_STATE_DIR.",
-        )
-    )
+    findings.append(_state_directory())
     now = datetime.now(UTC)
     findings.append(
         Finding(
@@ -154,6 +151,21 @@ def _machine() -> list[Finding]:
         )
     )
     return findings
+
+
+def _state_directory() -> Finding:
+    parent = state_parent()
+    advice = "Choose another with ARGOSY_STATE_DIR."
+    try:
+        existing = next(p for p in (parent, *parent.parents) if p.exists())
+        free = shutil.disk_usage(existing).free // 2**20
+    except OSError as error:
+        detail = f"{parent} cannot be used ({error.strerror})"
+        return Finding("Machine", "state directory", False, detail, advice)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return Finding("Machine", "state directory", False, f"{parent} is not writable", advice)
+    enough = free >= _MIN_DISK_MB
+    return Finding("Machine", "state directory", enough, f"{parent} ({free} MB free)", advice)
 
 
 def _namespaces() -> list[Finding]:

@@ -94,11 +94,12 @@ class LogFile:
         """The whole lines that have come since."""
         found = self._look()
         data = b""
+        same = found is not None and self._is_open(found)
         if self._file is not None:
-            if found is not None and found.st_size < self._file.tell():
+            if found is not None and same and found.st_size < self._file.tell():
                 self._file.seek(0)
             data = self._file.read()
-        if found is not None and not self._is_open(found):
+        if found is not None and not same:
             with contextlib.suppress(FileNotFoundError):
                 self._file = self.path.open("rb")
                 data += self._file.read()

@@ -70,7 +70,9 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         about = f"{error.filename}: " if error.filename else ""
-        show_error(f"{about}{error.strerror or error}")
+        hint = "Another user's mesh? Choose a directory with ARGOSY_STATE_DIR."
+        denied = isinstance(error, PermissionError)
+        show_error(f"{about}{error.strerror or error}", hint if denied else "")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -141,7 +141,10 @@ def running(
     except (AlreadyRunningError, launcher.LaunchError) as error:
         raise CliError(str(error)) from error
     except OSError as error:
-        raise CliError(f"the mesh could not be started: {error}") from error
+        hint = "Its files are kept there; ARGOSY_STATE_DIR names another place."
+        about = f"{error.filename}: " if error.filename else ""
+        words = f"the mesh could not be started: {about}{error.strerror or error}"
+        raise CliError(words, hint if error.filename else "") from error
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         if gateway:
