@@ -4,10 +4,11 @@ https://istio.io/latest/docs/tasks/traffic-management/egress/egress-control/
 """
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import pytest
-from inside import Inside, InsideError, inside
+from inside import Answer, Inside, InsideError, inside
 from manifests import deployment, mesh_config, namespace, server, service
 from mesh import Mesh
 from rules import Rules
@@ -20,9 +21,12 @@ ALLOW_ANY = mesh_config("outboundTrafficPolicy: {mode: ALLOW_ANY}")
 WORKLOADS = (
     namespace("legacy", {"istio-injection": "disabled"})
     + deployment("curl", image="curlimages/curl")
+    + deployment("curl", image="curlimages/curl", namespace="legacy")
     + deployment("outside", *server("any", "8000,8443,7000"), port=8000, namespace="legacy")
     + deployment("known", *server("any", "8000,7000"), port=8000)
     + service("known", "known", {"name": "http", "port": 8000}, {"name": "tcp", "port": 7000})
+    # Many addresses, so that it takes a while to tell the kernel of an endpoint.
+    + "".join(service(f"other-{i}", "other", {"name": "http", "port": 8000}) for i in range(20))
     + service("undeclared", "known", {"port": 7443, "targetPort": 7000})
 )
 
@@ -44,7 +48,7 @@ def curl(egress: Mesh) -> Iterator[Inside]:
 @pytest.fixture(scope="module")
 def address(egress: Mesh) -> str:
     """Of a server without a sidecar, in no service: as good as a server on the internet."""
-    (pod,) = egress.get("pods", "-n", "legacy")
+    (pod,) = egress.get("pods", "-n", "legacy", "-l", "app=outside")
     found: str = pod["status"]["podIP"]
     return found
 
@@ -116,3 +120,32 @@ def test_a_connection_that_is_open_outlives_the_switch(
     curl.call("send", connection=connection, text="after")
     assert curl.call("receive", connection=connection, count=9) == "raw:after"
     curl.call("close", connection=connection)
+
+
+def test_workloads_without_a_sidecar_lose_no_request_while_endpoints_change(
+    egress: Mesh, rules: Rules
+) -> None:
+    """Their way to service addresses is replaced in one step whenever an endpoint comes or goes."""
+    found: list[Answer] = []
+
+    def load() -> None:
+        with inside(egress, "deploy/curl", "legacy") as legacy:
+            while not done.is_set():
+                found.extend(
+                    legacy.requests("http://known.default:8000/", count=100, parallel=2, fresh=True)
+                )
+
+    done = threading.Event()
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        other = ("other", *server("any", 8000))
+        for replicas in (2, 1, 3):
+            rules.apply("other", deployment(*other, port=8000, replicas=replicas))
+            egress.argosy("wait", "deploy/other", "--for", "available")
+    finally:
+        done.set()
+        thread.join()
+    assert len(found) >= 200
+    failed = [answer for answer in found if answer.status != 200]
+    assert not failed, (len(failed), len(found), failed[0])

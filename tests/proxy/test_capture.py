@@ -43,7 +43,19 @@ from argosy.proxy import capture, capture_nft
 for ruleset in (capture.sidecar(), capture.gateway(), capture.plain((
     capture.ServiceTarget("10.96.0.9", 80, (("10.244.0.2", 8080), ("10.244.0.3", 8080))),))):
     capture_nft.apply(ruleset)
+many = capture.plain(tuple(
+    capture.ServiceTarget(f"10.96.{i // 250}.{i % 250}", 80, (("10.244.0.2", 8080),))
+    for i in range(1500)))
+capture_nft.apply(many)
 from pyroute2.nftables.main import NFTables
+with NFTables(nfgen_family=1) as nft:
+    print(sum(1 for _ in nft.get_rules()) - sum(len(chain.rules) for chain in many.chains))
+chains = (capture.Chain("x", "output", -100, ()), capture.Chain("x", "prerouting", -100, ()))
+try:
+    capture_nft.apply(capture.Ruleset("argosy", chains))
+except OSError as error:
+    print(error.strerror)
+capture_nft.apply(ruleset)
 with NFTables(nfgen_family=1) as nft:
     print(sum(1 for _ in nft.get_rules()))
 """
@@ -62,4 +74,7 @@ def test_the_kernel_takes_every_ruleset_and_replaces_the_one_before() -> None:
     plain = capture.plain(
         (capture.ServiceTarget("10.96.0.9", 80, (("10.244.0.2", 8080), ("10.244.0.3", 8080))),)
     )
-    assert int(done.stdout) == sum(len(chain.rules) for chain in plain.chains)
+    missing, refusal, rules = done.stdout.splitlines()
+    assert int(missing) == 0, "more rules than one transaction of an ordinary user holds"
+    assert refusal.startswith("nf_tables: ")
+    assert int(rules) == sum(len(chain.rules) for chain in plain.chains)

@@ -1,15 +1,31 @@
-"""Loads a capture ruleset into the kernel with pyroute2; no ``nft`` binary is needed.
+"""Loads a capture ruleset into the kernel in one step; no ``nft`` binary is needed.
 
 The calling thread must be in the network namespace that the rules are for. Expressions are those
-of nf_tables (``nft --debug=netlink`` prints the same for the text form of the ruleset).
+of nf_tables (``nft --debug=netlink`` prints the same for the text form of the ruleset). Messages
+are encoded by pyroute2, once for all namespaces: that takes milliseconds a rule.
 """
 
+import contextlib
+import functools
 import ipaddress
+import os
+import socket
 import struct
+from collections.abc import Iterable, Iterator
 from typing import Any, assert_never
 
+from pyroute2.netlink import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NLMSG_ERROR
+from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
+from pyroute2.netlink.nfnetlink.nftsocket import (
+    NFT_MSG_DELTABLE,
+    NFT_MSG_NEWCHAIN,
+    NFT_MSG_NEWRULE,
+    NFT_MSG_NEWTABLE,
+    nft_chain_msg,
+    nft_rule_msg,
+    nft_table_msg,
+)
 from pyroute2.nftables import expressions
-from pyroute2.nftables.main import NFTables
 
 from argosy.proxy import capture
 
@@ -24,8 +40,19 @@ _EQUAL, _NOT_EQUAL = 0, 1
 _NETWORK, _TRANSPORT = 1, 2
 _META = {"mark": 3, "iifname": 6, "oifname": 7, "nfproto": 15, "l4proto": 16}
 _PROTOCOLS = {"tcp": 6, "udp": 17}
+_HOOKS = {"prerouting": 0, "output": 3}
 _NUMGEN_RANDOM = 1
 _DNAT = 1
+
+_NETLINK_NETFILTER = 12
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_HEADER = struct.Struct("=IHHII")
+"""Of every netlink message: length, type, flags, sequence number, port."""
+_SO_SNDBUFFORCE = 32
+_SEND_BUFFER = 8 * 1024 * 1024
+_SPARE_BYTES = 1024
+_ANSWER_SECONDS = 10.0
+_CACHED_MESSAGES = 16384
 
 Expression = dict[str, Any]
 
@@ -33,27 +60,122 @@ Expression = dict[str, Any]
 def apply(ruleset: capture.Ruleset) -> None:
     """Replace the table of this name in the current namespace by ``ruleset``.
 
-    Raises ``pyroute2.netlink.exceptions.NetlinkError`` when the kernel refuses (no nf_tables, no
-    CAP_NET_ADMIN in the namespace).
+    That is one transaction, and no packet sees anything in between, as long as the rules fit in
+    the send buffer: for an ordinary user's mesh that ends at some hundreds of rules.
+    Raises OSError when the kernel refuses (no nf_tables, no CAP_NET_ADMIN in the namespace).
     """
-    with NFTables(nfgen_family=_NFPROTO_INET) as nft:
-        nft.table("add", name=ruleset.table)
-        nft.table("del", name=ruleset.table)
-        nft.table("add", name=ruleset.table)
-        for chain in ruleset.chains:
-            nft.chain(
-                "add",
-                table=ruleset.table,
-                name=chain.name,
-                hook=chain.hook,
-                type="nat",
-                policy=1,
-                priority=chain.priority,
-            )
-            for rule in chain.rules:
-                nft.rule(
-                    "add", table=ruleset.table, chain=chain.name, expressions=(_expressions(rule),)
-                )
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink:
+        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        with contextlib.suppress(PermissionError):
+            netlink.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER)
+        netlink.bind((0, 0))
+        netlink.settimeout(_ANSWER_SECONDS)
+        room = netlink.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _SPARE_BYTES
+        for messages in _transactions(_messages(ruleset), room):
+            last = len(messages) - 2
+            netlink.send(b"".join(_numbered(m, i, ack=i == last) for i, m in enumerate(messages)))
+            _receive(netlink, last)
+
+
+def _transactions(messages: Iterable[bytes], room: int) -> Iterator[list[bytes]]:
+    """As few as ``room`` bytes for each allow."""
+    batch = [_boundary(_BATCH_BEGIN)]
+    size = 0
+    for message in messages:
+        if size + len(message) > room and size:
+            yield [*batch, _boundary(_BATCH_END)]
+            batch, size = batch[:1], 0
+        batch.append(message)
+        size += len(message)
+    yield [*batch, _boundary(_BATCH_END)]
+
+
+def _messages(ruleset: capture.Ruleset) -> Iterator[bytes]:
+    """Adding a table that is there does nothing, so that deleting it always succeeds."""
+    table = ruleset.table
+    yield _table(table, NFT_MSG_NEWTABLE)
+    yield _table(table, NFT_MSG_DELTABLE)
+    yield _table(table, NFT_MSG_NEWTABLE)
+    for chain in ruleset.chains:
+        yield _chain(table, chain.name, chain.hook, chain.priority)
+        for rule in chain.rules:
+            yield _rule(table, chain.name, rule)
+
+
+def _numbered(message: bytes, number: int, *, ack: bool) -> bytes:
+    """With a sequence number, by which the kernel says what it answers to."""
+    length, kind, flags, _, port = _HEADER.unpack_from(message)
+    flags |= NLM_F_ACK if ack else 0
+    return _HEADER.pack(length, kind, flags, number, port) + message[_HEADER.size :]
+
+
+def _receive(netlink: socket.socket, last: int) -> None:
+    """Until message ``last`` is acknowledged; an error of any message comes before that."""
+    while True:
+        data = netlink.recv(65536)
+        while len(data) >= _HEADER.size:
+            length, kind, _, number, _ = _HEADER.unpack_from(data)
+            if kind == NLMSG_ERROR:
+                (code,) = struct.unpack_from("=i", data, _HEADER.size)
+                if code:
+                    raise OSError(-code, f"nf_tables: {os.strerror(-code)}")
+                if number == last:
+                    return
+            data = data[(length + 3) & ~3 :] if length >= _HEADER.size else b""
+
+
+@functools.cache
+def _boundary(kind: int) -> bytes:
+    message = nfgen_msg()
+    message["res_id"] = NFNL_SUBSYS_NFTABLES
+    message["header"]["type"] = kind
+    message["header"]["flags"] = NLM_F_REQUEST
+    return _encoded(message)
+
+
+@functools.lru_cache(maxsize=64)
+def _table(name: str, command: int) -> bytes:
+    return _command(nft_table_msg, command, name=name)
+
+
+@functools.lru_cache(maxsize=64)
+def _chain(table: str, name: str, hook: str, priority: int) -> bytes:
+    place = [["NFTA_HOOK_HOOKNUM", _HOOKS[hook]], ["NFTA_HOOK_PRIORITY", priority]]
+    return _command(
+        nft_chain_msg,
+        NFT_MSG_NEWCHAIN,
+        table=table,
+        name=name,
+        hook={"attrs": place},
+        type="nat",
+        policy=1,
+    )
+
+
+@functools.lru_cache(maxsize=_CACHED_MESSAGES)
+def _rule(table: str, chain: str, rule: capture.Rule) -> bytes:
+    return _command(
+        nft_rule_msg,
+        NFT_MSG_NEWRULE,
+        table=table,
+        chain=chain,
+        expressions=_expressions(rule),
+    )
+
+
+def _command(kind: Any, command: int, **attributes: Any) -> bytes:
+    message = kind()
+    message["attrs"] = [[kind.name2nla(name), value] for name, value in attributes.items()]
+    message["nfgen_family"] = _NFPROTO_INET
+    create = 0 if command == NFT_MSG_DELTABLE else NLM_F_CREATE | NLM_F_APPEND
+    message["header"]["type"] = NFNL_SUBSYS_NFTABLES << 8 | command
+    message["header"]["flags"] = NLM_F_REQUEST | create
+    return _encoded(message)
+
+
+def _encoded(message: Any) -> bytes:
+    message.encode()
+    return bytes(message.data)
 
 
 def _expressions(rule: capture.Rule) -> list[Expression]:
