@@ -1,0 +1,69 @@
+"""``argosy status``: the control plane's facts, and each proxy's state."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from argosy.server.http.services import ProxyCertificate, ProxyStatus, TypeState
+
+Argosy = Callable[..., Any]
+
+
+@pytest.fixture
+def web(mesh: Any) -> Any:
+    types = {
+        "CDS": TypeState("SYNCED"),
+        "EDS": TypeState("STALE"),
+        "LDS": TypeState("SYNCED"),
+        "RDS": TypeState("NACK", error="no such [cluster]"),
+    }
+    certificate = ProxyCertificate("abc", "2000-01-01T00:00:00Z")
+    mesh.neighbours.connected = [
+        ProxyStatus("web-1", "default", "sidecar", "spiffe://x", True, types, certificate),
+        ProxyStatus("new-1", "default", "sidecar", "", True, {}),
+    ]
+    return mesh
+
+
+def test_the_table(web: Any, argosy: Argosy) -> None:
+    answer = argosy("status")
+    assert answer.code == 0
+    facts, table = answer.out.split("\n\n")
+    assert [line.split(None, 1)[1] for line in facts.splitlines() if "ingressgateway" in line] == [
+        "http://127.0.0.1:8080"
+    ]
+    assert "Up:  " in facts
+    rows = [line.split() for line in table.splitlines()]
+    assert rows[0] == ["PROXY", "CDS", "EDS", "LDS", "RDS", "CERTIFICATE", "IDENTITY"]
+    assert rows[1] == [
+        "web-1.default",
+        "SYNCED",
+        "STALE",
+        "SYNCED",
+        "NACK",
+        "EXPIRED",
+        "spiffe://x",
+    ]
+    assert rows[2] == ["new-1.default", *["NOT", "SENT"] * 4, "-", "-"]
+
+
+def test_envoy_s_words_are_told(web: Any, argosy: Argosy) -> None:
+    assert argosy("status").err.startswith("NACK: web-1.default (RDS): no such [cluster]\n")
+
+
+def test_formats(web: Any, argosy: Argosy) -> None:
+    whole = json.loads(argosy("status", "-o", "json").out)
+    assert whole["published"] == [
+        {"service": "istio-system/istio-ingressgateway", "url": "http://127.0.0.1:8080"}
+    ]
+    assert [proxy["name"] for proxy in whole["proxies"]] == ["web-1", "new-1"]
+    assert whole["controlPlane"]["objects"] == 3
+    assert argosy("status", "-o", "name").out == "web-1.default\nnew-1.default\n"
+    assert "SERIAL" in argosy("status", "-o", "wide").out
+
+
+def test_no_proxy(mesh: Any, argosy: Argosy) -> None:
+    answer = argosy("status")
+    assert (answer.code, answer.err) == (0, "No proxy is connected.\n")
