@@ -53,7 +53,7 @@ spec:
     metadata: {labels: {app: httpbin, version: v1}}
     spec:
       terminationGracePeriodSeconds: 0
-      containers: [{name: httpbin, image: mccutchen/go-httpbin}]
+      containers: [{name: httpbin, image: mccutchen/go-httpbin, ports: [{containerPort: 8080}]}]
 """
 
 RULES = """

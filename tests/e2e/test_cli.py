@@ -59,7 +59,7 @@ spec:
     metadata: {{labels: {{app: httpbin, version: v1}}}}
     spec:
       terminationGracePeriodSeconds: 0
-      containers: [{{name: httpbin, image: mccutchen/go-httpbin}}]
+      containers: [{{name: httpbin, image: mccutchen/go-httpbin, ports: [{{containerPort: 8080}}]}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule

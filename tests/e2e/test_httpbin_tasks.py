@@ -48,7 +48,7 @@ spec:
   template:
     metadata: {labels: {app: httpbin, version: v1}}
     spec:
-      containers: [{name: httpbin, image: mccutchen/go-httpbin}]
+      containers: [{name: httpbin, image: mccutchen/go-httpbin, ports: [{containerPort: 8080}]}]
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -58,7 +58,7 @@ spec:
   template:
     metadata: {labels: {app: httpbin, version: v2}}
     spec:
-      containers: [{name: httpbin, image: mccutchen/go-httpbin}]
+      containers: [{name: httpbin, image: mccutchen/go-httpbin, ports: [{containerPort: 8080}]}]
 """
 
 

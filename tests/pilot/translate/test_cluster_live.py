@@ -288,10 +288,20 @@ def test_an_endpoint_that_fails_is_ejected(tmp_path: Path) -> None:
     with echo_application() as good, application(answer="500 Broken") as bad:
         proto = with_endpoints(value, an_endpoint(good), an_endpoint(bad))
         with client(tmp_path, ScratchAuthority(), proto) as (envoy, port):
+            while status(port) != 500:
+                pass
+            await_ejection(envoy, proto)
             seen = Counter(status(port) for _ in range(30))
-            ejected = f"cluster.{proto.alt_stat_name}.outlier_detection.ejections_active"
-            assert envoy.counter(ejected) == 1
-    assert seen == {200: 29, 500: 1}
+    assert seen == {200: 30}
+
+
+def await_ejection(envoy: RunningEnvoy, proto: cluster_pb2.Cluster) -> None:
+    """Envoy's workers see an ejection a moment after the response that caused it."""
+    ejected = f"cluster.{proto.alt_stat_name}.outlier_detection.ejections_active"
+    deadline = time.monotonic() + 10
+    while envoy.counter(ejected) != 1:
+        assert time.monotonic() < deadline, "nobody was ejected"
+    time.sleep(0.1)
 
 
 def test_when_all_are_ejected_nobody_is_asked(tmp_path: Path) -> None:
@@ -300,8 +310,10 @@ def test_when_all_are_ejected_nobody_is_asked(tmp_path: Path) -> None:
     value = Cluster(KEY, SERVICE, outlier_detection=outlier)
     with application(answer="500 Broken") as bad:
         proto = with_endpoints(value, an_endpoint(bad))
-        with client(tmp_path, ScratchAuthority(), proto) as (_, port):
-            assert [status(port) for _ in range(3)] == [500, 503, 503]
+        with client(tmp_path, ScratchAuthority(), proto) as (envoy, port):
+            assert status(port) == 500
+            await_ejection(envoy, proto)
+            assert [status(port) for _ in range(3)] == [503, 503, 503]
 
 
 @pytest.mark.parametrize(
