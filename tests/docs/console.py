@@ -26,6 +26,8 @@ _VOLATILE = (
     (re.compile(r"\b10\.(\d+\.){2}\d+\b"), "ADDRESS"),
     (re.compile(r"\b\d+(\.\d+)? (ms|s|MB)\b"), r"N \2"),
     (re.compile(r"\b(\d+[dhms])+\b"), "AGE"),
+    (re.compile(r"^((?:Objects|Revision): +)\d+"), r"\1N"),
+    (re.compile(r"\((?:root|rootless)\)"), "(MODE)"),
     (re.compile(r"\s+"), " "),
 )
 

@@ -73,6 +73,10 @@ def test_pages_with_no_mesh_or_their_own(tmp_path: Path) -> None:
         ("6 of 6 proxies acknowledged in 5.3 ms", "5 of 6 proxies acknowledged in 11 ms", False),
         ("10.244.0.5:9080", "10.244.0.19:9080", True),
         ("10.244.0.5:9080", "10.244.0.5:9090", False),
+        ("Mesh:  default (root)", "Mesh:  default (rootless)", True),
+        ("Mesh:  default (root)", "Mesh:  other (root)", False),
+        ("Objects:  30", "Objects:  31", True),
+        ("Objects:  30", "Objects:  none", False),
         ("http://127.0.0.1:38875", "http://127.0.0.1:40001", True),
     ],
 )

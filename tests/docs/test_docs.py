@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ PAGES = tuple(
 )
 RUNNABLE = sorted((p for p in PAGES if p.commands), key=lambda p: p.setup or ())
 SECONDS_PER_PAGE = 120
+# The programs of the machine that the pages use.
+PROGRAMS = ("bash", "cat", "curl", "grep", "head", "rm", "sed", "sleep", "sort", "uniq", "wc")
+_BUILTINS = ("argosy", "do", "done", "echo", "exec", "for")
 # A page leaves these as it found them, so that the next one can follow on the same mesh.
 LISTS = (
     "/apis/networking.istio.io/v1/virtualservices",
@@ -27,6 +31,7 @@ LISTS = (
     "/api/v1/services",
     "/api/v1/namespaces",
 )
+_PROGRAM = re.compile(r"(?:^|\| |; |\$\(|-- |-c ')\s*([a-z]+)\b(?!=)", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]\n]*\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (?P<text>.+)$", re.MULTILINE)
 _THIS_MACHINE = re.compile(r"/work/|/root\b|/home/\w|pyenv|pytest-of")
@@ -49,9 +54,14 @@ class Meshes:
             return self._running[1]
         self.end()
         mesh = Mesh(self._directory)
+        mesh.name = mesh.environment["ARGOSY_MESH"] = "default"  # as the pages have it
         self._running = (setup, mesh)
         if setup:
-            mesh.up(*setup)
+            try:
+                mesh.up(*setup)
+            except BaseException:
+                self.end()
+                raise
         return mesh
 
     def end(self) -> None:
@@ -62,8 +72,9 @@ class Meshes:
 
 @pytest.fixture(scope="module")
 def meshes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meshes]:
-    if shutil.which("curl") is None:
-        pytest.skip("the pages call services with curl, which this machine lacks")
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"the pages use programs that this machine lacks: {', '.join(missing)}")
     made = Meshes(tmp_path_factory.mktemp("docs"))
     try:
         yield made
@@ -93,7 +104,7 @@ def run(item: Page, mesh: Mesh) -> str | None:
         for command, mark in zip(item.commands, marks, strict=True)
     )
     path = f"{ARGOSY.parent}{os.pathsep}{mesh.environment['PATH']}"
-    done = subprocess.run(
+    shell = subprocess.Popen(
         ["bash", "-c", script],
         cwd=REPOSITORY,
         env={**mesh.environment, "PATH": path},
@@ -101,14 +112,18 @@ def run(item: Page, mesh: Mesh) -> str | None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=SECONDS_PER_PAGE,
-        check=False,
+        start_new_session=True,
     )
-    left = done.stdout
+    try:
+        left, _ = shell.communicate(timeout=SECONDS_PER_PAGE)
+    except subprocess.TimeoutExpired:
+        os.killpg(shell.pid, signal.SIGKILL)  # what the page has started goes with it
+        left, _ = shell.communicate()
     for command, mark in zip(item.commands, marks, strict=True):
         printed, found, left = left.partition(mark)
         if not found:
-            return f"{name(item)}:{command.line}: the shell ended here\n{printed}"
+            within = f"within {SECONDS_PER_PAGE} s"
+            return f"{name(item)}:{command.line}: this did not end {within}\n{printed}"
         code, _, left = left.partition("\n")
         wrong = judge(command, printed, int(code))
         if wrong:
@@ -148,6 +163,21 @@ def objects(mesh: Mesh) -> dict[str, Json]:
 def test_every_page_that_shows_commands_says_its_mesh() -> None:
     assert RUNNABLE, "no page shows a command"
     assert [name(item) for item in RUNNABLE if item.setup is None] == []
+
+
+def test_every_program_that_a_page_uses_is_looked_for() -> None:
+    used = {program for item in RUNNABLE for c in item.commands for program in programs(c)}
+    assert sorted(used - {*PROGRAMS, *_BUILTINS}) == []
+    assert sorted({*PROGRAMS} - used) == []
+
+
+def programs(command: Command) -> list[str]:
+    """What the command runs, by name; here-documents aside."""
+    typed = command.text
+    if "<<" in typed:
+        typed = typed.partition("\n")[0]
+    found: list[str] = _PROGRAM.findall(typed.replace("\\\n", " "))
+    return found
 
 
 def test_setups_are_there() -> None:
