@@ -45,6 +45,7 @@ class Delivery:
         self._resources: dict[_Key, dict[str, xds.Resource | None]] = {}
         self._sharing: dict[_Key, set[graph.Layer]] = {}
         self._particular: dict[graph.Layer, HostSet] = {}
+        self._shared: dict[graph.Layer, graph.Layer] = {}
 
     # What the xDS library asks (``xds.Source``).
 
@@ -160,7 +161,7 @@ class Delivery:
         particular = self._particular.get(layer)
         if particular is None or graph.is_particular(particular, type_url, name):
             return layer
-        return graph.shared(layer)
+        return self._shared[layer]
 
     def _concerned(self, key: _Key, name: str) -> list[graph.Layer]:
         """The layers, as the xDS library knows them, that have this resource."""
@@ -227,7 +228,8 @@ class Delivery:
         found = self._engine.observe(particular_hosts, graph.namespace_of(layer))
         if not isinstance(found, derive.Failed):
             self._particular.setdefault(layer, found)
-        common = (graph.shared(layer), type_url)
+        self._shared[layer] = graph.shared(layer)
+        common = (self._shared[layer], type_url)
         self._resources.setdefault(common, {})
         self._sharing.setdefault(common, set()).add(layer)
 
@@ -236,6 +238,7 @@ class Delivery:
         self._engine.release(particular_hosts, graph.namespace_of(layer))
         if all((layer, other) not in self._members for other in graph.SHARED_TYPES):
             self._particular.pop(layer, None)
+            del self._shared[layer]
         common = (graph.shared(layer), type_url)
         self._sharing[common].discard(layer)
         if not self._sharing[common]:

@@ -296,10 +296,10 @@ class Subscription:
             name, generation = self.dirty.popitem()
             asked = name in self.asked
             self.asked.discard(name)
-            if self._exists(name, catalog):
+            resource = self._wanted(name, catalog)
+            if resource is not None:
                 self.held.pop(name, None)
-                resource = self._sendable(name, catalog)
-                if resource is None:
+                if self._is_refused(resource):
                     continue
                 resources.append(resource)
                 size += len(resource.body)
@@ -343,23 +343,25 @@ class Subscription:
         """Whether a state-of-the-world response can say that these are gone."""
         return self.snapshot is not None and not self.snapshot.resources.keys().isdisjoint(removed)
 
+    def _wanted(self, name: str, catalog: Catalog) -> Resource | None:
+        """The resource as the client is to have it; None when it is to have none."""
+        if not self.wants(name, catalog):
+            return None
+        return catalog.resource(self.group, self.type_url, name)
+
     def _exists(self, name: str, catalog: Catalog) -> bool:
-        return (
-            self.wants(name, catalog)
-            and catalog.resource(self.group, self.type_url, name) is not None
-        )
+        return self._wanted(name, catalog) is not None
 
     def _sendable(self, name: str, catalog: Catalog) -> Resource | None:
         """The resource, unless gone or refused by this client in this very version."""
-        if not self.wants(name, catalog):
-            return None
-        resource = catalog.resource(self.group, self.type_url, name)
-        if resource is None:
-            return None
-        refused = self.rejected.get(name)
-        if refused is not None and RejectedResource(name, resource.version) in refused.resources:
-            return None
-        return resource
+        resource = self._wanted(name, catalog)
+        return None if resource is None or self._is_refused(resource) else resource
+
+    def _is_refused(self, resource: Resource) -> bool:
+        refused = self.rejected.get(resource.name)
+        if refused is None:
+            return False
+        return RejectedResource(resource.name, resource.version) in refused.resources
 
     def sent(self, response: Response, batch: Batch, generation: int, now: float) -> None:
         """The response is on its way."""

@@ -82,6 +82,8 @@ def is_particular(hosts: HostSet, type_url: str, name: str) -> bool:
     """Whether a layer with these ``particular_hosts`` has a resource of its own by this name."""
     if type_url not in SHARED_TYPES:
         return True
+    if not hosts:
+        return False
     key = names.get_cluster_key(name)
     return key is not None and Hostname(key.host) in hosts
 

@@ -47,6 +47,9 @@ class HostSet:
     exact: frozenset[Hostname]
     wildcards: tuple[Hostname, ...]
 
+    def __bool__(self) -> bool:
+        return bool(self.exact or self.wildcards)
+
     def __contains__(self, host: Hostname) -> bool:
         return host in self.exact or any(covers(wildcard, host) for wildcard in self.wildcards)
 
