@@ -16,6 +16,8 @@ from argosy.proxy.bootstrap import ADMIN_PORT
 BOOTSTRAP_FILE = "envoy.json"
 DRAIN_SECONDS = 5
 """How long a terminating proxy discourages new requests before it exits (Istio's default)."""
+_LISTENER_DRAIN_SECONDS = 45
+"""How long connections of a listener that was replaced may finish (Istio's drainDuration)."""
 
 
 def envoy_path() -> Path:
@@ -39,7 +41,10 @@ def command(*, concurrency: int = 1, log_level: str = "warning") -> tuple[str, .
         "--log-level",
         log_level,
         "--drain-time-s",
-        str(DRAIN_SECONDS),
+        str(_LISTENER_DRAIN_SECONDS),
+        # Clients are told at once, not gradually: what is left has all the time to finish.
+        "--drain-strategy",
+        "immediate",
         "--file-flush-interval-msec",
         "1000",
     )
