@@ -374,7 +374,7 @@ def test_in_force_and_told(shop: Mesh, traffic: Traffic, tmp_path: Path, name: s
     assert f"configmap/good-{name} created" in done.stdout
     assert accepted(shop) == "False"
     traffic.mark()
-    eventually(lambda: bool(traffic.of("shop")), "the client goes on")
+    eventually(lambda: bool(traffic.of("shop") and traffic.of("steady")), "the client goes on")
     assert {line.split()[1] for line in traffic.of("shop")} == {"503"}
     assert traffic.of("steady") == {"steady 200 None"}
     described = shop.argosy("describe", "vs", "shop").stdout
