@@ -38,13 +38,16 @@ def _startup(quick: bool) -> Json:
 def _control_plane(quick: bool) -> Json:
     if quick:
         shapes = [Shape(100, 4, namespaces, 4, 20, 2) for namespaces in (1, 10)]
+        few = Shape(20, 4, 1, 1, 20, 2)
     else:
         shapes = [Shape(namespaces=1), Shape(namespaces=50)]
+        few = Shape(services=50, namespaces=1, workloads=50, replicas=10)
     return {
         "builds": [control_plane.measure_build(shape, 2 if quick else 5) for shape in shapes],
         "distributions": [
             control_plane.measure_distribution(shape, 3 if quick else 15) for shape in shapes
         ],
+        "few_services": control_plane.measure_distribution(few, 3),
     }
 
 

@@ -203,7 +203,46 @@ def _control_plane(found: Json) -> str:
         ]
         head = (f"{one['proxies']} proxies, {_shape_words(one['shape'])}", "")
         parts.append(table(head, facts))
+    if "few_services" in found:
+        parts.append(_memory_parts(found["few_services"], found["distributions"]))
     return "\n\n".join(parts)
+
+
+def _memory_parts(few: Json, distributions: Iterable[Json]) -> str:
+    """What the memory is for, by the difference to a mesh of few services."""
+
+    def rss(one: Json, key: str) -> float:
+        return float(one[key]["rss_bytes"])
+
+    nothing = rss(few, "memory_before_proxies")
+    connections = rss(few, "memory") - nothing
+    rows = []
+    for one in distributions:
+        alone = rss(one, "memory_before_proxies")
+        rows.append(
+            (
+                _shape_words(one["shape"]),
+                megabytes(nothing),
+                megabytes(connections),
+                megabytes(alone - nothing),
+                megabytes(rss(one, "memory") - alone - connections),
+                megabytes(rss(one, "memory")),
+            )
+        )
+    head = (
+        "RSS with all proxies synced",
+        "Python and libraries",
+        f"{few['proxies']} connections",
+        "objects of the mesh",
+        "formulas and resources",
+        "all",
+    )
+    introduction = _MEMORY_PARTS.format(
+        services=few["shape"]["services"],
+        each=f"{connections / few['proxies'] / 1e3:.0f} KB",
+        proxies=few["proxies"],
+    )
+    return f"{introduction.strip()}\n\n{table(head, rows)}"
 
 
 def spread_words(shape: Json) -> str:
@@ -297,6 +336,13 @@ _STARTUP = """
 Bookinfo with its gateway and rules: {workloads} workloads with sidecars, the gateway among them.
 *Cold* is one run in which Python compiles every module of the mesh ({modules_compiled:.0f} files);
 the files themselves are in the page cache. *Warm* are the runs after it.
+"""
+
+_MEMORY_PARTS = """
+### Where the memory is
+
+By difference to a control plane with as many proxies and {services} services, which shows what
+Python with its libraries takes and what {proxies} connections with mutual TLS take, {each} each.
 """
 
 _CONTROL_PLANE = """

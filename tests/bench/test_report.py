@@ -1,5 +1,7 @@
 """The page says what the results say."""
 
+from typing import Any
+
 import pytest
 
 from bench import report
@@ -81,7 +83,7 @@ def start(warm: float) -> dict[str, object]:
     }
 
 
-def control_plane(seconds: float, rss: int, namespaces: int) -> dict[str, object]:
+def control_plane(seconds: float, rss: int, namespaces: int) -> dict[str, Any]:
     shape = {
         "services": 1000,
         "endpoints": 10,
@@ -159,6 +161,26 @@ def test_page_has_machine_targets_and_every_part() -> None:
     assert "17.0 s, 13.0 s of the control plane's CPU, 3.6 MB each" in page
     assert "200.0 MB (165.0 MB)" in page
     assert "--quick" not in page
+
+
+def test_memory_is_told_apart_by_difference() -> None:
+    (one,) = control_plane(0.1, 0, 1)["distributions"]
+    few = {
+        **one,
+        "shape": {**one["shape"], "services": 50},
+        "memory_before_proxies": {"rss_bytes": 80_000_000, "anonymous_bytes": 0},
+        "memory": {"rss_bytes": 150_000_000, "anonymous_bytes": 0},
+    }
+    many = {
+        **one,
+        "memory_before_proxies": {"rss_bytes": 118_000_000, "anonymous_bytes": 0},
+        "memory": {"rss_bytes": 240_000_000, "anonymous_bytes": 0},
+    }
+    page = report.markdown(
+        {"machine": MACHINE, "control_plane": {"distributions": [many], "few_services": few}}
+    )
+    assert "mutual TLS take, 140 KB each" in page
+    assert "| 80.0 MB | 70.0 MB | 38.0 MB | 52.0 MB | 240.0 MB |" in page
 
 
 def test_page_of_a_quick_run_of_one_part_says_so() -> None:
