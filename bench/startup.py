@@ -6,7 +6,6 @@ and reviews, ``ready`` when the command itself says that all is ready.
 """
 
 import http.client
-import signal
 import socket
 import subprocess
 import tempfile
@@ -63,7 +62,7 @@ def _once(inside: BenchMesh, bytecode: Path) -> dict[str, float]:
         try:
             found = _wait(process, port, log, start)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
