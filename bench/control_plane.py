@@ -36,6 +36,7 @@ from argosy.testing.graph import Graph
 from bench.figures import spread
 from bench.fleet import Fleet
 from bench.process_facts import Usage, usage
+from bench.running_mesh import REPOSITORY, CommandError
 from bench.simulated_mesh import (
     Proxy,
     Shape,
@@ -56,7 +57,7 @@ Json = dict[str, Any]
 
 def measure_build(shape: Shape, rounds: int) -> Json:
     """The full build of the mesh for one proxy, from objects to bytes, in a process of its own."""
-    runs = [_in_process(shape) for _ in range(rounds)]
+    runs = [_in_process("build", shape) for _ in range(rounds)]
     return {
         "shape": asdict(shape),
         "seconds": spread([run["seconds"] for run in runs]).json,
@@ -65,10 +66,18 @@ def measure_build(shape: Shape, rounds: int) -> Json:
     }
 
 
-def _in_process(shape: Shape) -> Json:
-    """``build`` in a fresh process."""
-    command = [sys.executable, "-m", "bench.control_plane", json.dumps(asdict(shape))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+def _in_process(what: str, shape: Shape, *arguments: int) -> Json:
+    """``build`` or ``distribute`` in a fresh process."""
+    command = [sys.executable, "-m", "bench.control_plane", what, json.dumps(asdict(shape))]
+    try:
+        done = subprocess.run(
+            [*command, *map(str, arguments)],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        raise CommandError(f"{' '.join(command)} failed: see its output above") from error
     found: Json = json.loads(done.stdout)
     return found
 
@@ -91,10 +100,10 @@ def build(shape: Shape) -> Json:
 
 def measure_distribution(shape: Shape, changes: int) -> Json:
     """Connect every proxy, then change one VirtualService several times."""
-    return asyncio.run(_distribution(shape, changes))
+    return _in_process("distribute", shape, changes)
 
 
-async def _distribution(shape: Shape, changes: int) -> Json:
+async def distribute(shape: Shape, changes: int) -> Json:
     with tempfile.TemporaryDirectory(prefix="argosy-bench-") as scratch:
         directory = MeshDirectory.at(Path(scratch) / "bench")
         directory.path.mkdir(mode=0o700)
@@ -279,4 +288,10 @@ def _memory(used: Usage) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(build(Shape(**json.loads(sys.argv[1])))))
+    match sys.argv[1:]:
+        case ["build", given]:
+            print(json.dumps(build(Shape(**json.loads(given)))))
+        case ["distribute", given, count]:
+            print(json.dumps(asyncio.run(distribute(Shape(**json.loads(given)), int(count)))))
+        case arguments:
+            sys.exit(f"no such measurement: {arguments}")

@@ -130,13 +130,14 @@ def _path_row(load: Json, path: str) -> Row:
     found = load["paths"][path]
     used = found["processors_used"]
     pair = found.get("pair_cpu_microseconds")
-    busy = ", ".join(f"{part} {share:.2f}" for part, share in used.items() if part != "machine")
+    parts = {part: share for part, share in used.items() if part != "machine"}
+    busy = ", ".join(f"{part} {share:.2f}" for part, share in parts.items())
     return (
         path,
         micro(pair) if pair else "none",
         *(micro(found["microseconds"][name]) for name in ("p50", "p99")),
         number(found["requests_per_second"]),
-        f"{busy}; all {used['machine']:.2f}",
+        f"{busy}; sum {sum(parts.values()):.2f}",
     )
 
 
@@ -327,7 +328,9 @@ the two; one route, no capture, no statistics, no access log, no retries), in po
 injection; *direct* is those pods without the pair. All are pods of one mesh, each in a network
 namespace of its own, with one worker thread per Envoy. The load generator runs in the client's pod.
 CPU is user and system time of both Envoys, over requests answered. The floor is measured twice a
-round: its ratio to itself shows how small a difference this machine can tell from none.
+round: its ratio to itself shows how small a difference this machine can tell from none. The last
+column tells what is at its limit: each part has one thread, so 1.00 is all that it can use, and all
+share the machine's processors with the kernel's network stack.
 """
 
 _STARTUP = """

@@ -156,7 +156,7 @@ def test_page_has_machine_targets_and_every_part() -> None:
         "| < 1 s | 130 ms [130 to 130] | met |" in page
     )
     assert "| argosy | 321 µs [321 to 321] | 500 µs" in page
-    assert "client 0.30, server 0.40, application 0.10, generator 0.20; all 1.50" in page
+    assert "client 0.30, server 0.40, application 0.10, generator 0.20; sum 1.00" in page
     assert "compiles every module of the mesh (1234 files)" in page
     assert "17.0 s, 13.0 s of the control plane's CPU, 3.6 MB each" in page
     assert "200.0 MB (165.0 MB)" in page
