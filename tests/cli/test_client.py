@@ -72,7 +72,7 @@ def test_a_control_plane_that_does_not_come_back(mesh: Any) -> None:
     began = time.monotonic()
     with pytest.raises(UnreachableError, match="the control plane of mesh 'default' does not"):
         client.get("/api/v1/pods")
-    assert 0.3 <= time.monotonic() - began < 2
+    assert 0.3 <= time.monotonic() - began < 15
 
 
 def test_a_control_plane_that_comes_back_is_waited_for(mesh: Any, sockets: Any) -> None:

@@ -77,7 +77,7 @@ def test_an_injected_delay(
     assert 5.5 <= taken <= 8.5
     started = time.monotonic()
     assert stars(anyone.get("/productpage")) == "none"
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
 
 
 def test_an_injected_abort(
@@ -145,7 +145,7 @@ spec:
 """)
     started = time.monotonic()
     assert stars(anyone.get("/productpage")) == "black"
-    assert time.monotonic() - started >= 2
+    assert time.monotonic() - started >= 1.9
     bookinfo.apply("""
 apiVersion: networking.istio.io/v1
 kind: VirtualService

@@ -280,7 +280,7 @@ spec:
     for runner in runners:
         runner.leave()
     await asyncio.gather(*lives)
-    assert 0.9 < time.monotonic() - began < 5
+    assert 0.9 < time.monotonic() - began < 15
     await pods.until(lambda: not living_others())
 
 
@@ -301,7 +301,7 @@ async def fast(tmp_path: str) -> None:
     began = time.monotonic()
     lives = [asyncio.ensure_future(r.run()) for r in runners]  # noqa: TID251  (a test's own tasks)
     await pods.until(lambda: all(r.status().ready for r in runners))
-    assert time.monotonic() - began < 20 * 0.1
+    assert time.monotonic() - began < 20 * 0.5  # one after the other they would need more
     for runner in runners:
         runner.leave(quick=True)
     await asyncio.gather(*lives)

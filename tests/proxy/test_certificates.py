@@ -126,7 +126,7 @@ async def test_short_lives_are_renewed_in_time(tmp_path: Path) -> None:
         first = leaf(tmp_path)
         started = time.monotonic()
         await until(lambda: leaf(tmp_path) != first)
-    assert 2.0 < time.monotonic() - started < 4.5
+    assert 2.0 < time.monotonic() - started < 6
 
 
 async def test_an_outage_keeps_the_certificate_and_is_told(tmp_path: Path) -> None:
