@@ -2,7 +2,7 @@
 
 A case is ``destination_rules/<name>.yaml``: first a document that says which client and clusters
 (``<service>.<namespace>:<port>``, perhaps ``:<subset>``), then the rules. The services and
-workloads are those of ``mesh.yml``. ``<name>.clusters.yaml`` is what must come out: of each cluster the
+workloads are those of ``../mesh.yml``. ``<name>.clusters.yaml`` is what must come out: of each cluster the
 parts that differ from the same cluster without any rule (all of it with ``whole: true``), its endpoints
 with ``endpoints: true``, and the problems.
 """
@@ -64,7 +64,7 @@ class Mesh:
 
     @classmethod
     def read(cls) -> "Mesh":
-        objects = decoded((FOLDER / "mesh.yml").read_text(), "mesh.yml")
+        objects = decoded((FOLDER.parent / "mesh.yml").read_text(), "mesh.yml")
         services = [service(o).value for o in objects if isinstance(o, ApiService)]
         workloads = [workload(o) for o in objects if isinstance(o, Pod)]
         return cls(

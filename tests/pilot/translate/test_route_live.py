@@ -260,7 +260,9 @@ def test_setting_host_rewrites_the_authority(client: Client) -> None:
 def test_faults(client: Client) -> None:
     start = time.monotonic()
     assert client.get("/slow").body == "slow"
-    assert time.monotonic() - start >= 0.25  # of 0.3 s: Envoy counts in whole milliseconds of its own
+    assert (
+        time.monotonic() - start >= 0.25
+    )  # of 0.3 s: Envoy counts in whole milliseconds of its own
     assert client.get("/broken").status == 418
     grpc = client.get("/grpc", method="POST", content_type="application/grpc")
     assert grpc.headers["grpc-status"] == "14"

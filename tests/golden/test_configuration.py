@@ -1,0 +1,219 @@
+"""Objects of any kind in, what they change for some proxies out; and a real Envoy accepts it all.
+
+A case is ``configuration/<name>.yaml``. Its first document says who looks::
+
+    proxies:
+      client: {labels: {app: curl}}          # a sidecar, in namespace default
+      edge: {type: router, namespace: istio-system, labels: {istio: ingressgateway}}
+      server: {labels: {app: reviews}, show: [CDS, LDS], like: ["inbound*", virtualInbound]}
+    mesh: [Service]       # of ../mesh.yml only these kinds; all when left out, [] for none
+    fails: true           # Envoy refuses it, and that is what the case is about
+
+``show`` limits what is shown of a proxy to these types, ``like`` to names that are like one of
+these.
+
+The other documents are the objects. ``<name>.changes.yaml`` is what must come out: for each proxy
+the resources that it has because of these objects (whole), has otherwise than without them
+(the difference), or has lost; and the problems of every object. The mesh behind all cases is
+``../mesh.yml``.
+"""
+
+import fnmatch
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from google.protobuf.message import Message
+
+from argosy.api.decode import decode_yaml
+from argosy.api.meta import Object
+from argosy.api.validate import validate as validate_object
+from argosy.base.names import Namespace
+from argosy.base.problems import Problem, Severity
+from argosy.model.proxy import ProxyType, Role
+from argosy.pilot.graph.problems import problems_of
+from argosy.testing.difference import difference, plain
+from argosy.testing.golden import Golden
+from argosy.testing.graph import Graph
+from argosy.testing.running_envoy import EnvoyError, validate, with_routes
+
+FOLDER = Path(__file__).parent / "configuration"
+SUFFIX = ".changes.yaml"
+CASES = sorted(p.stem for p in FOLDER.glob("*.yaml") if not p.name.endswith(SUFFIX))
+MESSAGES: dict[str, type[Message]] = {
+    "CDS": cluster_pb2.Cluster,
+    "EDS": endpoint_pb2.ClusterLoadAssignment,
+    "LDS": listener_pb2.Listener,
+    "RDS": route_pb2.RouteConfiguration,
+    "SDS": secret_pb2.Secret,
+}
+
+Resources = dict[tuple[str, str], Message]
+"""By type (CDS, EDS ...) and name."""
+
+
+class Proxy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    namespace: str = "default"
+    labels: dict[str, str] = {}
+    type: str = "sidecar"
+    service_account: str = "default"
+    ports: dict[str, int] = {}
+    show: tuple[str, ...] = tuple(MESSAGES)
+    like: tuple[str, ...] = ("*",)
+
+    @property
+    def role(self) -> Role:
+        return Role(
+            ProxyType(self.type),
+            Namespace(self.namespace),
+            tuple(sorted(self.labels.items())),
+            self.service_account,
+            tuple(sorted(self.ports.items())),
+        )
+
+    def shows(self, key: tuple[str, str]) -> bool:
+        kind, name = key
+        return kind in self.show and any(fnmatch.fnmatchcase(name, like) for like in self.like)
+
+
+class Header(msgspec.Struct, forbid_unknown_fields=True):
+    proxies: dict[str, Proxy]
+    mesh: list[str] | None = None
+    fails: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    header: Header
+    objects: tuple[Object, ...]
+    decoding: tuple[Problem, ...]
+
+
+def decoded(text: str, file: str) -> tuple[Object, ...]:
+    result = decode_yaml(text, file)
+    assert not result.problems, result.problems
+    return result.objects
+
+
+@cache
+def read(name: str) -> Case:
+    header, _, rest = (FOLDER / f"{name}.yaml").read_text().partition("\n---\n")
+    found = decode_yaml(rest, f"{name}.yaml")
+    assert not found.errors, found.errors
+    warnings = tuple(located.problem for located in found.problems)
+    return Case(msgspec.convert(yaml.safe_load(header), Header), found.objects, warnings)
+
+
+@cache
+def mesh_objects() -> tuple[Object, ...]:
+    return decoded((FOLDER.parent / "mesh.yml").read_text(), "mesh.yml")
+
+
+def graph(name: str, *, without: bool = False) -> Graph:
+    """The mesh with the case's objects, or without them."""
+    case = read(name)
+    found = Graph()
+    kinds = case.header.mesh
+    found.put(o for o in mesh_objects() if kinds is None or o.key.kind in kinds)
+    if not without:
+        found.put(case.objects)
+    return found
+
+
+def resources(mesh: Graph, proxy: Proxy) -> Resources:
+    return {
+        (kind, name): MESSAGES[kind].FromString(encoded.body)
+        for (kind, name), encoded in mesh.resources(proxy.role).items()
+    }
+
+
+@cache
+def built(name: str) -> dict[str, Resources]:
+    """What each proxy of the case gets."""
+    mesh = graph(name)
+    return {who: resources(mesh, proxy) for who, proxy in read(name).header.proxies.items()}
+
+
+def rendered(name: str) -> str:
+    case = read(name)
+    before = graph(name, without=True)
+    documents = []
+    for who, after in built(name).items():
+        proxy = case.header.proxies[who]
+        documents += changes(who, proxy, resources(before, proxy), after)
+    documents.append({"problems": problems(name)})
+    return yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=100)
+
+
+def changes(who: str, proxy: Proxy, old: Resources, new: Resources) -> list[dict[str, Any]]:
+    found = []
+    for key in sorted(new.keys() | old.keys()):
+        if not proxy.shows(key) or old.get(key) == new.get(key):
+            continue
+        about = {"proxy": who, "type": key[0], "resource": key[1]}
+        if key not in new:
+            found.append({**about, "lost": True})
+        elif key not in old:
+            found.append({**about, "added": plain(new[key])})
+        else:
+            changed = difference(plain(old[key]), plain(new[key]))
+            found.append({**about, "changed": changed})
+    return found
+
+
+def problems(name: str) -> list[str]:
+    """As far as objects tell alone, then as far as the mesh tells."""
+    case = read(name)
+    mesh = graph(name)
+    found = list(case.decoding)
+    for one in case.objects:
+        found += validate_object(one)
+        found += mesh.engine.value(problems_of, one.key)
+    return [
+        f"{p.severity.value} {p.code}: {p.object} {p.field}: {p.message}"
+        for p in dict.fromkeys(found)
+    ]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(name: str, golden: Golden) -> None:
+    golden.check(FOLDER / f"{name}{SUFFIX}", rendered(name))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cases_are_what_the_api_admits(name: str) -> None:
+    found = [problem for one in read(name).objects for problem in validate_object(one)]
+    assert [p for p in found if p.severity is Severity.ERROR] == []
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("name", CASES)
+def test_envoy_accepts(name: str, tmp_path: Path) -> None:
+    refusals = [refusal(tmp_path / who, new) for who, new in built(name).items()]
+    assert any(refusals) == read(name).header.fails, refusals
+
+
+def refusal(directory: Path, found: Resources) -> str:
+    """Envoy's words on one proxy's resources; empty when it takes them."""
+    directory.mkdir()
+    tables = [message for (kind, _), message in found.items() if kind == "RDS"]
+    listeners = [with_routes(m, tables) for (kind, _), m in found.items() if kind == "LDS"]
+    clusters = [message for (kind, _), message in found.items() if kind == "CDS"]
+    try:
+        validate(directory, listeners=listeners, clusters=clusters)
+    except EnvoyError as error:
+        return str(error)
+    return ""
+
+
+def test_there_are_cases() -> None:
+    assert CASES
