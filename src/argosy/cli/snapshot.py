@@ -14,7 +14,7 @@ from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Problem
 from argosy.cli.client import ApiClient, CliError, Json, name_of, namespace_of
 from argosy.cli.kinds import kind_named
-from argosy.model.proxy import ProxyType, Scope
+from argosy.model.proxy import ProxyType, Scope, Sight
 from argosy.model.route import Attachment
 from argosy.model.service import Service
 from argosy.model.traffic import Destination
@@ -87,9 +87,9 @@ class Snapshot:
 
     def routing(self, host: Hostname, namespace: str) -> ObjectKey | None:
         """The VirtualService that rules a host for callers in a namespace, HTTP before TCP."""
-        scope = Namespace(namespace)
-        http = self._ask(rules.mesh_owner, host, scope, False)
-        return http or self._ask(rules.mesh_owner, host, scope, True)
+        sight = Sight(Namespace(namespace))
+        http = self._ask(rules.mesh_owner, host, sight, False)
+        return http or self._ask(rules.mesh_owner, host, sight, True)
 
     def policy(self, host: Hostname, namespace: str) -> Destination | None:
         """The DestinationRule in force for a host and callers in a namespace."""

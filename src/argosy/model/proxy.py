@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from argosy.base.names import Namespace
+from argosy.base.names import Namespace, ObjectKey
 from argosy.model.workload import Labels
 
 
@@ -29,17 +29,35 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """What decides which services and which rules of others a proxy sees.
+
+    ``sidecar`` is the Sidecar object that rules its egress; None: all that is exported to its
+    namespace.
+    """
+
+    namespace: Namespace
+    sidecar: ObjectKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """What decides the outbound configuration of a proxy: proxies of equal scope share it.
 
     ``classes`` are the workload selectors, among those that outbound rules use (VirtualService
     ``sourceLabels``, DestinationRule ``workloadSelector``), which the proxy's labels satisfy;
-    sorted. In a mesh without such rules it is empty, so a namespace is one scope.
+    sorted. In a mesh without such rules it is empty, so a namespace is one scope. ``sidecar`` is
+    the Sidecar object that rules the proxy's egress, if one does.
     """
 
     type: ProxyType
     namespace: Namespace
     classes: tuple[Labels, ...] = ()
+    sidecar: ObjectKey | None = None
+
+    @property
+    def sight(self) -> Sight:
+        return Sight(self.namespace, self.sidecar)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -19,7 +19,7 @@ from argosy.model.workload import Health
 from argosy.pilot.compile import listeners, routes, tcp_routes
 from argosy.pilot.graph import destinations, rules, views
 from argosy.pilot.graph.encode import Encoded, encode
-from argosy.pilot.graph.world import mesh_settings, service_endpoints, visible_services
+from argosy.pilot.graph.world import mesh_settings, service_endpoints
 from argosy.pilot.translate import listener as listener_translation
 from argosy.pilot.translate import names
 from argosy.pilot.translate import route as route_translation
@@ -38,7 +38,7 @@ def cluster_names(get: Reader, scope: Scope) -> tuple[str, ...]:
     """Every outbound cluster of the scope, and the two for what the mesh does not know."""
     outbound = (
         name
-        for service in get(visible_services, scope.namespace)
+        for service in get(rules.visible_services, scope.sight)
         for name in get(
             destinations.service_clusters,
             views.of_host(get, scope, service.hostname),
@@ -56,11 +56,11 @@ def service_virtual_host(
     get: Reader, scope: Scope, host: Hostname, port: int
 ) -> VirtualHost | None:
     """One port of a service as proxies of the scope call it."""
-    found = get(rules.service_visible_to, scope.namespace, host)
+    found = get(rules.service_visible_to, scope.sight, host)
     service_port = found.get_port(port) if found else None
     if found is None or service_port is None:
         return None
-    applied = get(rules.mesh_rules, host, scope.namespace)
+    applied = get(rules.mesh_rules, host, scope.sight)
     return routes.mesh_virtual_host(found, service_port, applied, scope, rules.Lookup(get, scope))
 
 
@@ -69,14 +69,14 @@ def foreign_virtual_host(
     get: Reader, scope: Scope, host: Hostname, port: int
 ) -> VirtualHost | None:
     """A host that has rules but is no service."""
-    applied = get(rules.mesh_rules, host, scope.namespace)
+    applied = get(rules.mesh_rules, host, scope.sight)
     return routes.rule_virtual_host(host, port, applied, scope, rules.Lookup(get, scope))
 
 
 @formula
 def port_table(get: Reader, scope: Scope, port: int) -> RouteTable | None:
     """The routes of all declared HTTP services of a port; None when there is none."""
-    services = get(rules.http_services, scope.namespace, port)
+    services = get(rules.http_services, scope.sight, port)
     if not services:
         return None
     hosts = [
@@ -85,7 +85,7 @@ def port_table(get: Reader, scope: Scope, port: int) -> RouteTable | None:
     ]
     hosts += [
         get(foreign_virtual_host, scope, host, port)
-        for host in get(rules.foreign_hosts, scope.namespace)
+        for host in get(rules.foreign_hosts, scope.sight)
     ]
     unknown = _UNKNOWN_HOSTS[get(mesh_settings).listeners.outbound]
     name = names.http_route(port)
@@ -127,7 +127,7 @@ def instances(get: Reader, host: Hostname, port: int) -> tuple[str, ...]:
 @formula
 def tcp_forward(get: Reader, scope: Scope, host: Hostname, port: int) -> TcpForward:
     """Where the opaque bytes of a service's port go, by its rules or else to itself."""
-    applied = get(rules.mesh_tcp_rules, host, scope.namespace)
+    applied = get(rules.mesh_tcp_rules, host, scope.sight)
     targets = tcp_routes.mesh_targets(applied, port, scope, rules.Lookup(get, scope))
 
     def find(key: ClusterKey) -> Cluster | None:
@@ -147,7 +147,9 @@ def compiled_listeners(get: Reader, scope: Scope) -> Compiled[tuple[OutboundList
             return listeners.default_forward(service, port)
         return get(tcp_forward, scope, service.hostname, port.number)
 
-    return listeners.outbound_listeners(get(visible_services, scope.namespace), addresses, forward)
+    return listeners.outbound_listeners(
+        get(rules.visible_services, scope.sight), addresses, forward
+    )
 
 
 @formula

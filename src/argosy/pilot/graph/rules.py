@@ -6,7 +6,7 @@ from argosy.api.networking_virtual_service import VirtualService
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Compiled, Problem
 from argosy.derive import Reader, formula
-from argosy.model.proxy import Scope
+from argosy.model.proxy import Scope, Sight
 from argosy.model.route import MESH, Attachment, HashPolicy, HttpRule
 from argosy.model.service import Service
 from argosy.model.tcp_route import TcpRule
@@ -15,7 +15,13 @@ from argosy.pilot.compile import attachments as compiling
 from argosy.pilot.compile import tcp_routes, virtual_services
 from argosy.pilot.compile.hostnames import is_wildcard
 from argosy.pilot.graph import destinations
-from argosy.pilot.graph.world import keys, read, service_of_host, visible_services
+from argosy.pilot.graph.world import (
+    exported_services,
+    keys,
+    read,
+    service_exported_to,
+    service_of_host,
+)
 
 KIND = "VirtualService"
 
@@ -95,36 +101,36 @@ def claims_on(get: Reader, host: Hostname) -> tuple[Attachment, ...]:
 
 
 @formula
-def mesh_owner(get: Reader, host: Hostname, namespace: Namespace, opaque: bool) -> ObjectKey | None:
+def mesh_owner(get: Reader, host: Hostname, sight: Sight, opaque: bool) -> ObjectKey | None:
     """The VirtualService whose HTTP rules, or whose rules for opaque bytes, ``host`` has."""
     claims = [a for a in get(claims_on, host) if (a.opaque if opaque else a.http)]
-    winner = compiling.winner(claims, host, namespace) if claims else None
+    winner = compiling.winner(claims, host, sight.namespace) if claims else None
     return None if winner is None else winner.object
 
 
 @formula
-def mesh_rules(get: Reader, host: Hostname, namespace: Namespace) -> tuple[HttpRule, ...]:
-    """The HTTP rules that sidecars in ``namespace`` apply to ``host``."""
-    owner = get(mesh_owner, host, namespace, False)
+def mesh_rules(get: Reader, host: Hostname, sight: Sight) -> tuple[HttpRule, ...]:
+    """The HTTP rules that sidecars of this ``sight`` apply to ``host``."""
+    owner = get(mesh_owner, host, sight, False)
     return () if owner is None else get(rules_of, owner)
 
 
 @formula
-def mesh_tcp_rules(get: Reader, host: Hostname, namespace: Namespace) -> tuple[TcpRule, ...]:
-    """The TCP rules that sidecars in ``namespace`` apply to ``host``."""
-    owner = get(mesh_owner, host, namespace, True)
+def mesh_tcp_rules(get: Reader, host: Hostname, sight: Sight) -> tuple[TcpRule, ...]:
+    """The TCP rules that sidecars of this ``sight`` apply to ``host``."""
+    owner = get(mesh_owner, host, sight, True)
     return () if owner is None else get(tcp_rules_of, owner)
 
 
 @formula
-def foreign_hosts(get: Reader, namespace: Namespace) -> tuple[Hostname, ...]:
-    """Hosts that sidecars in ``namespace`` have rules for though no service has the name."""
+def foreign_hosts(get: Reader, sight: Sight) -> tuple[Hostname, ...]:
+    """Hosts that sidecars of this ``sight`` have rules for though no service has the name."""
     return tuple(
         sorted(
             host
             for host, claimed in get(mesh_claims).items()
             if not is_wildcard(host)
-            and any(compiling.is_visible(a, namespace) for a in claimed)
+            and any(compiling.is_visible(a, sight.namespace) for a in claimed)
             and get(service_of_host, host) is None
         )
     )
@@ -156,7 +162,7 @@ class Lookup:
         self._scope = scope
 
     def service(self, host: Hostname) -> Service | None:
-        return self._get(service_visible_to, self._scope.namespace, host)
+        return self._get(service_exported_to, self._scope.namespace, host)
 
     def subsets(self, host: Hostname) -> frozenset[str]:
         return self._get(destinations.subset_names, self._scope, host)
@@ -166,18 +172,21 @@ class Lookup:
 
 
 @formula
-def service_visible_to(get: Reader, namespace: Namespace, host: Hostname) -> Service | None:
-    found = get(service_of_host, host)
-    if found is None or not found.export_to & {"*", namespace}:
-        return None
-    return found
+def visible_services(get: Reader, sight: Sight) -> tuple[Service, ...]:
+    """The services that proxies of this ``sight`` may call."""
+    return get(exported_services, sight.namespace)
 
 
 @formula
-def http_services(get: Reader, namespace: Namespace, port: int) -> tuple[Service, ...]:
+def service_visible_to(get: Reader, sight: Sight, host: Hostname) -> Service | None:
+    return get(service_exported_to, sight.namespace, host)
+
+
+@formula
+def http_services(get: Reader, sight: Sight, port: int) -> tuple[Service, ...]:
     """The visible services with a declared HTTP port of this number."""
     return tuple(
         found
-        for found in get(visible_services, namespace)
+        for found in get(visible_services, sight)
         if any(p.number == port and p.protocol.is_http for p in found.ports)
     )

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from argosy.base.names import Hostname, Namespace
 from argosy.derive import Reader, formula
-from argosy.model.proxy import Scope
+from argosy.model.proxy import Scope, Sight
 from argosy.model.route import Forward, HttpRule
 from argosy.model.service import Service
 from argosy.pilot.compile.attachments import EVERYWHERE
@@ -36,7 +36,7 @@ def of_host(get: Reader, scope: Scope, host: Hostname) -> Scope:
 def of_routes(get: Reader, scope: Scope, service: Service) -> Scope:
     """Likewise for the virtual hosts of a service: within a namespace they have a shorter name."""
     host = service.hostname
-    is_own = service.namespace == scope.namespace or host in get(ruled_apart, scope.namespace)
+    is_own = service.namespace == scope.namespace or host in get(ruled_apart, scope.sight)
     return scope if is_own else of_host(get, scope, host)
 
 
@@ -129,7 +129,7 @@ def reach(get: Reader, host: Hostname) -> Reach:
     claims = get(rules.claims_on, host)
     if any(EVERYWHERE not in attachment.export_to for attachment in claims):
         return Reach(True, frozenset())
-    found = get(rules.mesh_rules, host, NOWHERE)
+    found = get(rules.mesh_rules, host, Sight(NOWHERE))
     by_client = any(m.source_labels or m.source_namespace for r in found for m in r.matches)
     return Reach(by_client, frozenset(host for rule in found for host in _destinations(rule)))
 
@@ -142,9 +142,9 @@ def _destinations(rule: HttpRule) -> tuple[Hostname, ...]:
 
 
 @formula
-def ruled_apart(get: Reader, namespace: Namespace) -> frozenset[Hostname]:
-    """The services whose rules may lead proxies of this namespace elsewhere than others."""
-    particular = get(particular_hosts, namespace)
+def ruled_apart(get: Reader, sight: Sight) -> frozenset[Hostname]:
+    """The services whose rules may lead proxies of this ``sight`` elsewhere than others."""
+    particular = get(particular_hosts, sight.namespace)
     return frozenset(
         host
         for host, found in get(reaches).items()

@@ -95,9 +95,17 @@ def all_services(get: Reader) -> tuple[Service, ...]:
 
 
 @formula
-def visible_services(get: Reader, namespace: Namespace) -> tuple[Service, ...]:
-    """The services that proxies in ``namespace`` may call."""
+def exported_services(get: Reader, namespace: Namespace) -> tuple[Service, ...]:
+    """The services that are exported to proxies in ``namespace``."""
     return tuple(s for s in get(all_services) if s.export_to & {"*", namespace})
+
+
+@formula
+def service_exported_to(get: Reader, namespace: Namespace, host: Hostname) -> Service | None:
+    found = get(service_of_host, host)
+    if found is None or not found.export_to & {"*", namespace}:
+        return None
+    return found
 
 
 @formula
