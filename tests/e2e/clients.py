@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,18 +38,31 @@ def http(
     fresh: bool = False,
     timeout: float = SECONDS,
     chunked: bool = False,
+    ca: str = "",
+    pair: tuple[str, str] | None = None,
+    follow: bool = False,
 ) -> list[Json]:
     """``count`` requests, ``parallel`` at a time; ``size`` is that of the body to send, of ``x``.
 
     Without a status there was no answer, and ``error`` says why. Bodies over 64 KiB come as
-    their length and SHA-256.
+    their length and SHA-256. ``ca`` is the file of those to trust for https, ``pair`` the files
+    of a certificate and key to show. ``follow``: redirects are, and ``history`` are their statuses.
     """
     limits = httpx.Limits(max_keepalive_connections=0 if fresh else None)
     content: Any = None if size is None else b"x" * size
     if chunked and content is not None:
         content = [content[i : i + 1000] for i in range(0, len(content), 1000)]
+    trusted = ssl.create_default_context(cafile=ca) if ca else True
+    if pair is not None and isinstance(trusted, ssl.SSLContext):
+        trusted.load_cert_chain(*pair)
     with httpx.Client(
-        http1=not http2, http2=http2, timeout=timeout, limits=limits, trust_env=False
+        http1=not http2,
+        http2=http2,
+        timeout=timeout,
+        limits=limits,
+        trust_env=False,
+        verify=trusted,
+        follow_redirects=follow,
     ) as client:
 
         def request(_: int) -> Json:
@@ -62,6 +76,7 @@ def http(
                 "headers": dict(answer.headers),
                 "version": answer.http_version,
                 "length": len(answer.content),
+                "history": [earlier.status_code for earlier in answer.history],
             }
             if len(answer.content) > 65536:
                 found["sha256"] = hashlib.sha256(answer.content).hexdigest()

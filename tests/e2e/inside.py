@@ -31,6 +31,7 @@ class Answer:
     body: str
     sha256: str
     error: str
+    history: list[int]
 
     @property
     def json(self) -> Json:
@@ -83,7 +84,8 @@ class Inside:
 
     def requests(self, url: str, **options: Any) -> list[Answer]:
         """See ``clients.http`` for the options."""
-        absent = {"headers": {}, "version": "", "length": 0, "body": "", "sha256": "", "error": ""}
+        texts = dict.fromkeys(("version", "body", "sha256", "error"), "")
+        absent = {**texts, "headers": {}, "length": 0, "history": []}
         return [Answer(**{**absent, **found}) for found in self.call("http", url=url, **options)]
 
     def get(self, url: str, **options: Any) -> Answer:

@@ -34,18 +34,13 @@ class ScratchAuthority:
             .sign(self._key, hashes.SHA256())
         )
 
-    def credential(self, identity: str) -> Credential:
-        """A key and certificate for a SPIFFE id, or for a DNS name."""
-        name: x509.GeneralName
-        if "://" in identity:
-            name = x509.UniformResourceIdentifier(identity)
-        else:
-            name = x509.DNSName(identity)
+    def credential(self, *identities: str) -> Credential:
+        """A key and certificate for SPIFFE ids, or for DNS names."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(x509.Name([]), self._certificate.subject, key.public_key())
             .add_extension(
-                x509.SubjectAlternativeName([name]),
+                x509.SubjectAlternativeName([_name(identity) for identity in identities]),
                 critical=True,
             )
             .add_extension(_key_usage(sign_certificates=False), critical=True)
@@ -77,6 +72,12 @@ def write_secrets(credential: Credential, directory: Path) -> None:
     for file, secret in secrets.items():
         response = {"resources": [{"@type": _SECRET, **secret}]}
         (directory / file).write_text(json.dumps(response))
+
+
+def _name(identity: str) -> x509.GeneralName:
+    if "://" in identity:
+        return x509.UniformResourceIdentifier(identity)
+    return x509.DNSName(identity)
 
 
 def _builder(
