@@ -144,6 +144,27 @@ def test_a_proxy_refuses_and_another_is_late(
     )
 
 
+def test_a_late_proxy_alone_is_time_that_is_up(
+    mesh: Any, argosy: Argosy, file: Callable[[str], str]
+) -> None:
+    mesh.neighbours.distributed = Distribution(3, 2, (), ("web-2.default",), 5.0)
+    for command in ("apply", "delete"):
+        answer = argosy(command, "--wait", "--timeout", "2", "-f", file(RULE))
+        assert answer.code == 4, answer
+        assert answer.err == "pending: web-2.default has not answered within 2 s\n"
+    answer = argosy(
+        "apply", "--wait", "-f", file(RULE), "-f", "-", stdin=MAP.replace("good", "BAD")
+    )
+    assert answer.code == 1, "what is wrong counts more than what is late"
+
+
+@pytest.mark.parametrize("nothing", ["", "# nothing but words\n", "---\n"])
+def test_input_without_objects_is_an_error(mesh: Any, argosy: Argosy, nothing: str) -> None:
+    answer = argosy("apply", "-f", "-", stdin=nothing)
+    assert (answer.code, answer.out) == (1, "")
+    assert "Error: there is no object in the input\n" in answer.err
+
+
 STARTING = """
 apiVersion: v1
 kind: Service

@@ -1,10 +1,11 @@
 """Tables, problems and times as text."""
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from argosy.cli.output import age, duration, show_facts, show_problem, show_table
+from argosy.cli.output import Outlet, age, duration, show_facts, show_problem, show_table
 from argosy.cli.status import until
 
 
@@ -75,3 +76,14 @@ def test_a_problem_in_one_line(
 ) -> None:
     show_problem(problem)
     assert capsys.readouterr().err == text
+
+
+def test_a_command_can_outlive_its_reader() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        console = Outlet(file=pipe, force_terminal=False)
+        console.outlives = True
+        console.print("one")
+        console.print("two")
+        assert os.fstat(writing).st_rdev == os.stat(os.devnull).st_rdev

@@ -10,10 +10,14 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Severity(Enum):
-    """How bad: an ERROR keeps the object out of force, a WARNING does not."""
+    """How bad: an ERROR keeps the object out of force, a WARNING does not.
+
+    INFO is good to know, and often as it should be.
+    """
 
     ERROR = "Error"
     WARNING = "Warning"
+    INFO = "Info"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from argosy.cli.options import (
     TimeoutOption,
     WaitOption,
 )
-from argosy.cli.output import err, out, severity_of, show_problem
+from argosy.cli.output import err, out, severity_of, show_error, show_problem
 from argosy.sources.files import read_paths
 
 _OURS = "/apis/argosy.dev/v1alpha1"
@@ -50,11 +50,11 @@ def apply(
     An invalid object is told with file and line; what it was before stays in force.
     """
     with ApiClient(mesh) as client:
-        ok = send(
+        code = send(
             client, filename, namespace=namespace, wait=wait, timeout=timeout, dry_run=dry_run
         )
-    if not ok:
-        raise typer.Exit(1)
+    if code:
+        raise typer.Exit(code)
 
 
 def send(
@@ -67,9 +67,10 @@ def send(
     dry_run: bool = False,
     delete: bool = False,
     meanwhile: Callable[[], None] | None = None,
-) -> bool:
-    """Send files, show what became of each object, and wait. Whether all went well.
+) -> int:
+    """Send files, show what became of each object, and wait. The exit code.
 
+    It is 0; 1 for what is wrong; 4 when a proxy did not answer in time and all else went well.
     ``meanwhile`` runs before warnings that starting workloads make untrue are looked at again.
     """
     reading = read_paths(paths, sys.stdin.buffer)
@@ -80,7 +81,7 @@ def send(
     if not reading.files:
         if meanwhile:
             meanwhile()
-        return False
+        return 1
     files = [{"path": file.path, "text": file.text} for file in reading.files]
     body: dict[str, Any] = {
         "files": files,
@@ -92,13 +93,15 @@ def send(
     changes = not (dry_run or delete)
     passing = _take_passing(answer) if changes else []
     ok = show_results(answer, client=client, dry_run=dry_run) and not reading.unreadable
+    code = 0 if ok else 1
     if wait and not dry_run and answer.get("revision"):
-        ok = report_distribution(client, int(answer["revision"]), timeout) and ok
+        late = report_distribution(client, int(answer["revision"]), timeout)
+        code = code or late
     if meanwhile:
         meanwhile()
     for problem in _still_there(client, passing):
         show_problem(problem)
-    return ok
+    return code
 
 
 def show_results(answer: Json, *, client: ApiClient | None = None, dry_run: bool = False) -> bool:
@@ -119,14 +122,18 @@ def show_results(answer: Json, *, client: ApiClient | None = None, dry_run: bool
     problems = [*_problems_of(results), *answer.get("problems", [])]
     for problem in problems:
         show_problem(problem)
-    if not results and not problems:
-        err.print("There is no object in the input.")
+    wrong = any(severity_of(problem) == "Error" for problem in problems)
+    if not results and not wrong:  # as kubectl has it: an error, for it is hardly what was meant
+        show_error("there is no object in the input")
         return False
-    return not any(severity_of(problem) == "Error" for problem in problems)
+    return not wrong
 
 
-def report_distribution(client: ApiClient, revision: int, timeout: float) -> bool:
-    """Wait until the proxies that this revision touches have answered; say how it went."""
+def report_distribution(client: ApiClient, revision: int, timeout: float) -> int:
+    """Wait until the proxies that this revision touches have answered; say how it went.
+
+    The exit code: 0 when all took it, 1 when one refused, 4 when time was up.
+    """
     answer = client.call(
         "GET",
         f"{_OURS}/distribution",
@@ -141,7 +148,7 @@ def report_distribution(client: ApiClient, revision: int, timeout: float) -> boo
             if connected
             else "no proxy is connected: each gets it when it connects"
         )
-        return True
+        return 0
     proxies = "proxy" if touched == 1 else "proxies"
     took = f"{answer['milliseconds']} ms"
     line = f"{acknowledged} of {touched} {proxies} acknowledged in {took}"
@@ -151,7 +158,9 @@ def report_distribution(client: ApiClient, revision: int, timeout: float) -> boo
     for name in answer.get("pending", ()):
         err.print(f"[yellow]pending:[/] {escape(str(name))} has not answered within {timeout:g} s")
     sys.stdout.flush()
-    return bool(acknowledged == touched)
+    if answer.get("rejected"):
+        return 1
+    return 0 if acknowledged == touched else 4
 
 
 def show_rejection(rejection: Json) -> None:

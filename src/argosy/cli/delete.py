@@ -53,7 +53,7 @@ def delete(
         raise CliError("either -f FILE or KIND NAME, not both", code=2)
     if filename:
         with ApiClient(mesh) as client:
-            ok = send(
+            code = send(
                 client,
                 filename,
                 namespace=namespace,
@@ -62,8 +62,8 @@ def delete(
                 dry_run=dry_run,
                 delete=True,
             )
-        if not ok:
-            raise typer.Exit(1)
+        if code:
+            raise typer.Exit(code)
         return
     if not objects:
         raise CliError("say what to delete: -f FILE, or KIND NAME", code=2)
@@ -77,8 +77,8 @@ def delete(
                 err.print("There is nothing to delete.")
                 return
         revision, missing = _delete(client, asked, namespace, dry_run=dry_run)
-        if wait and revision and not report_distribution(client, revision, timeout):
-            raise typer.Exit(1)
+        if wait and revision and (code := report_distribution(client, revision, timeout)):
+            raise typer.Exit(code)
     if missing and not ignore_not_found:
         for error in missing:
             show_error(str(error), error.hint)

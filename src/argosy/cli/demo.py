@@ -92,10 +92,10 @@ def summary(
 def _send(client: ApiClient, file: Path) -> None:
     """Apply one of the samples, quietly when all is well."""
     with out.capture() as said:
-        sent = send(client, [str(file)], namespace="default", wait=True, timeout=30)
-    if not sent:
+        code = send(client, [str(file)], namespace="default", wait=True, timeout=30)
+    if code:
         out.print(said.get())
-        raise CliError("the samples were refused")
+        raise CliError("the samples were refused", code=code)
 
 
 def _mtls(proxy: Json) -> str:

@@ -22,7 +22,7 @@ from argosy.cli.client import (
     why_late,
 )
 from argosy.cli.options import MeshOption, NamespaceOption, OptionalFilesOption
-from argosy.cli.output import err, out
+from argosy.cli.output import err, out, outlive_readers
 from argosy.platforms.local.state import (
     AlreadyRunningError,
     MeshDirectory,
@@ -72,6 +72,8 @@ def up(
     the exit code tells how it began (1: something is wrong, 4: not ready in time); it runs on.
     """
     code = 0
+    if detach:
+        outlive_readers()
     with running(mesh, images=images or [], detach=detach, gateway=gateway, port=port) as launched:
         with ApiClient(mesh) as client:
 
@@ -81,7 +83,7 @@ def up(
 
             if not filename:
                 ready()
-            elif not send(
+            elif wrong := send(
                 client,
                 filename,
                 namespace=namespace,
@@ -89,7 +91,7 @@ def up(
                 timeout=timeout,
                 meanwhile=ready if wait else None,
             ):
-                code = code or 1
+                code = code or wrong
                 err.print("The mesh runs without what is wrong above; mend it and apply again.")
         for published in launched.published:
             out.print(f"[bold]{published.service}:{published.port}[/] at {published.url}")

@@ -1,6 +1,7 @@
 """How answers are shown: tables, JSON, YAML, names; problems with file and line."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -13,8 +14,32 @@ from rich.markup import escape
 
 Json = dict[str, Any]
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class Outlet(Console):
+    """A console whose reader may leave: ``argosy get pods | head -1``.
+
+    The command then ends, as others do, unless it ``outlives`` its reader.
+    """
+
+    outlives = False
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich. What is written from now on goes nowhere."""
+        if not self.outlives:
+            super().on_broken_pipe()
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+
+
+out = Outlet(highlight=False, soft_wrap=True)
+err = Outlet(stderr=True, highlight=False, soft_wrap=True)
+
+
+def outlive_readers() -> None:
+    """From now on the command goes on to its end when nobody reads what it says any more."""
+    out.outlives = err.outlives = True
 
 
 class Format(StrEnum):

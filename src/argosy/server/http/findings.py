@@ -73,7 +73,7 @@ def message(problem: LocatedProblem) -> Json:
     """A problem as Istio's analysis message, with our fields beside Istio's."""
     body: dict[str, Json] = {
         "type": {"name": problem.code},
-        "level": "ERROR" if problem.severity is Severity.ERROR else "WARNING",
+        "level": problem.severity.value.upper(),
         "message": problem.message,
     }
     for name, text in (("field", problem.field), ("hint", problem.hint), ("file", problem.file)):
