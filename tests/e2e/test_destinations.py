@@ -69,6 +69,7 @@ def hostnames(curl: Inside, count: int, **headers: str) -> Counter[str]:
 # Load balancing.
 
 
+@pytest.mark.covers("DestinationRule.trafficPolicy.loadBalancer.simple")
 def test_round_robin_and_least_request_spread(rules: Rules, curl: Inside, v1: list[str]) -> None:
     subset = {"name": "v1", "labels": {"version": "v1"}}
     rules.destination("replica", {"loadBalancer": {"simple": "ROUND_ROBIN"}}, subset)
@@ -78,6 +79,7 @@ def test_round_robin_and_least_request_spread(rules: Rules, curl: Inside, v1: li
     assert set(hostnames(curl, 60)) == set(v1)
 
 
+@pytest.mark.covers("DestinationRule.trafficPolicy.loadBalancer.consistentHash.httpHeaderName")
 def test_a_header_sticks_to_a_replica(rules: Rules, curl: Inside, v1: list[str]) -> None:
     hashed = {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}}
     rules.destination("replica", hashed)
@@ -86,6 +88,7 @@ def test_a_header_sticks_to_a_replica(rules: Rules, curl: Inside, v1: list[str])
     assert len({next(iter(counts)) for counts in found.values()}) > 1, found
 
 
+@pytest.mark.covers("DestinationRule.host", "DestinationRule.subsets[].labels")
 def test_subsets_are_chosen_by_labels(rules: Rules, curl: Inside, v1: list[str]) -> None:
     subsets = [{"name": name, "labels": {"version": name}} for name in ("v1", "v2")]
     rules.destination("replica", None, *subsets)
@@ -96,6 +99,13 @@ def test_subsets_are_chosen_by_labels(rules: Rules, curl: Inside, v1: list[str])
     assert set(hostnames(curl, 60)) == set(v1)
 
 
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.loadBalancer.warmup.duration",
+    "DestinationRule.trafficPolicy.connectionPool.tcp.maxConnections",
+    "DestinationRule.trafficPolicy.connectionPool.tcp.connectTimeout",
+    "DestinationRule.trafficPolicy.connectionPool.http.http2MaxRequests",
+    "DestinationRule.trafficPolicy.connectionPool.http.maxRetries",
+)
 def test_warmup_and_limits_are_what_envoy_has(meshed: Mesh, rules: Rules, curl: Inside) -> None:
     policy = {
         "loadBalancer": {"simple": "ROUND_ROBIN", "warmup": {"duration": "30s"}},
@@ -116,6 +126,12 @@ def test_warmup_and_limits_are_what_envoy_has(meshed: Mesh, rules: Rules, curl: 
     assert found["connect_timeout"] == "3s"
 
 
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.outlierDetection.consecutive5xxErrors",
+    "DestinationRule.trafficPolicy.outlierDetection.interval",
+    "DestinationRule.trafficPolicy.outlierDetection.baseEjectionTime",
+    "DestinationRule.trafficPolicy.outlierDetection.maxEjectionPercent",
+)
 def test_a_failing_replica_is_ejected(rules: Rules, curl: Inside, v1: list[str]) -> None:
     rules.route("replica", retries={"attempts": 0})
     outliers = {
@@ -172,18 +188,23 @@ def test_retries_are_as_many_as_the_rule_says(rules: Rules, curl: Inside) -> Non
 
 
 def test_a_try_has_its_own_timeout(rules: Rules, curl: Inside) -> None:
-    retries = {"attempts": 2, "perTryTimeout": "0.2s", "retryOn": "gateway-error"}
+    retries = {"attempts": 2, "perTryTimeout": "1s", "retryOn": "gateway-error"}
     rules.route("flaky", retries=retries)
-    answer, tries = asked_to_fail(curl, 1, "500", after=5.0)
+    answer, tries = asked_to_fail(curl, 1, "500", after=9.0)
     assert (answer.status, tries) == (200, 2)
-    rules.route("flaky", retries=retries, timeout="0.3s")
-    answer, tries = asked_to_fail(curl, 9, "500", after=5.0)
+    rules.route("flaky", retries=retries, timeout="1.5s")
+    answer, tries = asked_to_fail(curl, 9, "500", after=9.0)
     assert (answer.status, tries) == (504, 2), "the route's timeout includes all tries"
 
 
 # Security.
 
 
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.tls.mode",
+    "PeerAuthentication.selector",
+    "PeerAuthentication.mtls",
+)
 def test_plaintext_to_a_strict_workload_fails(rules: Rules, curl: Inside) -> None:
     strict = {"selector": {"matchLabels": {"app": "flaky"}}, "mtls": {"mode": "STRICT"}}
     policy = document("security.istio.io/v1", "PeerAuthentication", "flaky", strict)

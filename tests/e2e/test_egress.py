@@ -91,6 +91,7 @@ def mesh_is_served(curl: Inside) -> None:
     assert curl.get("http://undeclared:7443/").status == 200
 
 
+@pytest.mark.covers("MeshConfig.outboundTrafficPolicy.mode")
 def test_unknown_destinations_pass_unless_told_otherwise(
     rules: Rules, curl: Inside, address: str
 ) -> None:

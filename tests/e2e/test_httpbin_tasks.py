@@ -121,6 +121,11 @@ spec:
     httpbin.argosy("delete", "--wait", "dr", "httpbin")
 
 
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.connectionPool.tcp.maxConnections",
+    "DestinationRule.trafficPolicy.connectionPool.http.http1MaxPendingRequests",
+    "DestinationRule.trafficPolicy.connectionPool.http.maxRequestsPerConnection",
+)
 def test_circuit_breaking(httpbin: Mesh) -> None:
     """One connection and one pending request: more at a time are refused at once, and counted."""
     httpbin.apply("""
@@ -167,6 +172,7 @@ spec:
     httpbin.argosy("delete", "--wait", "dr", "httpbin")
 
 
+@pytest.mark.covers("Gateway.selector", "Gateway.servers[].port", "Gateway.servers[].hosts")
 def test_ingress(httpbin: Mesh) -> None:
     httpbin.apply("""
 apiVersion: networking.istio.io/v1
@@ -213,6 +219,7 @@ spec:
         assert client.get("/status/200", headers={"Host": "other.example.com"}).status_code == 404
 
 
+@pytest.mark.covers("VirtualService.tcp[].match[].port", "VirtualService.tcp[].route")
 def test_tcp_traffic_shifting(httpbin: Mesh, istio_samples: Path) -> None:
     """All connections to v1, then a fifth of them to v2."""
     samples = istio_samples / "tcp-echo"

@@ -104,6 +104,9 @@ def test_strict_for_a_namespace(mesh_of_three: Mesh) -> None:
     assert matrix(mesh_of_three) == EVERYBODY
 
 
+@pytest.mark.covers(
+    "PeerAuthentication.selector", "PeerAuthentication.portLevelMtls", "PeerAuthentication.mtls"
+)
 def test_strict_for_a_workload_and_a_port_left_out(mesh_of_three: Mesh) -> None:
     workload = """
 apiVersion: security.istio.io/v1

@@ -259,6 +259,7 @@ def test_without_limits_nothing_is_refused(tmp_path: Path) -> None:
             assert at_once(port, 40) == {200: 40}
 
 
+@pytest.mark.covers("DestinationRule.trafficPolicy.connectionPool.tcp.connectTimeout")
 def test_connect_timeout(tmp_path: Path) -> None:
     """A port that nobody accepts on answers neither yes nor no: the backlog is full."""
     pool = replace(ConnectionPool(), connect_timeout=ConnectionPool().connect_timeout / 50)
@@ -328,6 +329,12 @@ def test_when_all_are_ejected_nobody_is_asked(tmp_path: Path) -> None:
         (OriginatedTls(ca="./other.pem", skip_verify=True), "b.example", 200),
     ],
 )
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.tls.caCertificates",
+    "DestinationRule.trafficPolicy.tls.subjectAltNames",
+    "DestinationRule.trafficPolicy.tls.sni",
+    "DestinationRule.trafficPolicy.tls.insecureSkipVerify",
+)
 def test_originated_tls_trusts_whom_it_is_told_to(
     tmp_path: Path, tls: OriginatedTls, host: str, expected: int
 ) -> None:
@@ -342,6 +349,10 @@ def test_originated_tls_trusts_whom_it_is_told_to(
             assert status(port, host) == expected
 
 
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.tls.clientCertificate",
+    "DestinationRule.trafficPolicy.tls.privateKey",
+)
 def test_mutual_tls_shows_the_users_own_certificate(tmp_path: Path) -> None:
     authority = ScratchAuthority()
     server = server_context(tmp_path, authority)
