@@ -25,8 +25,9 @@ Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter
 
 
-def description(protocol: str, path: str, headers: dict[str, str]) -> bytes:
+def description(protocol: str, path: str, headers: dict[str, str], writer: Writer) -> bytes:
     found = {
+        "connection": writer.get_extra_info("peername")[1],
         "protocol": protocol,
         "path": path,
         "headers": headers,
@@ -62,13 +63,13 @@ async def serve_http1(first: bytes, reader: Reader, writer: Writer) -> None:
         headers = {
             name.lower(): value for name, _, value in (item.partition(": ") for item in rest)
         }
-        body = description("HTTP/1.1", line.split()[1], headers)
+        body = description("HTTP/1.1", line.split()[1], headers, writer)
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
         await writer.drain()
 
 
 async def serve_h2(first: bytes, reader: Reader, writer: Writer) -> None:
-    """h2c by prior knowledge; request bodies are counted."""
+    """h2c by prior knowledge; request bodies are counted. ``x-after``: seconds until the answer."""
     h2_connection = h2.connection.H2Connection(
         h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
     )
@@ -89,7 +90,8 @@ async def serve_h2(first: bytes, reader: Reader, writer: Writer) -> None:
                 stream = event.stream_id or 0
                 headers = heads.pop(stream)
                 headers["x-received"] = str(received.pop(stream, 0))
-                body = description("HTTP/2", headers[":path"], headers)
+                await asyncio.sleep(float(headers.get("x-after", "0")))
+                body = description("HTTP/2", headers[":path"], headers, writer)
                 h2_connection.send_headers(
                     stream, [(":status", "200"), ("content-length", str(len(body)))]
                 )
