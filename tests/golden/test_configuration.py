@@ -35,6 +35,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from google.protobuf.message import Message
 
 from argosy.api.decode import decode_yaml
+from argosy.api.located import LocatedProblem
 from argosy.api.meta import Object
 from argosy.api.validate import validate as validate_object
 from argosy.base.names import Namespace
@@ -95,7 +96,7 @@ class Header(msgspec.Struct, forbid_unknown_fields=True):
 class Case:
     header: Header
     objects: tuple[Object, ...]
-    decoding: tuple[Problem, ...]
+    decoding: tuple[LocatedProblem, ...]
 
 
 def decoded(text: str, file: str) -> tuple[Object, ...]:
@@ -109,8 +110,7 @@ def read(name: str) -> Case:
     header, _, rest = (FOLDER / f"{name}.yaml").read_text().partition("\n---\n")
     found = decode_yaml(rest, f"{name}.yaml")
     assert not found.errors, found.errors
-    warnings = tuple(located.problem for located in found.problems)
-    return Case(msgspec.convert(yaml.safe_load(header), Header), found.objects, warnings)
+    return Case(msgspec.convert(yaml.safe_load(header), Header), found.objects, found.problems)
 
 
 @cache
@@ -174,14 +174,12 @@ def problems(name: str) -> list[str]:
     """As far as objects tell alone, then as far as the mesh tells."""
     case = read(name)
     mesh = graph(name)
-    found = list(case.decoding)
+    found: list[LocatedProblem | Problem] = list(case.decoding)
     for one in case.objects:
         found += validate_object(one)
         found += mesh.engine.value(problems_of, one.key)
-    return [
-        f"{p.severity.value} {p.code}: {p.object} {p.field}: {p.message}"
-        for p in dict.fromkeys(found)
-    ]
+    lines = [f"{p.severity.value} {p.code}: {p.object} {p.field}: {p.message}" for p in found]
+    return list(dict.fromkeys(lines))
 
 
 @pytest.mark.parametrize("name", CASES)
