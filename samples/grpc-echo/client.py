@@ -1,6 +1,7 @@
 """Calls grpc-echo over one connection and prints each answer as a line.
 
-client.py [--target HOST:PORT] [--call say|count|chat] [--count N] [--metadata 'name: value']...
+client.py [--target [xds:///]HOST:PORT] [--call say|count|chat] [--count N]
+          [--metadata 'name: value']... [--timeout SECONDS]
 
 A failed call is printed as its status, as ``UNAVAILABLE details``; the exit code is then 1.
 """
@@ -12,10 +13,11 @@ import sys
 from collections.abc import Iterator
 
 import grpc
+import grpc.experimental
 from google.protobuf.wrappers_pb2 import StringValue
 
 SERVICE = "argosy.samples.Echo"
-DEADLINE_SECONDS = 20.0
+Metadata = list[tuple[str, str]]
 
 
 def main() -> int:
@@ -24,12 +26,16 @@ def main() -> int:
     parser.add_argument("--call", choices=("say", "count", "chat"), default="say")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--metadata", action="append", default=[])
+    parser.add_argument("--timeout", type=float, default=20.0)
     options = parser.parse_args()
     metadata = [tuple(text.split(": ", 1)) for text in options.metadata]
     call = {"say": say, "count": count, "chat": chat}[options.call]
-    with grpc.insecure_channel(options.target) as channel:
+    credentials = grpc.experimental.insecure_channel_credentials()
+    if options.target.startswith("xds:"):
+        credentials = grpc.xds_channel_credentials(credentials)
+    with grpc.secure_channel(options.target, credentials) as channel:
         try:
-            for line in call(channel, options.count, metadata):
+            for line in call(channel, options.count, metadata, options.timeout):
                 print(line)
         except grpc.RpcError as error:
             print(f"{error.code().name} {error.details()}")
@@ -37,37 +43,37 @@ def main() -> int:
     return 0
 
 
-def say(channel: grpc.Channel, count: int, metadata: list[tuple[str, str]]) -> Iterator[str]:
+def say(channel: grpc.Channel, count: int, metadata: Metadata, timeout: float) -> Iterator[str]:
     """Unary calls one after the other."""
     method = channel.unary_unary(
         f"/{SERVICE}/Say", StringValue.SerializeToString, StringValue.FromString
     )
     for number in range(count):
         answer, call = method.with_call(
-            StringValue(value=str(number)), timeout=DEADLINE_SECONDS, metadata=metadata
+            StringValue(value=str(number)), timeout=timeout, metadata=metadata
         )
-        tries = dict(call.trailing_metadata()).get("x-tries", "?")
-        yield f"{answer.value} tries={tries}"
+        trailing = dict(call.trailing_metadata())
+        yield f"{answer.value} tries={trailing.get('x-tries', '?')} peer={trailing.get('x-peer')}"
 
 
-def count(channel: grpc.Channel, count: int, metadata: list[tuple[str, str]]) -> Iterator[str]:
+def count(channel: grpc.Channel, count: int, metadata: Metadata, timeout: float) -> Iterator[str]:
     """One call that is answered with a stream."""
     method = channel.unary_stream(
         f"/{SERVICE}/Count", StringValue.SerializeToString, StringValue.FromString
     )
-    answers = method(StringValue(value=str(count)), timeout=DEADLINE_SECONDS, metadata=metadata)
+    answers = method(StringValue(value=str(count)), timeout=timeout, metadata=metadata)
     for answer in answers:
         yield answer.value
 
 
-def chat(channel: grpc.Channel, count: int, metadata: list[tuple[str, str]]) -> Iterator[str]:
+def chat(channel: grpc.Channel, count: int, metadata: Metadata, timeout: float) -> Iterator[str]:
     """One call: each message is sent when the answer to the one before has come."""
     method = channel.stream_stream(
         f"/{SERVICE}/Chat", StringValue.SerializeToString, StringValue.FromString
     )
     outbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     requests = (StringValue(value=text) for text in iter(outbox.get, None))
-    answers = method(requests, timeout=DEADLINE_SECONDS, metadata=metadata)
+    answers = method(requests, timeout=timeout, metadata=metadata)
     for number in itertools.count():
         if number == count:
             outbox.put(None)

@@ -1,12 +1,14 @@
 """A gRPC service of every kind of call (see echo.proto). Usage: server.py [PORT].
 
-SERVICE_VERSION is the version that answers begin with.
+SERVICE_VERSION is the version that answers begin with. With a bootstrap (GRPC_XDS_BOOTSTRAP) the
+server asks the control plane what to demand of its clients. Trailing metadata say who called:
+``x-peer`` is the name in the client's certificate, seen here or by a sidecar.
 """
 
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -14,6 +16,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 SERVICE = "argosy.samples.Echo"
 VERSION = os.environ.get("SERVICE_VERSION", "v0")
+XDS = "GRPC_XDS_BOOTSTRAP" in os.environ
 
 
 class Echo:
@@ -26,8 +29,11 @@ class Echo:
         self.tries[case] += 1
         tries = self.tries[case]
         if tries <= int(metadata.get("x-fail", "0")):
+            if XDS:  # grpcio 1.85 ends such a process when an answer is nothing but a status
+                context.send_initial_metadata(())
             context.abort(grpc.StatusCode.UNAVAILABLE, f"try {tries} fails as it was asked to")
-        context.set_trailing_metadata((("x-tries", str(tries)),))
+        peer = caller(metadata, context)
+        context.set_trailing_metadata((("x-tries", str(tries)), ("x-peer", peer)))
         return StringValue(value=f"{VERSION} {request.value}")
 
     def count(self, request: StringValue, _: grpc.ServicerContext) -> Iterator[StringValue]:
@@ -39,6 +45,15 @@ class Echo:
     ) -> Iterator[StringValue]:
         for request in requests:
             yield StringValue(value=f"{VERSION} {request.value}")
+
+
+def caller(metadata: Mapping[str, str | bytes], context: grpc.ServicerContext) -> str:
+    names = context.auth_context().get("x509_subject_alternative_name")
+    if names:
+        return names[0].decode()
+    forwarded = str(metadata.get("x-forwarded-client-cert", ""))
+    uris = [part[4:] for part in forwarded.split(";") if part.startswith("URI=")]
+    return uris[0] if uris else "-"
 
 
 def handlers() -> grpc.GenericRpcHandler:
@@ -54,9 +69,12 @@ def handlers() -> grpc.GenericRpcHandler:
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 7070
-    server = grpc.server(ThreadPoolExecutor(16))
+    server = grpc.server(ThreadPoolExecutor(16), xds=XDS)
     server.add_generic_rpc_handlers((handlers(),))
-    server.add_insecure_port(f"0.0.0.0:{port}")
+    credentials = grpc.insecure_server_credentials()
+    if XDS:
+        credentials = grpc.xds_server_credentials(credentials)
+    server.add_secure_port(f"0.0.0.0:{port}", credentials)
     server.start()
     print(f"grpc-echo {VERSION} on {port}", flush=True)
     server.wait_for_termination()

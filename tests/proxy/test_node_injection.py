@@ -27,6 +27,8 @@ LABEL = "sidecar.istio.io/inject"
         ({"labels": {LABEL: "true"}}, OFF, Injection.SIDECAR),
         ({"labels": {LABEL: "true"}, "annotations": {LABEL: "false"}}, {}, Injection.SIDECAR),
         ({"annotations": {"inject.istio.io/templates": "gateway"}}, OFF, Injection.GATEWAY),
+        ({"annotations": {"inject.istio.io/templates": "grpc-agent"}}, {}, Injection.GRPC),
+        ({"annotations": {"inject.istio.io/templates": "grpc-agent"}}, OFF, Injection.NONE),
     ],
 )
 def test_who_gets_a_proxy(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from argosy.base.log import Secret
-from argosy.proxy.secret_files import KeyPair, read_key_pair, write_secrets
+from argosy.proxy.secret_files import KeyPair, read_key_pair, write_pem, write_secrets
 
 PAIR = KeyPair(Secret(b"KEY\n"), ("LEAF\n", "BETWEEN\n"))
 
@@ -39,6 +39,17 @@ def test_each_file_is_a_discovery_response_with_one_secret(tmp_path: Path) -> No
             }
         ],
     }
+
+
+def test_the_same_in_pem(tmp_path: Path) -> None:
+    write_pem(tmp_path / "certs", PAIR, ["ROOT\n"])
+    files = {each.name: each.read_text() for each in (tmp_path / "certs").iterdir()}
+    assert files == {
+        "cert-chain.pem": "LEAF\nBETWEEN\n",
+        "key.pem": "KEY\n",
+        "root-cert.pem": "ROOT\n",
+    }
+    assert {each.stat().st_mode & 0o777 for each in (tmp_path / "certs").iterdir()} == {0o600}
 
 
 def test_only_the_owner_may_read(tmp_path: Path) -> None:

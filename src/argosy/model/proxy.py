@@ -8,10 +8,15 @@ from argosy.model.workload import Labels
 
 
 class ProxyType(Enum):
-    """``sidecar`` or ``router`` (a gateway): the first part of Istio's node id."""
+    """``sidecar`` or ``router`` (a gateway): the first part of Istio's node id.
+
+    ``grpc``: no proxy, but a gRPC library that is configured itself. Its node id says
+    ``sidecar`` too, and its metadata ``GENERATOR: grpc``.
+    """
 
     SIDECAR = "sidecar"
     ROUTER = "router"
+    GRPC = "grpc"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ class Workload:
     """One replica: a pod, later also a WorkloadEntry.
 
     ``container_ports`` maps port names to numbers. ``meshed`` says that a sidecar accepts mesh
-    mTLS for it (label ``security.istio.io/tlsMode: istio``).
+    mTLS for it (label ``security.istio.io/tlsMode: istio``). ``proxyless``: there is no sidecar,
+    and gRPC in the workload does it itself.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Workload:
     container_ports: tuple[tuple[str, int], ...]
     health: Health
     meshed: bool
+    proxyless: bool = False
     locality: Locality = Locality()
     weight: int = 1
 
@@ -50,6 +52,7 @@ class Endpoint:
 
     ``identity`` is the SPIFFE id that its certificate carries. ``mtls`` says that a client's
     automatic mTLS applies: the workload is meshed and its PeerAuthentication does not disable it.
+    ``strict``: it takes nothing else.
     """
 
     address: str
@@ -61,3 +64,4 @@ class Endpoint:
     locality: Locality = Locality()
     weight: int = 1
     workload: str = ""
+    strict: bool = False

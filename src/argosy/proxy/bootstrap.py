@@ -67,7 +67,7 @@ class ProxyFacts:
 def bootstrap(facts: ProxyFacts) -> Json:
     """The bootstrap of a sidecar or gateway that speaks delta ADS over mTLS."""
     return {
-        "node": _node(facts),
+        "node": node(facts),
         "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
         "dynamic_resources": {
             "lds_config": _ads_source(),
@@ -125,7 +125,8 @@ def bootstrap(facts: ProxyFacts) -> Json:
     }
 
 
-def _node(facts: ProxyFacts) -> Json:
+def node(facts: ProxyFacts) -> Json:
+    """Who it is, with the metadata that Istio's control plane would read."""
     region, zone, subzone = facts.locality
     return {
         "id": facts.node_id,

@@ -35,7 +35,7 @@ from argosy.proxy.certificate_plan import (
     Tick,
     Wait,
 )
-from argosy.proxy.secret_files import KeyPair, read_key_pair, write_secrets
+from argosy.proxy.secret_files import KeyPair, read_key_pair, write_pem, write_secrets
 
 REQUEST_TIMEOUT = 10.0
 """Seconds that the authority may take to answer."""
@@ -73,7 +73,7 @@ class _Signed:
 class CertificateRunner:
     """Keeps the certificate of one workload in ``directory`` (Envoy's ``certs``).
 
-    ``identity`` is the SPIFFE id that the certificate must carry.
+    ``identity`` is the SPIFFE id that the certificate must carry. ``pem``: also as PEM files.
     """
 
     def __init__(
@@ -84,12 +84,14 @@ class CertificateRunner:
         clock: Clock,
         *,
         jitter: Callable[[], float] = random.random,
+        pem: bool = False,
     ) -> None:
         self._identity = identity
         self._directory = directory
         self._issue = issue
         self._clock = clock
         self._jitter = jitter
+        self._pem = pem
         self._plan = CertificatePlan()
         self._signed: _Signed | None = None
         self._installed = asyncio.Event()
@@ -146,6 +148,8 @@ class CertificateRunner:
         assert signed is not None, "installed before it was answered"
         serial = signed.certificate.serial
         try:
+            if self._pem:
+                await asyncio.to_thread(write_pem, self._directory, signed.pair, signed.roots)
             await asyncio.to_thread(
                 write_secrets, self._directory, signed.pair, signed.roots, serial
             )

@@ -40,6 +40,7 @@ from argosy.proxy.node_api import ApiClient, ApiError, Gone, Put, Restarted, Syn
 from argosy.proxy.node_cluster import KINDS, Cluster
 from argosy.proxy.node_credentials import credentials
 from argosy.proxy.node_egress import Egress
+from argosy.proxy.node_grpc import GrpcAgent
 from argosy.proxy.node_ingress import Ingress, published_sockets
 from argosy.proxy.node_injection import Injection, added_labels, injection
 from argosy.proxy.node_resolver import resolver
@@ -191,7 +192,7 @@ class Node:
                 self._run_pods()
                 await self._control_deployments()
             for running in self._running.values():
-                if isinstance(running.runner.sidecar, PlainSidecar):
+                if isinstance(running.runner.sidecar, PlainSidecar | GrpcAgent):
                     running.runner.sidecar.refresh()
             await self._tell_change()
 
@@ -283,9 +284,12 @@ class Node:
         kind = injection(pod, self._cluster.namespace_labels(pod.metadata.namespace))
         directory = self._directory.pod(*key)
         news = asyncio.Event()
-        sidecar: EnvoySidecar | PlainSidecar
+        sidecar: EnvoySidecar | GrpcAgent | PlainSidecar
+        targets = self._cluster.service_targets
         if kind is Injection.NONE:
-            sidecar = PlainSidecar(pod, self._facts, self._cluster.service_targets, news.set)
+            sidecar = PlainSidecar(pod, self._facts, targets, news.set)
+        elif kind is Injection.GRPC:
+            sidecar = GrpcAgent(pod, self._facts, directory, targets, news.set)
         else:
             sidecar = EnvoySidecar(pod, kind, self._facts, directory, news.set)
         self._links += 1

@@ -7,13 +7,15 @@ from argosy.api.core_pod import Pod
 from argosy.base.clock import SystemClock
 from argosy.base.names import TrustDomain
 from argosy.citadel.identity import SpiffeId
+from argosy.model.proxy import ProxyType
+from argosy.pilot.compile.roles import proxy_type
 from argosy.proxy.certificates import CertificateRunner, IssueError
 from argosy.proxy.node_api import ApiClient, ApiError
 
 AUDIENCE = "istio-ca"
 TRUST_DOMAIN = TrustDomain("cluster.local")
 _TOKEN_SECONDS = 600
-_CERTIFICATES = "certs"
+CERTIFICATES = "certs"
 
 
 def credentials(api: ApiClient) -> Callable[[Pod, Path], CertificateRunner]:
@@ -31,6 +33,8 @@ def credentials(api: ApiClient) -> Callable[[Pod, Path], CertificateRunner]:
                 raise IssueError(str(error)) from error
 
         identity = SpiffeId.of(TRUST_DOMAIN, namespace, account)
-        return CertificateRunner(str(identity), directory / _CERTIFICATES, issue, SystemClock())
+        pem = proxy_type(pod) is ProxyType.GRPC
+        place = directory / CERTIFICATES
+        return CertificateRunner(str(identity), place, issue, SystemClock(), pem=pem)
 
     return keeper

@@ -21,6 +21,7 @@ _CANONICAL_REVISION = "service.istio.io/canonical-revision"
 class Injection(Enum):
     SIDECAR = "sidecar"
     GATEWAY = "gateway"
+    GRPC = "grpc"
     NONE = "none"
 
 
@@ -28,12 +29,13 @@ def injection(pod: Pod, namespace_labels: Mapping[str, str]) -> Injection:
     """The pod's own word counts before its namespace's."""
     if proxy_type(pod) is ProxyType.ROUTER:
         return Injection.GATEWAY
+    of_pod = Injection.GRPC if proxy_type(pod) is ProxyType.GRPC else Injection.SIDECAR
     own = pod.metadata.labels.get(_INJECT) or pod.metadata.annotations.get(_INJECT) or ""
     if own.lower() == "true":
-        return Injection.SIDECAR
+        return of_pod
     if own.lower() == "false" or namespace_labels.get(_NAMESPACE_INJECTION) == "disabled":
         return Injection.NONE
-    return Injection.SIDECAR
+    return of_pod
 
 
 def workload_name(pod: Pod) -> str:
@@ -60,7 +62,7 @@ def added_labels(pod: Pod, kind: Injection) -> dict[str, str]:
         or labels.get("version")
         or "latest",
     }
-    if kind is Injection.SIDECAR:
+    if kind in (Injection.SIDECAR, Injection.GRPC):
         wanted[MESHED_LABEL] = "istio"
     return {key: value for key, value in wanted.items() if key not in labels}
 

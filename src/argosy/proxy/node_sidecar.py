@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,6 +95,10 @@ class PlainSidecar:
         self.message = "the pod's network is being prepared"
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    @property
     def ready(self) -> bool:
         return self._ready.is_set()
 
@@ -110,7 +114,7 @@ class PlainSidecar:
 
     async def run(self, pod_netns: int, address: str) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_for_ever("dns", lambda: self._names.run(pod_netns)))
+            tasks.create_task(for_ever("dns", lambda: self._names.run(pod_netns)))
             await self._keep_rules(pod_netns)
 
     async def _keep_rules(self, pod_netns: int) -> None:
@@ -156,6 +160,10 @@ class EnvoySidecar:
         self.restarts = 0
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    @property
     def ready(self) -> bool:
         return self._ready.is_set()
 
@@ -176,8 +184,8 @@ class EnvoySidecar:
         credentials = self._facts.credentials(self._pod, self._directory)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_for_ever("dns", lambda: self._names.run(pod_netns)))
-                tasks.create_task(_for_ever("credentials", credentials.run))
+                tasks.create_task(for_ever("dns", lambda: self._names.run(pod_netns)))
+                tasks.create_task(for_ever("credentials", credentials.run))
                 self._write_bootstrap(address)
                 self.message = "the proxy waits for its certificate"
                 await credentials.ready()
@@ -271,7 +279,7 @@ class EnvoySidecar:
         state.write_private(self._directory / envoy.BOOTSTRAP_FILE, content)
 
 
-async def _for_ever(what: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def for_ever(what: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Serve, and serve again when it failed, until cancelled."""
     while True:
         try:

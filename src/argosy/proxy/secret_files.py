@@ -1,4 +1,4 @@
-"""The two files from which Envoy reads its certificate, its key and the roots it trusts.
+"""The files from which Envoy, or gRPC, reads a certificate, its key and the roots it trusts.
 
 Each is a DiscoveryResponse in JSON with one Secret, mode 0600, replaced by a rename inside the
 directory that Envoy watches. https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secret
@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from argosy.base.log import Secret
+
+CHAIN_PEM = "cert-chain.pem"
+KEY_PEM = "key.pem"
+ROOTS_PEM = "root-cert.pem"
+"""The same in PEM, for those that do not read Envoy's form; the names are Istio's."""
 
 CERTIFICATE_FILE = "default.json"
 ROOTS_FILE = "root.json"
@@ -50,6 +55,14 @@ def write_secrets(directory: Path, pair: KeyPair, roots: Sequence[str], version:
         CERTIFICATE_FILE,
         _response(version, {"name": CERTIFICATE_SECRET, "tls_certificate": certificate}),
     )
+
+
+def write_pem(directory: Path, pair: KeyPair, roots: Sequence[str]) -> None:
+    """The same as three files; a reader compares key and certificate before it takes them."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _replace(directory, ROOTS_PEM, "".join(roots).encode())
+    _replace(directory, KEY_PEM, bytes(pair.key))
+    _replace(directory, CHAIN_PEM, "".join(pair.chain).encode())
 
 
 def read_key_pair(directory: Path) -> KeyPair | None:

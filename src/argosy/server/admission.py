@@ -18,6 +18,9 @@ from argosy.citadel.identity import SpiffeId
 from argosy.model.proxy import ProxyType
 from argosy.pilot.compile.roles import proxy_type, role_of
 
+GRPC_GENERATOR = "grpc"
+"""By this word of its metadata a gRPC library says that it is no sidecar; Istio's."""
+
 _TYPES = {kind.value: kind for kind in ProxyType}
 
 
@@ -34,6 +37,11 @@ def admit(
     try:
         message = base_pb2.Node.FromString(node)
         kind, _, name, _ = message.id.split("~")
+        if (
+            kind == ProxyType.SIDECAR.value
+            and message.metadata.fields["GENERATOR"].string_value == GRPC_GENERATOR
+        ):
+            kind = ProxyType.GRPC.value
     except (DecodeError, ValueError):
         return _malformed("the node id is not <type>~<ip>~<name>.<namespace>~<domain>")
     pod_name, _, namespace = name.rpartition(".")

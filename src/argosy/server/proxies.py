@@ -136,7 +136,7 @@ class Proxies:
         )
 
     def _mtls(self, group: object) -> str:
-        if not isinstance(group, Role) or group.type is not ProxyType.SIDECAR:
+        if not isinstance(group, Role) or group.type is ProxyType.ROUTER:
             return ""
         found = self._engine.value(demands, group.namespace, group.labels)
         return "" if isinstance(found, derive.Failed) else found.other_ports.value

@@ -109,6 +109,18 @@ def test_mtls_needs_a_sidecar_that_accepts_it_on_that_port() -> None:
     assert not legacy.mtls
 
 
+def test_grpc_without_sidecar_takes_mtls_only_where_it_takes_nothing_else() -> None:
+    grpc = dataclasses.replace(PORT, protocol=Protocol.GRPC)
+    workload = dataclasses.replace(a_workload(), proxyless=True)
+    for port, mode, expected in (
+        (grpc, MtlsMode.STRICT, True),
+        (grpc, MtlsMode.PERMISSIVE, False),
+        (PORT, MtlsMode.STRICT, False),
+    ):
+        (one,) = endpoints(SERVICE, port, [workload], lambda _w, _p, m=mode: m, "cluster.local")
+        assert (one.mtls, one.strict) == (expected, expected)
+
+
 def test_summary_does_not_change_with_readiness() -> None:
     ready = found(a_workload(1), a_workload(2))
     unready = found(a_workload(1, health=Health.UNHEALTHY))

@@ -312,7 +312,7 @@ def _default_pool(defaults: TrafficDefaults) -> PoolPolicy:
 
 def _discovery(target: Target, policy: TrafficPolicy) -> Discovery:
     """Sidecars' clients of headless services dial an endpoint; a subset or gateway must choose."""
-    if isinstance(policy.load_balancer, Passthrough):
+    if isinstance(policy.load_balancer, Passthrough) and target.client is not ProxyType.GRPC:
         return Discovery.ORIGINAL_DST
     dialled = target.service.headless and target.client is ProxyType.SIDECAR and not target.subset
     return Discovery.ORIGINAL_DST if dialled else Discovery.EDS

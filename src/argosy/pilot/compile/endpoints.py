@@ -24,11 +24,13 @@ CLUSTER_ID = "Kubernetes"
 class EndpointSummary:
     """What a cluster must know of its endpoints, ready or not.
 
-    ``identities`` are sorted SPIFFE ids; ``all_mtls`` holds also when there is none.
+    ``identities`` are sorted SPIFFE ids; ``all_mtls`` and ``all_strict`` (nothing but mTLS is
+    taken) hold also when there is none.
     """
 
     identities: tuple[str, ...] = ()
     all_mtls: bool = True
+    all_strict: bool = True
 
 
 def selects(selector: Labels, labels: Labels) -> bool:
@@ -55,6 +57,10 @@ def endpoints(
         target = target_port(port, workload.container_ports)
         if target is None or not selects(service.selector, workload.labels):
             continue
+        mode = mtls_of(workload, target) if workload.meshed else MtlsMode.DISABLE
+        if workload.proxyless and not (port.protocol.is_http2 and mode is MtlsMode.STRICT):
+            # A gRPC server takes mTLS alone or plaintext alone; other servers there have no TLS.
+            mode = MtlsMode.DISABLE
         health = workload.health
         if service.publish_not_ready and health is Health.UNHEALTHY:
             health = Health.HEALTHY
@@ -65,11 +71,12 @@ def endpoints(
                 port=target,
                 labels=workload.labels,
                 identity=identity(trust_domain, workload.namespace, workload.service_account),
-                mtls=workload.meshed and mtls_of(workload, target) is not MtlsMode.DISABLE,
+                mtls=mode is not MtlsMode.DISABLE,
                 health=health,
                 locality=workload.locality,
                 weight=workload.weight,
                 workload=telemetry_name(workload),
+                strict=mode is MtlsMode.STRICT,
             ),
         )
     return tuple(found.values())
@@ -87,6 +94,7 @@ def summary(candidates: Iterable[Endpoint], subset: Labels = ()) -> EndpointSumm
     return EndpointSummary(
         identities=tuple(sorted({e.identity for e in chosen if e.mtls})),
         all_mtls=all(e.mtls for e in chosen),
+        all_strict=all(e.strict for e in chosen),
     )
 
 

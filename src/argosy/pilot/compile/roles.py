@@ -6,16 +6,21 @@ from argosy.model.proxy import ProxyType, Role
 
 TEMPLATES_ANNOTATION = "inject.istio.io/templates"
 GATEWAY_TEMPLATE = "gateway"
+GRPC_TEMPLATE = "grpc-agent"
 
 
 def proxy_type(pod: Pod) -> ProxyType:
-    """A gateway by its injection template, as Istio's injector has it; else a sidecar.
+    """A gateway or proxyless gRPC by its injection template, as in Istio; else a sidecar.
 
     https://istio.io/latest/docs/setup/additional-setup/gateway/
     """
-    templates = pod.metadata.annotations.get(TEMPLATES_ANNOTATION, "").split(",")
-    is_gateway = GATEWAY_TEMPLATE in [template.strip() for template in templates]
-    return ProxyType.ROUTER if is_gateway else ProxyType.SIDECAR
+    written = pod.metadata.annotations.get(TEMPLATES_ANNOTATION)
+    if not written:
+        return ProxyType.SIDECAR
+    templates = [template.strip() for template in written.split(",")]
+    if GATEWAY_TEMPLATE in templates:
+        return ProxyType.ROUTER
+    return ProxyType.GRPC if GRPC_TEMPLATE in templates else ProxyType.SIDECAR
 
 
 def role_of(pod: Pod) -> Role:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from argosy.api import core_pod
 from argosy.base.names import Namespace
+from argosy.model.proxy import ProxyType
 from argosy.model.workload import Health, Locality, Workload
+from argosy.pilot.compile.roles import proxy_type
 
 TLS_MODE = "security.istio.io/tlsMode"
 """Label ``istio``: a sidecar accepts mesh mTLS for the pod."""
@@ -27,6 +29,7 @@ def workload(pod: core_pod.Pod) -> Workload | None:
         container_ports=_container_ports(pod.spec),
         health=_health(pod.metadata.deletion_timestamp, status),
         meshed=labels.get(TLS_MODE) == "istio",
+        proxyless=proxy_type(pod) is ProxyType.GRPC,
         locality=_locality(labels),
     )
 

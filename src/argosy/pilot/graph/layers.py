@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from argosy.base.names import Hostname, Namespace
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ProxyType, Role, Scope
-from argosy.pilot.graph import destinations, gateways, inbound, outbound, views
+from argosy.pilot.graph import destinations, gateways, inbound, outbound, proxyless, views
 from argosy.pilot.graph.encode import Encoded
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.views import HostSet
@@ -44,7 +44,9 @@ def owner(layers: tuple[Layer, ...], type_url: str, name: str) -> Layer:
     """The layer that decides what ``name`` means."""
     outbound_layer, workload_layer = layers
     assert isinstance(workload_layer, WorkloadLayer)
-    if type_url in (type_urls.LISTENER, type_urls.ROUTE):
+    if workload_layer.role.type is ProxyType.GRPC:
+        own = type_url == type_urls.LISTENER and proxyless.is_server_listener(name)
+    elif type_url in (type_urls.LISTENER, type_urls.ROUTE):
         is_gateway = workload_layer.role.type is ProxyType.ROUTER
         own = is_gateway or name == names.VIRTUAL_INBOUND
     else:
@@ -92,6 +94,10 @@ def is_particular(hosts: HostSet, type_url: str, name: str) -> bool:
 def layer_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]:
     """The wildcard part: what a proxy that asks for everything gets from this layer, sorted."""
     match layer:
+        case OutboundLayer(scope) if scope.type is ProxyType.GRPC:
+            return proxyless.names_of_type(get, scope, type_url)
+        case WorkloadLayer(role) if role.type is ProxyType.GRPC:
+            return ()
         case OutboundLayer(scope) if type_url == type_urls.CLUSTER:
             return get(outbound.cluster_names, scope)
         case OutboundLayer(scope) if type_url == type_urls.LISTENER:
@@ -110,6 +116,11 @@ def layer_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]:
 def layer_resource(get: Reader, layer: Layer, type_url: str, name: str) -> Encoded | None:
     """One resource, or None when the layer has none of that name."""
     match layer, type_url:
+        case OutboundLayer(scope), _ if scope.type is ProxyType.GRPC:
+            decides = _view(get, scope, name) if type_url in SHARED_TYPES else scope
+            return proxyless.resource(get, decides, type_url, name)
+        case WorkloadLayer(role), _ if role.type is ProxyType.GRPC:
+            return get(proxyless.server_listener, role, name)
         case OutboundLayer(scope), type_urls.CLUSTER:
             return get(destinations.cluster_resource, _view(get, scope, name), name)
         case OutboundLayer(scope), type_urls.ENDPOINT:

@@ -10,7 +10,7 @@ image map has one. https://kubernetes.io/docs/tasks/inject-data-application/defi
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from argosy.api import core_container as api
@@ -46,13 +46,17 @@ class ContainerPlan:
 
 @dataclass(frozen=True, slots=True)
 class PodPlace:
-    """Where a pod lives: its directory, address, host name and volumes."""
+    """Where a pod lives: its directory, address, host name and volumes.
+
+    ``environment`` is what its sidecar wants every container to know.
+    """
 
     directory: Path
     address: str
     host_name: str
     volumes: Mapping[str, Path]
     files: tuple[Mount, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def container_plan(
@@ -128,7 +132,8 @@ def _base_environment(place: PodPlace, image: Image | None) -> dict[str, str]:
     service = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
     unbuffered = {"PYTHONUNBUFFERED": "1"}
     from_image = dict(image.env) if image is not None else {}
-    return {**inherited, **service, **unbuffered, "HOSTNAME": place.host_name, **from_image}
+    own = {"HOSTNAME": place.host_name, **place.environment}
+    return {**inherited, **service, **unbuffered, **own, **from_image}
 
 
 def _kept(argv: tuple[str, ...], image: Image | None) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +52,11 @@ class Sidecar(Protocol):
     @property
     def message(self) -> str:
         """Why it is not ready."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What every container's environment has for its sake."""
         ...
 
     async def run(self, pod_netns: int, address: str) -> None:
@@ -223,6 +228,7 @@ class PodRunner:
             host_name,
             volumes.write(self.pod, self._address, sources, directory / "volumes"),
             self._network_files(host_name),
+            self.sidecar.environment,
         )
         return container_plan(container, self.pod, place, sources, self._host.images, init=init)
 
