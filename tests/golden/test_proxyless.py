@@ -7,6 +7,7 @@ the listener of the target ``greeter:50051`` and all that it leads to, and that 
 from pathlib import Path
 
 import pytest
+import yaml
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
@@ -19,7 +20,8 @@ from google.protobuf.message import Message
 from argosy.api.decode import decode_yaml
 from argosy.base.names import Namespace
 from argosy.model.proxy import ProxyType, Role
-from argosy.testing.golden import Golden, envoy_yaml
+from argosy.testing.difference import plain
+from argosy.testing.golden import Golden
 from argosy.testing.graph import Graph
 from argosy.xds import type_urls
 
@@ -73,4 +75,5 @@ def test_golden(name: str, golden: Golden) -> None:
         decoded = decode_yaml(path.read_text(), path.name)
         assert not decoded.problems, decoded.problems
         graph.put(decoded.objects)
-    golden.check(FOLDER / f"{name}{SUFFIX}", envoy_yaml(*resources(graph)))
+    documents = [plain(message) for message in resources(graph)]
+    golden.check(FOLDER / f"{name}{SUFFIX}", yaml.safe_dump_all(documents, width=100))

@@ -124,7 +124,9 @@ def test_grpc_without_sidecar_takes_mtls_only_where_it_takes_nothing_else() -> N
 def test_summary_does_not_change_with_readiness() -> None:
     ready = found(a_workload(1), a_workload(2))
     unready = found(a_workload(1, health=Health.UNHEALTHY))
-    expected = EndpointSummary(("spiffe://cluster.local/ns/default/sa/sa",), all_mtls=True)
+    expected = EndpointSummary(
+        ("spiffe://cluster.local/ns/default/sa/sa",), all_mtls=True, all_strict=False
+    )
     assert summary(ready) == summary(unready) == expected
     mixed = found(a_workload(1), a_workload(2, meshed=False))
     assert not summary(mixed).all_mtls
