@@ -8,6 +8,7 @@ from argosy.api.core import ConfigMap, Namespace, Secret, Service, ServiceAccoun
 from argosy.api.core_pod import Pod
 from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
+from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
 from argosy.api.networking_virtual_service import VirtualService
 from argosy.api.security import PeerAuthentication
@@ -71,6 +72,7 @@ KINDS: tuple[Registered, ...] = (
         ("dr",),
     ),
     Registered(NETWORKING, _ISTIO_NETWORKING, "Gateway", "gateways", True, Gateway, ("gw",)),
+    Registered(NETWORKING, ("v1alpha3",), "EnvoyFilter", "envoyfilters", True, EnvoyFilter),
     Registered(
         SECURITY,
         ("v1", "v1beta1"),

@@ -13,12 +13,14 @@ from argosy.api.core import ConfigMap, Secret, Service
 from argosy.api.core_pod import Pod
 from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
+from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
 from argosy.api.networking_virtual_service import VirtualService
 from argosy.api.security import PeerAuthentication
 from argosy.api.typed import Mistake
 from argosy.api.validate_core import validate_config_map, validate_secret, validate_service
 from argosy.api.validate_destination_rule import validate_destination_rule
+from argosy.api.validate_envoy_filter import validate_envoy_filter
 from argosy.api.validate_gateway import validate_gateway
 from argosy.api.validate_pod import validate_deployment, validate_pod
 from argosy.api.validate_security import validate_peer_authentication
@@ -37,6 +39,7 @@ _RULES: Mapping[type[Object], Callable[[Any], Iterable[Mistake]]] = {
     VirtualService: validate_virtual_service,
     DestinationRule: validate_destination_rule,
     Gateway: validate_gateway,
+    EnvoyFilter: validate_envoy_filter,
     PeerAuthentication: validate_peer_authentication,
 }
 

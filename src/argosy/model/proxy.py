@@ -6,6 +6,9 @@ from enum import Enum
 from argosy.base.names import Namespace, ObjectKey
 from argosy.model.workload import Labels
 
+ISTIO_VERSION = "1.31.0"
+"""The Istio release whose API the mesh speaks: what its proxies say their version is."""
+
 
 class ProxyType(Enum):
     """``sidecar`` or ``router`` (a gateway): the first part of Istio's node id.

@@ -8,7 +8,7 @@ Paths are relative to Envoy's working directory, so that proxies of one kind dif
 from dataclasses import dataclass, field
 from typing import Any
 
-from argosy.model.proxy import ProxyType
+from argosy.model.proxy import ISTIO_VERSION, ProxyType
 from argosy.proxy.capture import ENVOY_MARK
 
 ADMIN_PORT = 15000
@@ -142,6 +142,7 @@ def node(facts: ProxyFacts) -> Json:
             "WORKLOAD_NAME": facts.workload,
             "MESH_ID": facts.mesh,
             "CLUSTER_ID": "Kubernetes",
+            "ISTIO_VERSION": ISTIO_VERSION,
         },
     }
 

@@ -20,7 +20,9 @@ from argosy.store.transaction import Event
 
 log = structlog.get_logger()
 
-POLICY_KINDS = frozenset({"VirtualService", "DestinationRule", "Gateway", "PeerAuthentication"})
+POLICY_KINDS = frozenset(
+    {"VirtualService", "DestinationRule", "Gateway", "PeerAuthentication", "EnvoyFilter"}
+)
 """What people write to steer traffic: the first suspects when a proxy refuses a resource."""
 
 
@@ -158,6 +160,8 @@ class Delivery:
     def _deciding(self, layers: tuple[graph.Layer, ...], type_url: str, name: str) -> graph.Layer:
         """The layer that a resource is computed and kept in."""
         layer = graph.owner(layers, type_url, name)
+        if not graph.shares(layer, type_url):
+            return layer
         particular = self._particular.get(layer)
         if particular is None or graph.is_particular(particular, type_url, name):
             return layer
@@ -183,7 +187,7 @@ class Delivery:
             self._particular[layer] = particular
             for type_url in graph.SHARED_TYPES:
                 own = self._resources.get((layer, type_url))
-                if own is None:
+                if own is None or not graph.shares(layer, type_url):
                     continue
                 names = {*own, *self._resources[graph.shared(layer), type_url]}
                 for name in list(own):
@@ -236,7 +240,8 @@ class Delivery:
     def _unshare(self, key: _Key) -> None:
         layer, type_url = key
         self._engine.release(particular_hosts, graph.namespace_of(layer))
-        if all((layer, other) not in self._members for other in graph.SHARED_TYPES):
+        shared_types = [one for one in graph.SHARED_TYPES if graph.shares(layer, one)]
+        if all((layer, other) not in self._members for other in shared_types):
             self._particular.pop(layer, None)
             del self._shared[layer]
         common = (graph.shared(layer), type_url)

@@ -9,9 +9,19 @@ from dataclasses import dataclass
 
 from argosy.base.names import Hostname, Namespace
 from argosy.derive import Reader, formula
+from argosy.model.envoy_filter import NO_PATCHES, Patching
 from argosy.model.proxy import ProxyType, Role, Scope
-from argosy.pilot.graph import destinations, gateways, inbound, outbound, proxyless, views
+from argosy.pilot.graph import (
+    destinations,
+    envoy_filters,
+    gateways,
+    inbound,
+    outbound,
+    proxyless,
+    views,
+)
 from argosy.pilot.graph.encode import Encoded
+from argosy.pilot.graph.envoy_filters import PatchedResource
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.views import HostSet
 from argosy.pilot.translate import names
@@ -23,6 +33,7 @@ class OutboundLayer:
     """What proxies of a scope need to call others."""
 
     scope: Scope
+    patching: Patching = NO_PATCHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,7 @@ class WorkloadLayer:
     """What the replicas of one workload need to be called."""
 
     role: Role
+    patching: Patching = NO_PATCHES
 
 
 Layer = OutboundLayer | WorkloadLayer
@@ -37,13 +49,21 @@ Layer = OutboundLayer | WorkloadLayer
 
 @formula
 def layers(get: Reader, role: Role) -> tuple[Layer, ...]:
-    return (OutboundLayer(get(scope_of, role)), WorkloadLayer(role))
+    patching = get(envoy_filters.patching, role)
+    return (
+        OutboundLayer(get(scope_of, role), patching.outbound),
+        WorkloadLayer(role, patching.workload),
+    )
 
 
 def owner(layers: tuple[Layer, ...], type_url: str, name: str) -> Layer:
     """The layer that decides what ``name`` means."""
     outbound_layer, workload_layer = layers
     assert isinstance(workload_layer, WorkloadLayer)
+    if name in envoy_filters.added_names(workload_layer.patching, type_url):
+        return workload_layer
+    if type_url == type_urls.EXTENSION:
+        return workload_layer
     if workload_layer.role.type is ProxyType.GRPC:
         own = type_url == type_urls.LISTENER and proxyless.is_server_listener(name)
     elif type_url in (type_urls.LISTENER, type_urls.ROUTE):
@@ -67,7 +87,9 @@ SHARED_TYPES = (type_urls.CLUSTER, type_urls.ENDPOINT)
 
 def shares(layer: Layer, type_url: str) -> bool:
     """Whether resources of this type in this layer are mostly those of other layers too."""
-    return isinstance(layer, OutboundLayer) and type_url in SHARED_TYPES
+    if not isinstance(layer, OutboundLayer) or type_url not in SHARED_TYPES:
+        return False
+    return not envoy_filters.of_type(layer.patching, type_url)
 
 
 def shared(layer: Layer) -> Layer:
@@ -93,6 +115,16 @@ def is_particular(hosts: HostSet, type_url: str, name: str) -> bool:
 @formula
 def layer_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]:
     """The wildcard part: what a proxy that asks for everything gets from this layer, sorted."""
+    found = unpatched_names(get, layer, type_url)
+    if envoy_filters.may_remove(get, layer.patching, type_url):
+        found = tuple(
+            name for name in found if get(patched, layer, type_url, name).resource is not None
+        )
+    brought = envoy_filters.added_names(layer.patching, type_url)
+    return tuple(dict.fromkeys((*found, *brought))) if brought else found
+
+
+def unpatched_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]:
     match layer:
         case OutboundLayer(scope) if scope.type is ProxyType.GRPC:
             return proxyless.names_of_type(get, scope, type_url)
@@ -115,6 +147,26 @@ def layer_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]:
 @formula
 def layer_resource(get: Reader, layer: Layer, type_url: str, name: str) -> Encoded | None:
     """One resource, or None when the layer has none of that name."""
+    if not envoy_filters.of_type(layer.patching, type_url):
+        return unpatched(get, layer, type_url, name)
+    found = get(patched, layer, type_url, name)
+    if found.resource is not None or found.matched:
+        return found.resource
+    chosen = envoy_filters.of_type(layer.patching, type_url)
+    return get(envoy_filters.added, chosen, type_url).get(name)
+
+
+@formula
+def patched(get: Reader, layer: Layer, type_url: str, name: str) -> PatchedResource:
+    """A resource as EnvoyFilters make it."""
+    base = unpatched(get, layer, type_url, name)
+    if base is None:
+        return PatchedResource(None)
+    role = layer.role if isinstance(layer, WorkloadLayer) else None
+    return envoy_filters.patch_resource(get, layer.patching, type_url, base, role)
+
+
+def unpatched(get: Reader, layer: Layer, type_url: str, name: str) -> Encoded | None:
     match layer, type_url:
         case OutboundLayer(scope), _ if scope.type is ProxyType.GRPC:
             decides = _view(get, scope, name) if type_url in SHARED_TYPES else scope

@@ -9,6 +9,7 @@ from argosy.pilot.compile import authn, gateways
 from argosy.pilot.compile.references import check_references
 from argosy.pilot.graph import destinations, outbound, rules, world
 from argosy.pilot.graph import gateways as gateway_formulas
+from argosy.pilot.graph.envoy_filter_problems import envoy_filter_problems
 from argosy.pilot.graph.world import keys
 
 
@@ -24,6 +25,8 @@ def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
             found = get(gateway_problems, key.namespace, key.name)
         case "PeerAuthentication":
             found = authn.check(get(world.peer_authentications, key.namespace))
+        case "EnvoyFilter":
+            found = get(envoy_filter_problems, key.namespace, key.name)
         case "Service":
             found = get(service_problems, key.namespace, key.name)
         case "ConfigMap" if key == world.MESH_CONFIG:

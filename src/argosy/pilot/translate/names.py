@@ -3,6 +3,8 @@
 Everything here is text in, text out. No other file of this room spells a resource name.
 """
 
+from dataclasses import dataclass
+
 from argosy.model.proxy import ClusterKey
 
 PASSTHROUGH_CLUSTER = "PassthroughCluster"
@@ -125,3 +127,40 @@ def gateway_http_route(port: int) -> str:
 def gateway_https_route(port: int, port_name: str, gateway: str, namespace: str) -> str:
     """A terminated HTTPS server's routes: ``https.8443.https.my-gateway.default``."""
     return f"https.{port}.{port_name}.{gateway}.{namespace}"
+
+
+def cluster_facts(name: str) -> tuple[int, str, str]:
+    """Port, subset and host that a cluster's name tells: 0 and empty texts where it does not."""
+    parts = name.split("|")
+    if len(parts) != 4 or not parts[1].isdigit():
+        return 0, "", ""
+    return int(parts[1]), parts[2], parts[3]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTableFacts:
+    """What a route table's name tells; ``gateway`` is ``<namespace>/<name>``."""
+
+    port: int = 0
+    is_gateway: bool = False
+    port_name: str = ""
+    gateway: str = ""
+
+
+def route_table_facts(name: str) -> RouteTableFacts:
+    """Inverse of the names of route tables above."""
+    kind, _, rest = name.partition(".")
+    if kind in ("http", "https") and rest:
+        number, _, rest = rest.partition(".")
+        if not number.isdigit():
+            return RouteTableFacts()
+        if kind == "http":
+            return RouteTableFacts(int(number), True)
+        parts = rest.rsplit(".", 2)
+        if len(parts) != 3:
+            return RouteTableFacts(int(number), True)
+        return RouteTableFacts(int(number), True, parts[0], f"{parts[2]}/{parts[1]}")
+    if name.startswith("inbound|"):
+        return RouteTableFacts(cluster_facts(name)[0])
+    number = name.rpartition(":")[2]
+    return RouteTableFacts(int(number) if number.isdigit() else 0)
