@@ -42,6 +42,7 @@ from argosy.base.names import Namespace
 from argosy.base.problems import Problem, Severity
 from argosy.model.proxy import ProxyType, Role
 from argosy.pilot.graph.problems import problems_of
+from argosy.testing.certificates import ScratchAuthority
 from argosy.testing.difference import difference, plain
 from argosy.testing.golden import Golden
 from argosy.testing.graph import Graph
@@ -200,9 +201,21 @@ def test_envoy_accepts(name: str, tmp_path: Path) -> None:
     assert any(refusals) == read(name).header.fails, refusals
 
 
+@cache
+def authority() -> ScratchAuthority:
+    return ScratchAuthority()
+
+
 def refusal(directory: Path, found: Resources) -> str:
-    """Envoy's words on one proxy's resources; empty when it takes them."""
-    directory.mkdir()
+    """Envoy's words on one proxy's resources; empty when it takes them.
+
+    Cases may name the files certs/client.pem, certs/client.key and certs/ca.pem.
+    """
+    (directory / "certs").mkdir(parents=True)
+    credential = authority().credential("spiffe://cluster.local/ns/default/sa/client")
+    (directory / "certs/client.pem").write_text(credential.certificate)
+    (directory / "certs/client.key").write_text(credential.key)
+    (directory / "certs/ca.pem").write_text(credential.roots)
     tables = [message for (kind, _), message in found.items() if kind == "RDS"]
     listeners = [with_routes(m, tables) for (kind, _), m in found.items() if kind == "LDS"]
     clusters = [message for (kind, _), message in found.items() if kind == "CDS"]

@@ -10,6 +10,7 @@ from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
+from argosy.api.networking_sidecar import Sidecar
 from argosy.api.networking_virtual_service import VirtualService
 from argosy.api.security import PeerAuthentication
 
@@ -73,6 +74,7 @@ KINDS: tuple[Registered, ...] = (
     ),
     Registered(NETWORKING, _ISTIO_NETWORKING, "Gateway", "gateways", True, Gateway, ("gw",)),
     Registered(NETWORKING, ("v1alpha3",), "EnvoyFilter", "envoyfilters", True, EnvoyFilter),
+    Registered(NETWORKING, _ISTIO_NETWORKING, "Sidecar", "sidecars", True, Sidecar),
     Registered(
         SECURITY,
         ("v1", "v1beta1"),

@@ -15,6 +15,7 @@ from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
+from argosy.api.networking_sidecar import Sidecar
 from argosy.api.networking_virtual_service import VirtualService
 from argosy.api.security import PeerAuthentication
 from argosy.api.typed import Mistake
@@ -24,6 +25,7 @@ from argosy.api.validate_envoy_filter import validate_envoy_filter
 from argosy.api.validate_gateway import validate_gateway
 from argosy.api.validate_pod import validate_deployment, validate_pod
 from argosy.api.validate_security import validate_peer_authentication
+from argosy.api.validate_sidecar import validate_sidecar
 from argosy.api.validate_virtual_service import validate_virtual_service
 from argosy.base.problems import Problem, Severity
 
@@ -40,6 +42,7 @@ _RULES: Mapping[type[Object], Callable[[Any], Iterable[Mistake]]] = {
     DestinationRule: validate_destination_rule,
     Gateway: validate_gateway,
     EnvoyFilter: validate_envoy_filter,
+    Sidecar: validate_sidecar,
     PeerAuthentication: validate_peer_authentication,
 }
 

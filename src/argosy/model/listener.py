@@ -8,6 +8,7 @@ from argosy.base.names import Hostname
 from argosy.model.authn import MtlsMode
 from argosy.model.proxy import ClusterKey
 from argosy.model.service import Protocol
+from argosy.model.traffic import TerminatedTls
 
 WILDCARD = "0.0.0.0"
 """The address of a listener for every destination address on its port."""
@@ -60,7 +61,7 @@ class ListenerSettings:
     detected; zero waits for ever, anything else treats a slow client's bytes as opaque.
     ``http10``: answer HTTP/1.0 instead of refusing it. ``trusted_proxies``: how many proxies in
     front of the gateways may append to X-Forwarded-For. ``trust_domains``: whose certificates
-    workloads accept.
+    workloads accept. ``egress_proxy``: where unknown destinations' traffic goes, if not there.
     """
 
     outbound: OutboundTrafficPolicy = OutboundTrafficPolicy.ALLOW_ANY
@@ -70,6 +71,7 @@ class ListenerSettings:
     trusted_proxies: int = 0
     trust_domains: tuple[str, ...] = ("cluster.local",)
     access_log: AccessLog | None = None
+    egress_proxy: ClusterKey | None = None
 
 
 # Where requests are routed by: the key of a route table.
@@ -101,7 +103,14 @@ class GatewayRoutes:
     bind: str = ""
 
 
-RouteTableKey = PortRoutes | HostRoutes | GatewayRoutes
+@dataclass(frozen=True, slots=True)
+class SocketRoutes:
+    """All HTTP ports that are served at a UNIX socket; ``bind`` is ``unix://<path>``."""
+
+    bind: str
+
+
+RouteTableKey = PortRoutes | HostRoutes | GatewayRoutes | SocketRoutes
 
 
 # What happens to opaque bytes.
@@ -135,11 +144,16 @@ class TcpForward:
 
 @dataclass(frozen=True, slots=True)
 class OpaqueListener:
-    """Every connection to ``address:port`` is opaque."""
+    """Every connection to ``address:port`` is opaque.
+
+    ``bound``, here and below: it has a socket; others get their connections by capture. The
+    address of one that is bound may be ``unix://<path>``, with port 0.
+    """
 
     address: str
     port: int
     tcp: TcpForward
+    bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +169,21 @@ class DetectingListener:
     port: int
     routes: RouteTableKey
     tcp: TcpForward | None
+    bound: bool = False
 
 
-OutboundListener = OpaqueListener | DetectingListener
+@dataclass(frozen=True, slots=True)
+class HttpListener:
+    """Every connection is HTTP. ``absolute_urls``: clients take it for their HTTP proxy."""
+
+    address: str
+    port: int
+    routes: RouteTableKey
+    absolute_urls: bool = False
+    bound: bool = False
+
+
+OutboundListener = OpaqueListener | DetectingListener | HttpListener
 
 
 # A sidecar's inbound listener.
@@ -167,7 +193,9 @@ OutboundListener = OpaqueListener | DetectingListener
 class InboundPort:
     """A port that the workload answers on, as the oldest service that names it sees it.
 
-    ``port`` is the workload's, ``service_port`` the service's number.
+    ``port`` is the workload's, ``service_port`` the service's number. ``tls``: clients outside the
+    mesh speak TLS, which ends here if ``mtls`` is DISABLE. ``bind``: the address of a socket that
+    the proxy has for it besides; empty: none, all connections are captured.
     """
 
     port: int
@@ -175,6 +203,8 @@ class InboundPort:
     host: Hostname
     protocol: Protocol
     mtls: MtlsMode
+    tls: TerminatedTls | None = None
+    bind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -446,12 +446,16 @@ class UnknownHosts(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """One RouteConfiguration. No domain occurs twice. ``ignore_port``: ``Host: a:80`` is ``a``."""
+    """One RouteConfiguration. No domain occurs twice. ``ignore_port``: ``Host: a:80`` is ``a``.
+
+    ``egress_proxy``: where requests that are passed through go, if not where the client sent them.
+    """
 
     name: str
     virtual_hosts: tuple[VirtualHost, ...]
     unknown_hosts: UnknownHosts = UnknownHosts.NOT_FOUND
     ignore_port: bool = True
+    egress_proxy: ClusterKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from enum import Enum
 
 from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.model.application import OWN_ADDRESS, ApplicationEndpoint
 from argosy.model.proxy import ClusterKey
 from argosy.model.route import HashPolicy
 from argosy.model.workload import Labels
@@ -238,6 +239,26 @@ class OriginatedTls:
 ClientTls = Plaintext | MeshTls | OriginatedTls
 
 
+@dataclass(frozen=True, slots=True)
+class TerminatedTls:
+    """TLS of clients outside the mesh, ended at a sidecar with the user's own files (paths).
+
+    ``ca`` empty: clients show no certificate. ``optional``: one without is let in too.
+    ``minimum`` and ``maximum`` are Istio's names of versions; TLS_AUTO leaves them open.
+    """
+
+    certificate: FileCertificate
+    ca: str = ""
+    crl: str = ""
+    optional: bool = False
+    names: tuple[str, ...] = ()
+    spki: tuple[str, ...] = ()
+    hashes: tuple[str, ...] = ()
+    minimum: str = "TLS_AUTO"
+    maximum: str = "TLS_AUTO"
+    ciphers: tuple[str, ...] = ()
+
+
 class ProxyProtocol(Enum):
     """The PROXY header's version, sent before everything else."""
 
@@ -359,15 +380,14 @@ class Cluster:
 class ApplicationCluster:
     """The application beside the proxy, by the ``port`` that it listens on.
 
-    ``services`` name that port, sorted. ``loopback``: the application is reached at 127.0.0.1
-    instead of at the workload's own address (MeshConfig ``inboundTrafficPolicy`` LOCALHOST).
+    ``services`` name that port, sorted. ``endpoint``: where it answers, if not there.
     """
 
     port: int
     protocol: UpstreamProtocol
     services: tuple[ServiceName, ...] = ()
     connection_pool: ConnectionPool = ConnectionPool()
-    loopback: bool = False
+    endpoint: ApplicationEndpoint = OWN_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import pytest
 
 from argosy.base.names import Hostname, Namespace
+from argosy.model.application import Loopback
 from argosy.model.authn import MtlsMode
 from argosy.model.listener import InboundListener, InboundPort, UnknownPort
 from argosy.model.service import Protocol, Service, ServicePort
@@ -26,14 +27,19 @@ LISTENER = InboundListener(
 )
 
 
-@pytest.mark.parametrize("loopback", [True, False])
-def test_one_for_a_port_however_many_services_name_it(loopback: bool) -> None:
+def test_one_for_a_port_however_many_services_name_it() -> None:
     pool = ConnectionPool(max_connections=3)
-    (found,) = application_clusters(LISTENER, [OLD, NEW], (("web", 8080),), pool, loopback=loopback)
+    (found,) = application_clusters(
+        LISTENER,
+        [OLD, NEW],
+        (("web", 8080),),
+        lambda port: pool,
+        lambda port: Loopback("127.0.0.1", port.port),
+    )
     assert found.port == 8080
     assert [service.name for service in found.services] == ["new", "old"]
     assert found.connection_pool == pool
-    assert found.loopback is loopback
+    assert found.endpoint == Loopback("127.0.0.1", 8080)
 
 
 @pytest.mark.parametrize(

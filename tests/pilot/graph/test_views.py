@@ -111,7 +111,43 @@ def _export(draw: st.DrawFn, spec: dict[str, object]) -> None:
         spec["exportTo"] = export
 
 
-RULES = st.lists(st.one_of(destination_rule(), virtual_service()), max_size=5)
+IMPORTS = (
+    "*/*",
+    "./*",
+    "~/*",
+    "a/*",
+    "b/two.b.svc.cluster.local",
+    "*/one.a.svc.cluster.local",
+    "b/*.b.svc.cluster.local",
+    "*/elsewhere.example.com",
+)
+PORTS = (
+    {"number": 80, "protocol": "HTTP", "name": "http"},
+    {"number": 9000, "protocol": "TCP", "name": "tcp"},
+    {"number": 3128, "protocol": "HTTP_PROXY", "name": "proxy"},
+)
+
+
+@st.composite
+def sidecar_object(draw: st.DrawFn) -> tuple[str, str, dict[str, object]]:
+    hosts = st.lists(st.sampled_from(IMPORTS), min_size=1, max_size=3)
+    ports = draw(st.lists(st.sampled_from(PORTS), max_size=2, unique_by=lambda p: str(p["number"])))
+    capture = st.sampled_from(["DEFAULT", "NONE"])
+    egress: list[object] = [
+        {"port": port, "hosts": draw(hosts), "captureMode": draw(capture)} for port in ports
+    ]
+    if not egress or draw(st.booleans()):
+        egress.append({"hosts": draw(hosts)})
+    spec: dict[str, object] = {"egress": egress}
+    if draw(st.booleans()):
+        spec["workloadSelector"] = {"labels": {"app": "client"}}
+    if draw(st.booleans()):
+        mode = draw(st.sampled_from(["REGISTRY_ONLY", "ALLOW_ANY"]))
+        spec["outboundTrafficPolicy"] = {"mode": mode}
+    return "Sidecar", draw(st.sampled_from(NAMESPACES)), spec
+
+
+RULES = st.lists(st.one_of(destination_rule(), virtual_service(), sidecar_object()), max_size=5)
 
 
 def configuration(texts: list[str]) -> list[object]:
@@ -147,6 +183,14 @@ MIRROR: dict[str, object] = {
 )
 @example(  # a service that not all see, behind a host that all see
     (None, ["b", "c"], None), [("VirtualService", "a", {"hosts": ["one"], "http": [MIRROR]})]
+)
+@example(  # the rules that everybody else has are not imported
+    (None, None, None),
+    [
+        ("VirtualService", "c", {"hosts": ["one.a.svc.cluster.local"], "http": [TO_TWO]}),
+        ("Sidecar", "b", {"egress": [{"hosts": ["*/one.a.svc.cluster.local", "a/*", "b/*"]}]}),
+        ("Sidecar", "istio-system", {"egress": [{"hosts": ["a/*"]}]}),
+    ],
 )
 @settings(max_examples=100, deadline=None)
 @given(st.tuples(*[st.sampled_from(EXPORTS)] * 3), RULES)
@@ -218,3 +262,36 @@ def test_a_rule_of_one_namespace_sets_it_apart_and_back() -> None:
     assert {role.namespace for role in before if before[role] != after[role]} == {"a"}
     graph.delete("DestinationRule", "a", "rule-1")
     assert {role: graph.resources(role)["CDS", name] for role in ROLES[:4]} == before
+
+
+def test_a_sidecar_makes_proxies_small() -> None:
+    texts = [a_service(f"svc-{n}", 80, f"ns-{n % 10}") for n in range(200)]
+    graph = Graph(*texts)
+    role = sidecar("ns-1", app="client")
+    before = graph.resources(role)
+    assert sum(kind == "CDS" for kind, _ in before) > 200
+    graph.apply(document("Sidecar", 1, "ns-1", {"egress": [{"hosts": ["./*"]}]}))
+    after = graph.resources(role)
+    own = {name for kind, name in after if kind == "CDS" and name.startswith("outbound|")}
+    assert len(own) == 20
+    # What it sees is what everybody sees: the same bytes, computed once.
+    assert {key: after[key] for key in after if key[0] in ("CDS", "EDS")}.items() <= before.items()
+    assert len(after["RDS", "80"].body) < len(before["RDS", "80"].body) / 5
+
+
+def test_proxies_of_one_sidecar_share_everything() -> None:
+    graph = Graph(services((None, None, None)))
+    graph.apply(document("Sidecar", 1, "istio-system", {"egress": [{"hosts": ["b/*"]}]}))
+    graph.observe(sidecar("a", app="client"))
+    graph.engine.runs.clear()
+    graph.observe(sidecar("a", app="other"))
+    assert graph.engine.runs[outbound.port_table] == 0
+    assert graph.engine.runs[destinations.cluster] == 0
+
+
+def test_services_that_a_sidecar_does_not_import_change_nothing() -> None:
+    graph = Graph(services((None, None, None)))
+    graph.apply(document("Sidecar", 1, "a", {"egress": [{"hosts": ["a/*"]}]}))
+    graph.observe(ROLES[0])
+    assert graph.apply(a_service("more", 80, "b")) == ()
+    assert graph.apply(a_pod("two-v3", "10.1.9.9", "b", app="two", version="v3")) == ()

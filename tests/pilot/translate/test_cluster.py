@@ -10,6 +10,7 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.model.application import Loopback
 from argosy.model.proxy import ClusterKey
 from argosy.model.route import SourceIpHash
 from argosy.model.traffic import (
@@ -292,7 +293,7 @@ def test_the_application_is_called_from_an_address_that_capture_lets_pass() -> N
 
 def test_the_application_on_loopback() -> None:
     proto = translate.application_cluster(
-        ApplicationCluster(9080, UpstreamProtocol.HTTP1, loopback=True)
+        ApplicationCluster(9080, UpstreamProtocol.HTTP1, endpoint=Loopback("127.0.0.1", 9080))
     )
     address = proto.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
     assert (address.address, address.port_value) == ("127.0.0.1", 9080)
@@ -332,7 +333,7 @@ def test_envoy_accepts_them_all(tmp_path: Path) -> None:
     protos.append(translate.application_cluster(ApplicationCluster(1, UpstreamProtocol.HTTP1)))
     protos.append(
         translate.application_cluster(
-            ApplicationCluster(2, UpstreamProtocol.DOWNSTREAM, loopback=True)
+            ApplicationCluster(2, UpstreamProtocol.DOWNSTREAM, endpoint=Loopback("127.0.0.1", 2))
         )
     )
     protos.append(translate.passthrough_cluster(ConnectionPool()))

@@ -1,8 +1,9 @@
 """What a workload answers on → the clusters by which its sidecar reaches the application."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from argosy.model.listener import InboundListener
+from argosy.model.application import ApplicationEndpoint
+from argosy.model.listener import InboundListener, InboundPort
 from argosy.model.service import Protocol, Service
 from argosy.model.traffic import (
     ApplicationCluster,
@@ -17,19 +18,17 @@ def application_clusters(
     listener: InboundListener,
     services: Iterable[Service],
     container_ports: ContainerPorts,
-    pool: ConnectionPool,
-    *,
-    loopback: bool = False,
+    pool: Callable[[InboundPort], ConnectionPool],
+    endpoint: Callable[[InboundPort], ApplicationEndpoint],
 ) -> tuple[ApplicationCluster, ...]:
-    """One for each port of ``listener`` that a service names. ``services`` select the workload.
-
-    ``loopback``: the mesh has its applications called at 127.0.0.1.
-    """
+    """One for each port of ``listener``. ``services`` select the workload."""
     known = tuple(services)
     return tuple(
         ApplicationCluster(
             port=port.port,
-            protocol=upstream_protocol(port.protocol),
+            protocol=upstream_protocol(
+                port.protocol if port.tls is None else terminated_protocol(port.protocol)
+            ),
             services=tuple(
                 sorted(
                     ServiceName(service.hostname, service.name, service.namespace)
@@ -37,11 +36,16 @@ def application_clusters(
                     if any(target_port(p, container_ports) == port.port for p in service.ports)
                 )
             ),
-            connection_pool=pool,
-            loopback=loopback,
+            connection_pool=pool(port),
+            endpoint=endpoint(port),
         )
         for port in listener.ports
     )
+
+
+def terminated_protocol(declared: Protocol) -> Protocol:
+    """What is inside TLS that is ended at the sidecar: HTTPS becomes HTTP, TLS becomes TCP."""
+    return {Protocol.HTTPS: Protocol.HTTP, Protocol.TLS: Protocol.TCP}.get(declared, declared)
 
 
 def upstream_protocol(declared: Protocol) -> UpstreamProtocol:

@@ -3,9 +3,9 @@
 Depends on nothing that differs between replicas of a workload, so all of them share the result.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from argosy.base.names import ObjectKey
+from argosy.base.names import Hostname, ObjectKey
 from argosy.base.problems import Compiled, Problem, Severity
 from argosy.model.authn import MtlsMode
 from argosy.model.listener import (
@@ -15,6 +15,7 @@ from argosy.model.listener import (
     UnknownPort,
 )
 from argosy.model.service import Protocol, Service
+from argosy.model.sidecar import Ingress
 from argosy.pilot.compile.endpoints import ContainerPorts, target_port
 
 
@@ -44,13 +45,50 @@ def inbound_listener(
             )
             if known.protocol is not port.protocol and known.host != service.hostname:
                 problems.append(_conflict(service, index, number, known))
+    return Compiled(_with_unknown(ports, mtls, mtls_ports), tuple(problems))
+
+
+def ingress_listener(
+    written: Ingress,
+    services: Iterable[Service],
+    container_ports: ContainerPorts,
+    mtls: Callable[[int | None], MtlsMode],
+    mtls_ports: Iterable[int] = (),
+) -> InboundListener:
+    """The same of a workload whose Sidecar has ingress listeners: it answers on no other ports."""
+    known: dict[int, tuple[int, Hostname]] = {}
+    for service in services:
+        for port in service.ports:
+            number = target_port(port, container_ports)
+            if number is not None:
+                known.setdefault(number, (port.number, service.hostname))
+    ports: dict[int, InboundPort] = {}
+    for listener in written.listeners:
+        number = listener.port
+        service_port, host = known.get(number, (number, Hostname("")))
+        ports[number] = InboundPort(
+            number,
+            service_port,
+            host,
+            listener.protocol,
+            mtls(number),
+            tls=listener.tls if mtls(number) is MtlsMode.DISABLE else None,
+            bind=listener.bind,
+        )
+    return _with_unknown(ports, mtls, mtls_ports)
+
+
+def _with_unknown(
+    ports: Mapping[int, InboundPort],
+    mtls: Callable[[int | None], MtlsMode],
+    mtls_ports: Iterable[int],
+) -> InboundListener:
     unknown = [UnknownPort(None, mtls(None))]
     unknown += [UnknownPort(port, mtls(port)) for port in sorted(set(mtls_ports) - ports.keys())]
-    listener = InboundListener(
+    return InboundListener(
         ports=tuple(ports[number] for number in sorted(ports)),
         unknown=tuple(unknown),
     )
-    return Compiled(listener, tuple(problems))
 
 
 def _conflict(service: Service, index: int, number: int, known: InboundPort) -> Problem:

@@ -6,7 +6,7 @@ number; every other port has a listener at each of the service's addresses.
 https://istio.io/latest/docs/ops/configuration/traffic-management/traffic-routing/
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -140,7 +140,7 @@ def outbound_listener(site: Site, claims: Iterable[Claim]) -> Compiled[OutboundL
     first = detecting[0]
     routes = (
         PortRoutes(site.port)
-        if site.address == WILDCARD
+        if site.address == WILDCARD or any(c.port.protocol.is_http for c in ranked)
         else HostRoutes(first.service.hostname, site.port)
     )
     return Compiled(DetectingListener(site.address, site.port, routes, tcp), problems)
@@ -157,6 +157,11 @@ def outbound_listeners(
             for site in sites(service, port, addresses):
                 claim = Claim(service, port, forward(service, port))
                 claimed.setdefault(site, []).append(claim)
+    return merged(claimed)
+
+
+def merged(claimed: Mapping[Site, Iterable[Claim]]) -> Compiled[tuple[OutboundListener, ...]]:
+    """The listeners at the sites that are claimed, sorted by site."""
     listeners: list[OutboundListener] = []
     problems: list[Problem] = []
     for site in sorted(claimed):
@@ -204,5 +209,5 @@ def _key(service: Service) -> ObjectKey:
 
 
 def _port_field(claim: Claim) -> str:
-    index = claim.service.ports.index(claim.port)
+    index = [port.number for port in claim.service.ports].index(claim.port.number)
     return f"spec.ports[{index}]"

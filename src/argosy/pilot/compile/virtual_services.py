@@ -8,16 +8,19 @@ https://istio.io/latest/docs/reference/config/networking/virtual-service/
 from dataclasses import replace
 
 from argosy.api.networking_virtual_service import VirtualService
+from argosy.base.names import Hostname
 from argosy.base.problems import Compiled
 from argosy.model.route import (
     MESH,
     Attachment,
+    Forward,
     HttpRule,
     Prefix,
     Regex,
     RuleMatch,
     StringMatch,
 )
+from argosy.model.tcp_route import TcpRule
 from argosy.model.workload import Labels
 from argosy.pilot.compile.actions import action, cors, fault, with_authority
 from argosy.pilot.compile.attachments import exported_namespaces
@@ -66,6 +69,18 @@ def source_selectors(vs: VirtualService) -> frozenset[Labels]:
         for match in route.match
         if match.source_labels
     )
+
+
+def destinations_of(
+    http: tuple[HttpRule, ...], tcp: tuple[TcpRule, ...]
+) -> frozenset[tuple[Hostname, int | None]]:
+    """The hosts that rules send requests, copies of them or connections to, with port if given."""
+    found = [weighted.destination for rule in tcp for weighted in rule.destinations]
+    for rule in http:
+        if isinstance(rule.action, Forward):
+            found += [weighted.destination for weighted in rule.action.destinations]
+            found += [mirror.destination for mirror in rule.action.mirrors]
+    return frozenset((destination.host, destination.port) for destination in found)
 
 
 def compile_virtual_service(

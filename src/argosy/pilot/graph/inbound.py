@@ -2,12 +2,16 @@
 
 from argosy.base.problems import Compiled
 from argosy.derive import Reader, formula
+from argosy.model.application import ApplicationEndpoint, Loopback, OwnAddress
 from argosy.model.authn import MtlsMode
-from argosy.model.listener import InboundListener
+from argosy.model.listener import InboundListener, InboundPort
 from argosy.model.proxy import Role
-from argosy.model.traffic import ApplicationCluster
+from argosy.model.traffic import ApplicationCluster, ConnectionPool
 from argosy.pilot.compile import applications, destinations, inbound
+from argosy.pilot.graph import destinations as destination_formulas
+from argosy.pilot.graph import sidecars
 from argosy.pilot.graph.encode import Encoded, encode
+from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.world import demands, mesh_settings, services_of_labels
 from argosy.pilot.translate import cluster as cluster_translation
 from argosy.pilot.translate import inbound_listener as listener_translation
@@ -21,6 +25,11 @@ def is_own_cluster(name: str) -> bool:
     return name.startswith(_PREFIX) or name == names.INBOUND_PASSTHROUGH_CLUSTER
 
 
+def is_own_listener(name: str) -> bool:
+    """Whether a sidecar's listener is for those who call its workload."""
+    return name == names.VIRTUAL_INBOUND or name.startswith(names.BOUND_INBOUND_PREFIX)
+
+
 @formula
 def compiled_listener(get: Reader, role: Role) -> Compiled[InboundListener]:
     """What the workload answers on, and what it demands there."""
@@ -30,26 +39,73 @@ def compiled_listener(get: Reader, role: Role) -> Compiled[InboundListener]:
     def mode(port: int | None) -> MtlsMode:
         return wanted.mode(port)
 
-    return inbound.inbound_listener(services, role.ports, mode, (port for port, _ in wanted.ports))
+    written = get(sidecars.ingress, role)
+    ports = (port for port, _ in wanted.ports)
+    if written is not None and written.listeners:
+        return Compiled(inbound.ingress_listener(written, services, role.ports, mode, ports))
+    return inbound.inbound_listener(services, role.ports, mode, ports)
 
 
 @formula
-def listener_resource(get: Reader, role: Role) -> Encoded:
-    listener = get(compiled_listener, role).value
+def bound_ports(get: Reader, role: Role) -> tuple[InboundPort, ...]:
+    """Those that the proxy has sockets for."""
+    return tuple(port for port in get(compiled_listener, role).value.ports if port.bind)
+
+
+@formula
+def listener_names(get: Reader, role: Role) -> tuple[str, ...]:
+    own = (listener_translation.bound_inbound_name(port) for port in get(bound_ports, role))
+    return (names.VIRTUAL_INBOUND, *own)
+
+
+@formula
+def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
     settings = get(mesh_settings).listeners
-    return encode(names.VIRTUAL_INBOUND, listener_translation.virtual_inbound(listener, settings))
+    if name == names.VIRTUAL_INBOUND:
+        listener = get(compiled_listener, role).value
+        return encode(name, listener_translation.virtual_inbound(listener, settings))
+    for port in get(bound_ports, role):
+        if listener_translation.bound_inbound_name(port) == name:
+            return encode(name, listener_translation.bound_inbound(port, settings))
+    return None
 
 
 @formula
 def application_clusters(get: Reader, role: Role) -> tuple[ApplicationCluster, ...]:
-    """The workload's ports that services name, sorted."""
+    """The workload's ports that services name, or its Sidecar, sorted."""
     listener = get(compiled_listener, role).value
     services = get(services_of_labels, role.namespace, role.labels)
     traffic = get(mesh_settings).traffic
-    pool = destinations.default_pool(traffic)
-    return applications.application_clusters(
-        listener, services, role.ports, pool, loopback=traffic.loopback
-    )
+    written = get(sidecars.ingress, role)
+    own = {} if written is None else {one.port: one for one in written.listeners}
+
+    def pool(port: InboundPort) -> ConnectionPool:
+        listening = own.get(port.port)
+        if listening is not None and listening.pool is not None:
+            return listening.pool
+        if written is not None and written.pool is not None:
+            return written.pool
+        return get(service_pool, role, port)
+
+    def endpoint(port: InboundPort) -> ApplicationEndpoint:
+        listening = own.get(port.port)
+        if listening is not None:
+            return listening.endpoint
+        return Loopback("127.0.0.1", port.port) if traffic.loopback else OwnAddress()
+
+    return applications.application_clusters(listener, services, role.ports, pool, endpoint)
+
+
+@formula
+def service_pool(get: Reader, role: Role, port: InboundPort) -> ConnectionPool:
+    """The limits that the service's DestinationRule sets hold on the server's side too.
+
+    https://istio.io/latest/docs/reference/config/networking/sidecar/#Sidecar-inbound_connection_pool
+    """
+    traffic = get(mesh_settings).traffic
+    rule = get(destination_formulas.chosen, get(scope_of, role), port.host) if port.host else None
+    policy = destinations.policy_of(rule, port.service_port, "").connection_pool
+    return destinations.default_pool(traffic) if policy is None else policy.pool
 
 
 @formula

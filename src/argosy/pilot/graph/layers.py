@@ -68,7 +68,7 @@ def owner(layers: tuple[Layer, ...], type_url: str, name: str) -> Layer:
         own = type_url == type_urls.LISTENER and proxyless.is_server_listener(name)
     elif type_url in (type_urls.LISTENER, type_urls.ROUTE):
         is_gateway = workload_layer.role.type is ProxyType.ROUTER
-        own = is_gateway or name == names.VIRTUAL_INBOUND
+        own = is_gateway or inbound.is_own_listener(name)
     else:
         own = inbound.is_own_cluster(name)
     return workload_layer if own else outbound_layer
@@ -140,7 +140,7 @@ def unpatched_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]
         case WorkloadLayer(role) if type_url == type_urls.LISTENER:
             if role.type is ProxyType.ROUTER:
                 return get(gateways.listener_names, role)
-            return (names.VIRTUAL_INBOUND,)
+            return get(inbound.listener_names, role)
     return ()
 
 
@@ -184,7 +184,7 @@ def unpatched(get: Reader, layer: Layer, type_url: str, name: str) -> Encoded | 
         case WorkloadLayer(role), type_urls.CLUSTER:
             return get(inbound.cluster_resource, role, name)
         case WorkloadLayer(role), type_urls.LISTENER if role.type is ProxyType.SIDECAR:
-            return get(inbound.listener_resource, role)
+            return get(inbound.listener_resource, role, name)
         case WorkloadLayer(role), type_urls.LISTENER:
             return get(gateways.listener_resource, role, name)
         case WorkloadLayer(role), type_urls.ROUTE:

@@ -1,11 +1,14 @@
 """Formulas of what a proxy's clients' side needs: routes, listeners, for all proxies of a scope."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from types import MappingProxyType
 
 from argosy.base.names import Hostname
 from argosy.base.problems import Compiled, Problem
 from argosy.derive import Reader, formula
 from argosy.model.listener import (
+    ListenerSettings,
     OutboundListener,
     OutboundTrafficPolicy,
     TcpForward,
@@ -13,11 +16,11 @@ from argosy.model.listener import (
 )
 from argosy.model.proxy import ClusterKey, Scope
 from argosy.model.route import RouteTable, UnknownHosts, VirtualHost
-from argosy.model.service import Service, ServicePort
+from argosy.model.service import Protocol, Service, ServicePort
 from argosy.model.traffic import Cluster
 from argosy.model.workload import Health
-from argosy.pilot.compile import listeners, routes, tcp_routes
-from argosy.pilot.graph import destinations, rules, views
+from argosy.pilot.compile import egress_listeners, listeners, routes, tcp_routes
+from argosy.pilot.graph import destinations, rules, sidecars, views
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.world import mesh_settings, service_endpoints
 from argosy.pilot.translate import listener as listener_translation
@@ -30,6 +33,19 @@ _UNKNOWN_HOSTS = {
 }
 
 
+# What a Sidecar changes.
+
+
+@formula
+def settings_of(get: Reader, scope: Scope) -> ListenerSettings:
+    """The mesh's settings of listeners, with what the scope's Sidecar says instead."""
+    settings = get(mesh_settings).listeners
+    egress = get(sidecars.egress, scope.sidecar)
+    if egress is None or egress.outbound is None:
+        return settings
+    return replace(settings, outbound=egress.outbound, egress_proxy=egress.egress_proxy)
+
+
 # Clusters.
 
 
@@ -39,13 +55,19 @@ def cluster_names(get: Reader, scope: Scope) -> tuple[str, ...]:
     outbound = (
         name
         for service in get(rules.visible_services, scope.sight)
-        for name in get(
-            destinations.service_clusters,
-            views.of_host(get, scope, service.hostname),
-            service.hostname,
-        )
+        for name in _service_clusters(get, scope, service)
     )
     return (names.BLACK_HOLE_CLUSTER, names.PASSTHROUGH_CLUSTER, *outbound)
+
+
+def _service_clusters(get: Reader, scope: Scope, service: Service) -> Iterable[str]:
+    """Those of the ports that the scope sees."""
+    host = service.hostname
+    found = get(destinations.service_clusters, views.of_host(get, scope, host), host)
+    if scope.sidecar is None:
+        return found
+    keys = ((name, names.get_cluster_key(name)) for name in found)
+    return [name for name, key in keys if key is not None and service.get_port(key.port)]
 
 
 # Routes.
@@ -76,6 +98,10 @@ def foreign_virtual_host(
 @formula
 def port_table(get: Reader, scope: Scope, port: int) -> RouteTable | None:
     """The routes of all declared HTTP services of a port; None when there is none."""
+    if scope.sidecar is not None:
+        proxied = get(proxy_table, scope, names.http_route(port))
+        if proxied is not None:
+            return proxied
     services = get(rules.http_services, scope.sight, port)
     if not services:
         return None
@@ -87,9 +113,39 @@ def port_table(get: Reader, scope: Scope, port: int) -> RouteTable | None:
         get(foreign_virtual_host, scope, host, port)
         for host in get(rules.foreign_hosts, scope.sight)
     ]
-    unknown = _UNKNOWN_HOSTS[get(mesh_settings).listeners.outbound]
+    settings = get(settings_of, scope)
     name = names.http_route(port)
-    return routes.mesh_table(name, (host for host in hosts if host is not None), unknown)
+    found = (host for host in hosts if host is not None)
+    table = routes.mesh_table(name, found, _UNKNOWN_HOSTS[settings.outbound])
+    return replace(table, egress_proxy=settings.egress_proxy)
+
+
+@formula
+def proxy_table(get: Reader, scope: Scope, name: str) -> RouteTable | None:
+    """The routes of an egress listener that takes requests for all ports, by its table's name."""
+    egress = get(sidecars.egress, scope.sidecar)
+    index = None if egress is None else egress_listeners.proxy_of_table(egress, name)
+    if index is None:
+        return None
+    ports = [
+        (service, port)
+        for service in get(rules.listener_services, scope.sight, index)
+        for port in service.ports
+        if port.protocol.is_http or port.protocol is Protocol.AUTO
+    ]
+    hosts = [
+        get(service_virtual_host, views.of_routes(get, scope, s), s.hostname, port.number)
+        for s, port in ports
+    ]
+    hosts += [
+        get(foreign_virtual_host, scope, host, number)
+        for host in get(rules.foreign_hosts, scope.sight)
+        for number in sorted({port.number for _, port in ports} | {80})
+    ]
+    settings = get(settings_of, scope)
+    found = (host for host in hosts if host is not None)
+    table = routes.mixed_table(name, found, _UNKNOWN_HOSTS[settings.outbound])
+    return replace(table, egress_proxy=settings.egress_proxy)
 
 
 @formula
@@ -106,8 +162,8 @@ def route_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
     """The RouteConfiguration that a listener of this scope names."""
     host, separator, number = name.rpartition(":")
     if not number.isdigit():
-        return None
-    if separator:
+        table = get(proxy_table, scope, name) if scope.sidecar is not None else None
+    elif separator:
         table = get(host_table, scope, Hostname(host), int(number))
     else:
         table = get(port_table, scope, int(number))
@@ -147,9 +203,15 @@ def compiled_listeners(get: Reader, scope: Scope) -> Compiled[tuple[OutboundList
             return listeners.default_forward(service, port)
         return get(tcp_forward, scope, service.hostname, port.number)
 
-    return listeners.outbound_listeners(
-        get(rules.visible_services, scope.sight), addresses, forward
-    )
+    egress = get(sidecars.egress, scope.sidecar)
+    if egress is None:
+        services = get(rules.visible_services, scope.sight)
+        return listeners.outbound_listeners(services, addresses, forward)
+
+    def behind(index: int) -> tuple[Service, ...]:
+        return get(rules.listener_services, scope.sight, index)
+
+    return egress_listeners.egress_listeners(egress, behind, addresses, forward)
 
 
 @formula
@@ -174,7 +236,7 @@ def listener_names(get: Reader, scope: Scope) -> tuple[str, ...]:
 
 @formula
 def listener_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
-    settings = get(mesh_settings).listeners
+    settings = get(settings_of, scope)
     if name == names.VIRTUAL_OUTBOUND:
         return encode(name, listener_translation.virtual_outbound(settings))
     found = get(listener_of_name, scope, name)

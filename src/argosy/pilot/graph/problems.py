@@ -3,11 +3,12 @@
 from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Problem
 from argosy.derive import Reader, formula
-from argosy.model.proxy import ProxyType, Scope
+from argosy.model.proxy import ProxyType, Scope, Sight
 from argosy.model.route import MESH
 from argosy.pilot.compile import authn, gateways
+from argosy.pilot.compile import sidecars as sidecar_rules
 from argosy.pilot.compile.references import check_references
-from argosy.pilot.graph import destinations, outbound, rules, world
+from argosy.pilot.graph import destinations, outbound, rules, sidecars, world
 from argosy.pilot.graph import gateways as gateway_formulas
 from argosy.pilot.graph.envoy_filter_problems import envoy_filter_problems
 from argosy.pilot.graph.world import keys
@@ -23,6 +24,8 @@ def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
             found = get(destinations.rule_problems, key.namespace, key.name)
         case "Gateway":
             found = get(gateway_problems, key.namespace, key.name)
+        case "Sidecar":
+            found = get(sidecar_problems, key.namespace, key.name)
         case "PeerAuthentication":
             found = authn.check(get(world.peer_authentications, key.namespace))
         case "EnvoyFilter":
@@ -144,6 +147,17 @@ def gateway_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Prob
         written, selects_workloads=bool(chosen), service_ports=frozenset(service_ports)
     )
     return tuple(found)
+
+
+@formula
+def sidecar_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    key = ObjectKey(sidecars.KIND, namespace, name)
+    found = get(sidecars.own_problems, key)
+    egress = get(sidecars.egress, key)
+    if egress is None:
+        return found
+    sees = get(rules.visible_services, Sight(namespace, key))
+    return (*found, *sidecar_rules.check_egress(egress, key, sees, get(rules.mesh_claims)))
 
 
 @formula

@@ -12,15 +12,19 @@ from argosy.model.service import Service
 from argosy.model.tcp_route import TcpRule
 from argosy.model.workload import Labels
 from argosy.pilot.compile import attachments as compiling
+from argosy.pilot.compile import sidecars as scoping
 from argosy.pilot.compile import tcp_routes, virtual_services
 from argosy.pilot.compile.hostnames import is_wildcard
-from argosy.pilot.graph import destinations
+from argosy.pilot.graph import destinations, sidecars
 from argosy.pilot.graph.world import (
     exported_services,
     keys,
+    names_of,
+    namespaces,
     read,
     service_exported_to,
     service_of_host,
+    services_in,
 )
 
 KIND = "VirtualService"
@@ -73,10 +77,16 @@ def tcp_rules_of(get: Reader, owner: ObjectKey) -> tuple[TcpRule, ...]:
 
 
 @formula
+def attachments_in(get: Reader, namespace: Namespace) -> tuple[Attachment, ...]:
+    """The claims of the VirtualServices of a namespace."""
+    found = (get(compiled_attachment, namespace, name) for name in names_of(get, KIND, namespace))
+    return tuple(compiled.value for compiled in found if compiled is not None)
+
+
+@formula
 def attachments(get: Reader) -> tuple[Attachment, ...]:
     """Every VirtualService's claims."""
-    found = (get(compiled_attachment, key.namespace, key.name) for key in keys(get, KIND))
-    return tuple(compiled.value for compiled in found if compiled is not None)
+    return tuple(a for n in namespaces(get, KIND) for a in get(attachments_in, Namespace(n)))
 
 
 @formula
@@ -103,7 +113,11 @@ def claims_on(get: Reader, host: Hostname) -> tuple[Attachment, ...]:
 @formula
 def mesh_owner(get: Reader, host: Hostname, sight: Sight, opaque: bool) -> ObjectKey | None:
     """The VirtualService whose HTTP rules, or whose rules for opaque bytes, ``host`` has."""
-    claims = [a for a in get(claims_on, host) if (a.opaque if opaque else a.http)]
+    claims = [
+        a
+        for a in get(claims_on, host)
+        if (a.opaque if opaque else a.http) and is_imported(get, sight, a)
+    ]
     winner = compiling.winner(claims, host, sight.namespace) if claims else None
     return None if winner is None else winner.object
 
@@ -130,7 +144,10 @@ def foreign_hosts(get: Reader, sight: Sight) -> tuple[Hostname, ...]:
             host
             for host, claimed in get(mesh_claims).items()
             if not is_wildcard(host)
-            and any(compiling.is_visible(a, sight.namespace) for a in claimed)
+            and any(
+                compiling.is_visible(a, sight.namespace) and is_imported(get, sight, a)
+                for a in claimed
+            )
             and get(service_of_host, host) is None
         )
     )
@@ -171,22 +188,103 @@ class Lookup:
         return self._get(destinations.hash_policy, self._scope, host, port, subset)
 
 
+# What proxies of one sight see.
+
+
+def is_imported(get: Reader, sight: Sight, attachment: Attachment) -> bool:
+    """Whether a Sidecar lets its proxies have the rules of a VirtualService."""
+    egress = None if sight.sidecar is None else get(sidecars.egress, sight.sidecar)
+    if egress is None:
+        return True
+    imports = (item for listener in egress.listeners for item in listener.imports)
+    return scoping.imports_rules(imports, attachment, sight.namespace)
+
+
+@formula
+def destinations_of(get: Reader, owner: ObjectKey) -> frozenset[tuple[Hostname, int | None]]:
+    """The hosts, and perhaps ports, that the rules of a VirtualService lead to."""
+    return virtual_services.destinations_of(get(rules_of, owner), get(tcp_rules_of, owner))
+
+
+@formula
+def listener_services(get: Reader, sight: Sight, index: int) -> tuple[Service, ...]:
+    """The services behind one egress listener of the sight's Sidecar, by namespace and name.
+
+    Those that it imports, and those to which the rules lead that it imports; each with the ports
+    that it has there.
+    """
+    egress = get(sidecars.egress, sight.sidecar)
+    if egress is None or index >= len(egress.listeners):
+        return ()
+    listener = egress.listeners[index]
+    where = scoping.imported_namespaces(listener.imports, sight.namespace)
+    candidates = (
+        get(exported_services, sight.namespace)
+        if where is None
+        else tuple(s for n in sorted(where) for s in get(services_in, n))
+    )
+    found = {
+        service.hostname: trimmed
+        for service in candidates
+        if service.export_to & {"*", sight.namespace}
+        and scoping.imports_service(listener.imports, service, sight.namespace)
+        and (trimmed := scoping.behind(listener, service)) is not None
+    }
+    claims = (
+        get(attachments)
+        if where is None
+        else tuple(a for n in sorted(where) for a in get(attachments_in, n))
+    )
+    for attachment in claims:
+        if MESH not in attachment.gateways or not compiling.is_visible(attachment, sight.namespace):
+            continue
+        if not scoping.imports_rules(listener.imports, attachment, sight.namespace):
+            continue
+        for host, port in sorted(
+            get(destinations_of, attachment.object), key=lambda item: (item[0], item[1] or 0)
+        ):
+            service = get(service_exported_to, sight.namespace, host)
+            trimmed = None if service is None else scoping.behind(listener, service, port)
+            if trimmed is not None:
+                found[host] = scoping.joined(found.get(host), trimmed)
+    return tuple(sorted(found.values(), key=lambda s: (s.namespace, s.name, s.hostname)))
+
+
 @formula
 def visible_services(get: Reader, sight: Sight) -> tuple[Service, ...]:
-    """The services that proxies of this ``sight`` may call."""
-    return get(exported_services, sight.namespace)
+    """The services that proxies of this ``sight`` may call, with the ports that they see."""
+    egress = get(sidecars.egress, sight.sidecar)
+    if egress is None:
+        return get(exported_services, sight.namespace)
+    found: dict[Hostname, Service] = {}
+    for index in range(len(egress.listeners)):
+        for service in get(listener_services, sight, index):
+            found[service.hostname] = scoping.joined(found.get(service.hostname), service)
+    return tuple(sorted(found.values(), key=lambda s: (s.namespace, s.name, s.hostname)))
+
+
+@formula
+def visible_hosts(get: Reader, sight: Sight) -> MappingProxyType[Hostname, Service]:
+    return MappingProxyType({s.hostname: s for s in get(visible_services, sight)})
 
 
 @formula
 def service_visible_to(get: Reader, sight: Sight, host: Hostname) -> Service | None:
-    return get(service_exported_to, sight.namespace, host)
+    if get(sidecars.egress, sight.sidecar) is None:
+        return get(service_exported_to, sight.namespace, host)
+    return get(visible_hosts, sight).get(host)
 
 
 @formula
 def http_services(get: Reader, sight: Sight, port: int) -> tuple[Service, ...]:
     """The visible services with a declared HTTP port of this number."""
-    return tuple(
-        found
-        for found in get(visible_services, sight)
-        if any(p.number == port and p.protocol.is_http for p in found.ports)
+    egress = get(sidecars.egress, sight.sidecar)
+    if egress is None:
+        return scoping.with_http_port(get(visible_services, sight), port)
+    index = scoping.listener_of_port(egress, port)
+    if index is None:
+        return ()
+    any_http = egress.listeners[index].port is not None
+    return scoping.with_http_port(
+        get(listener_services, sight, index), port, undeclared_too=any_http
     )

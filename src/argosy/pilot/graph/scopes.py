@@ -2,13 +2,13 @@
 
 from argosy.derive import Reader, formula
 from argosy.model.proxy import Role, Scope
-from argosy.pilot.graph import destinations, rules
+from argosy.pilot.graph import destinations, rules, sidecars
 
 
 @formula
 def scope_of(get: Reader, role: Role) -> Scope:
-    """The role reduced to its namespace and to those selectors of rules that it satisfies."""
+    """The role reduced to its namespace, its Sidecar and those selectors that it satisfies."""
     selectors = {*get(rules.source_selectors), *get(destinations.client_selectors)}
     labels = set(role.labels)
     classes = tuple(sorted(s for s in selectors if set(s) <= labels))
-    return Scope(role.type, role.namespace, classes)
+    return Scope(role.type, role.namespace, classes, get(sidecars.ruling_egress, role))

@@ -148,5 +148,12 @@ def ruled_apart(get: Reader, sight: Sight) -> frozenset[Hostname]:
     return frozenset(
         host
         for host, found in get(reaches).items()
-        if found.by_client or any(target in particular for target in found.destinations)
+        if found.by_client
+        or any(target in particular for target in found.destinations)
+        or (sight.sidecar is not None and not _all_rules_seen(get, sight, host))
     )
+
+
+def _all_rules_seen(get: Reader, sight: Sight, host: Hostname) -> bool:
+    """Whether a Sidecar imports every VirtualService that may rule a host."""
+    return all(rules.is_imported(get, sight, claim) for claim in get(rules.claims_on, host))

@@ -88,10 +88,16 @@ def service_of_host(get: Reader, host: Hostname) -> Service | None:
 
 
 @formula
+def services_in(get: Reader, namespace: Namespace) -> tuple[Service, ...]:
+    """The services of a namespace, by name."""
+    found = (get(service, namespace, name) for name in names_of(get, "Service", namespace))
+    return tuple(s for s in found if s is not None)
+
+
+@formula
 def all_services(get: Reader) -> tuple[Service, ...]:
     """Every service, by namespace and name."""
-    found = (get(service, key.namespace, key.name) for key in keys(get, "Service"))
-    return tuple(s for s in found if s is not None)
+    return tuple(s for n in namespaces(get, "Service") for s in get(services_in, Namespace(n)))
 
 
 @formula

@@ -4,10 +4,11 @@ import dataclasses
 from typing import assert_never
 
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import config_source_pb2
+from envoy.config.core.v3 import address_pb2, config_source_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import struct_pb2
 
+from argosy.model.application import Loopback, OwnAddress, UnixSocket
 from argosy.model.traffic import (
     ApplicationCluster,
     Cluster,
@@ -71,21 +72,32 @@ def cluster(value: Cluster) -> cluster_pb2.Cluster:
 def application_cluster(value: ApplicationCluster) -> cluster_pb2.Cluster:
     """``inbound|<port>||``: on to the application, from an address that is not captured."""
     proto = _named(names.inbound_cluster(value.port))
-    if value.loopback:
-        proto.type = cluster_pb2.Cluster.STATIC
-        proto.lb_policy = cluster_pb2.Cluster.ROUND_ROBIN
-        proto.load_assignment.cluster_name = proto.name
-        endpoint = proto.load_assignment.endpoints.add().lb_endpoints.add().endpoint
-        endpoint.address.socket_address.address = "127.0.0.1"
-        endpoint.address.socket_address.port_value = value.port
-    else:
-        _original_destination(proto)
-        _bind_inbound(proto)
+    match value.endpoint:
+        case OwnAddress(port):
+            _original_destination(proto)
+            if port not in (None, value.port):
+                proto.original_dst_lb_config.upstream_port_override.value = port
+            _bind_inbound(proto)
+        case Loopback(address, port):
+            socket = _one_endpoint(proto).socket_address
+            socket.address = address
+            socket.port_value = port
+        case UnixSocket(path):
+            _one_endpoint(proto).pipe.path = path
+        case _:
+            assert_never(value.endpoint)
     apply_connection_pool(proto, value.connection_pool, None)
     _set_http_options(proto, http_options(value.protocol, value.connection_pool))
     if value.services:
         _services(proto.metadata.filter_metadata[ISTIO_METADATA], value.services)
     return proto
+
+
+def _one_endpoint(proto: cluster_pb2.Cluster) -> address_pb2.Address:
+    proto.type = cluster_pb2.Cluster.STATIC
+    proto.lb_policy = cluster_pb2.Cluster.ROUND_ROBIN
+    proto.load_assignment.cluster_name = proto.name
+    return proto.load_assignment.endpoints.add().lb_endpoints.add().endpoint.address
 
 
 def passthrough_cluster(pool: ConnectionPool) -> cluster_pb2.Cluster:

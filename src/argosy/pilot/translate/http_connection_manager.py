@@ -14,6 +14,7 @@ from argosy.model.listener import (
     PathNormalization,
     PortRoutes,
     RouteTableKey,
+    SocketRoutes,
 )
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import access_logs
@@ -34,10 +35,17 @@ _Manager: TypeAlias = http_connection_manager_pb2.HttpConnectionManager
 
 
 def outbound_http(
-    listener_name: str, routes: RouteTableKey, settings: ListenerSettings
+    listener_name: str,
+    routes: RouteTableKey,
+    settings: ListenerSettings,
+    *,
+    absolute_urls: bool = False,
 ) -> listener_components_pb2.Filter:
+    """``absolute_urls``: clients take the listener for their HTTP proxy."""
     manager = _defaults(f"outbound_{listener_name};", settings)
     manager.use_remote_address.value = False
+    if absolute_urls:
+        manager.http_protocol_options.allow_absolute_url.value = True
     _route_by_rds(manager, routes)
     manager.http_filters.extend(http_filters(HttpFilterFacts(Side.OUTBOUND)))
     return _filter(manager)
@@ -94,6 +102,8 @@ def route_table_name(key: RouteTableKey) -> str:
         case GatewayRoutes(port, bind):
             name = names.gateway_http_route(port)
             return f"{name}.{bind}" if bind else name
+        case SocketRoutes(bind):
+            return bind
         case _:
             assert_never(key)
 

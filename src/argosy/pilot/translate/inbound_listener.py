@@ -5,7 +5,7 @@ its ALPN, which only sidecars offer. What matches no chain of its port is closed
 STRICT port, for one. https://istio.io/latest/docs/concepts/security/#permissive-mode
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from envoy.config.core.v3 import base_pb2
@@ -20,11 +20,12 @@ from argosy.model.listener import (
     UnknownPort,
 )
 from argosy.model.service import Protocol
+from argosy.model.traffic import TerminatedTls
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import listener_access_logs
 from argosy.pilot.translate.http_connection_manager import inbound_http
 from argosy.pilot.translate.inbound_route import inbound_route
-from argosy.pilot.translate.listener import RAW_BUFFER, detected_http
+from argosy.pilot.translate.listener import RAW_BUFFER, detected_http, set_address
 from argosy.pilot.translate.listener_filter import (
     HTTP_ALPN,
     http_inspector,
@@ -38,6 +39,7 @@ from argosy.pilot.translate.tls import (
     MESH_ALPN,
     MESH_HTTP_ALPN,
     mesh_downstream_context,
+    terminated_downstream_context,
     tls_transport_socket,
 )
 
@@ -51,12 +53,14 @@ class _Case:
     """Which connections, and whether they are HTTP inside; ``mtls``: TLS is terminated.
 
     Empty ``alpn`` takes any, also none. Of the cases that fit, the one with ALPN is taken.
+    ``terminated``: the TLS is not the mesh's.
     """
 
     transport: str
     http: bool
     alpn: tuple[str, ...] = ()
     mtls: bool = False
+    terminated: TerminatedTls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,28 @@ def virtual_inbound(listener: InboundListener, settings: ListenerSettings) -> li
     return proto
 
 
+def bound_inbound_name(port: InboundPort) -> str:
+    return names.bound_inbound_listener(port.bind, port.port)
+
+
+def bound_inbound(port: InboundPort, settings: ListenerSettings) -> listener_pb2.Listener:
+    """A socket of the proxy's own, where nothing needs to be captured."""
+    proto = listener_pb2.Listener(name=bound_inbound_name(port), traffic_direction=base_pb2.INBOUND)
+    set_address(proto.address, port.bind, port.port)
+    proto.continue_on_listener_filters_timeout = True
+    proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
+    proto.access_log.extend(listener_access_logs(settings))
+    place = replace(_place(port), port=None)
+    cases = _cases(port, settings)
+    proto.filter_chains.extend(_chain(place, case, settings) for case in cases)
+    proto.listener_filters.extend(_listener_filters({None: cases}))
+    return proto
+
+
 def _cases(port: InboundPort | UnknownPort, settings: ListenerSettings) -> tuple[_Case, ...]:
     protocol = port.protocol if isinstance(port, InboundPort) else Protocol.AUTO
+    if isinstance(port, InboundPort) and port.tls is not None:
+        return (_Case(TLS, http=protocol is Protocol.HTTPS, terminated=port.tls),)
     if protocol.is_http:
         return _http_cases(port.mtls)
     if protocol is Protocol.AUTO:
@@ -205,7 +229,10 @@ def _chain(
     else:
         proto.name = place.tcp_chain
         proto.filters.append(single_cluster(place.cluster, settings, authenticated=case.mtls))
-    if case.mtls:
+    if case.terminated is not None:
+        context = terminated_downstream_context(case.terminated, http=case.http)
+        proto.transport_socket.CopyFrom(tls_transport_socket(context))
+    elif case.mtls:
         context = mesh_downstream_context(settings.trust_domains)
         proto.transport_socket.CopyFrom(tls_transport_socket(context))
     return proto

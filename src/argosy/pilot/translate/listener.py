@@ -3,13 +3,14 @@
 from datetime import timedelta
 from typing import assert_never
 
-from envoy.config.core.v3 import base_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.listener.v3 import listener_pb2
 
 from argosy.model.gateway import GatewayHttp, GatewayListener, GatewayTcp
 from argosy.model.listener import (
     WILDCARD,
     DetectingListener,
+    HttpListener,
     ListenerSettings,
     OpaqueListener,
     OutboundListener,
@@ -26,6 +27,7 @@ from argosy.pilot.translate.listener_filter import (
 from argosy.pilot.translate.tcp_proxy import single_cluster, tcp_filters
 
 RAW_BUFFER = "raw_buffer"
+UNIX = "unix://"
 PASSTHROUGH_FILTER_CHAIN = "PassthroughFilterChain"
 
 
@@ -55,10 +57,11 @@ def outbound_listener_name(listener: OutboundListener) -> str:
 def outbound_listener(
     listener: OutboundListener, settings: ListenerSettings
 ) -> listener_pb2.Listener:
-    """A listener that opens no socket: ``virtualOutbound`` hands it its connections."""
+    """One that opens no socket unless it is bound: ``virtualOutbound`` hands it connections."""
     name = outbound_listener_name(listener)
     proto = _defaults(name, listener.address, listener.port, settings)
-    proto.bind_to_port.value = False
+    if not listener.bound:
+        proto.bind_to_port.value = False
     proto.continue_on_listener_filters_timeout = True
     proto.listener_filters_timeout.FromTimedelta(timedelta(0))
     match listener:
@@ -79,6 +82,9 @@ def outbound_listener(
                 proto.default_filter_chain.filters.append(unknown)
             else:
                 proto.default_filter_chain.filters.extend(tcp_filters(tcp, settings))
+        case HttpListener(routes=routes, absolute_urls=absolute):
+            http = proto.filter_chains.add()
+            http.filters.append(outbound_http(name, routes, settings, absolute_urls=absolute))
         case _:
             assert_never(listener)
     return proto
@@ -112,6 +118,8 @@ def egress_cluster(settings: ListenerSettings) -> str:
     """Where bytes for destinations unknown to the mesh go."""
     match settings.outbound:
         case OutboundTrafficPolicy.ALLOW_ANY:
+            if settings.egress_proxy is not None:
+                return names.cluster_name(settings.egress_proxy)
             return names.PASSTHROUGH_CLUSTER
         case OutboundTrafficPolicy.REGISTRY_ONLY:
             return names.BLACK_HOLE_CLUSTER
@@ -128,8 +136,15 @@ def _defaults(
     name: str, address: str, port: int, settings: ListenerSettings
 ) -> listener_pb2.Listener:
     proto = listener_pb2.Listener(name=name, traffic_direction=base_pb2.OUTBOUND)
-    socket = proto.address.socket_address
-    socket.address = address
-    socket.port_value = port
+    set_address(proto.address, address, port)
     proto.access_log.extend(listener_access_logs(settings))
     return proto
+
+
+def set_address(proto: address_pb2.Address, address: str, port: int) -> None:
+    """An IP address and port, or ``unix://<path>``."""
+    if address.startswith(UNIX):
+        proto.pipe.path = address.removeprefix(UNIX)
+        return
+    proto.socket_address.address = address
+    proto.socket_address.port_value = port

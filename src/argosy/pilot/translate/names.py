@@ -18,6 +18,7 @@ INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"
 
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
+BOUND_INBOUND_PREFIX = "inbound_"
 VIRTUAL_OUTBOUND_PORT = 15001
 VIRTUAL_INBOUND_PORT = 15006
 
@@ -74,6 +75,12 @@ def outbound_sni(port: int, subset: str, host: str) -> str:
 def inbound_cluster(port: int) -> str:
     """``inbound|9080||``: the application itself, by the port it listens on."""
     return f"inbound|{port}||"
+
+
+def bound_inbound_listener(address: str, port: int) -> str:
+    """A sidecar's own socket: ``inbound_127.0.0.1_8443``. Istio's lacks the first word, so that an
+    outbound listener may have the same name."""
+    return f"{BOUND_INBOUND_PREFIX}{address}_{port}"
 
 
 def inbound_route(port: int) -> str:

@@ -9,6 +9,7 @@ from typing import assert_never
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
 from argosy.base.names import ObjectKey
+from argosy.model.proxy import ClusterKey
 from argosy.model.route import (
     DirectResponse,
     Redirect,
@@ -45,7 +46,7 @@ def route_configuration(table: RouteTable) -> route_pb2.RouteConfiguration:
         case UnknownHosts.NOT_FOUND:
             pass
         case UnknownHosts.PASSTHROUGH:
-            proto.virtual_hosts.append(_allow_any())
+            proto.virtual_hosts.append(_allow_any(table.egress_proxy))
         case UnknownHosts.BLOCK:
             proto.virtual_hosts.append(_block_all())
         case _:
@@ -98,10 +99,12 @@ def _route_configuration(name: str) -> route_pb2.RouteConfiguration:
     return proto
 
 
-def _allow_any() -> route_components_pb2.VirtualHost:
+def _allow_any(egress_proxy: ClusterKey | None) -> route_components_pb2.VirtualHost:
     proto = _catch_all(names.ALLOW_ANY_VHOST)
     action = proto.routes[0].route
-    action.cluster = names.PASSTHROUGH_CLUSTER
+    action.cluster = (
+        names.PASSTHROUGH_CLUSTER if egress_proxy is None else names.cluster_name(egress_proxy)
+    )
     action.timeout.SetInParent()
     action.max_stream_duration.grpc_timeout_header_max.SetInParent()
     return proto

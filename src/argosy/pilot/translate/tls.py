@@ -15,6 +15,7 @@ from argosy.model.traffic import (
     OriginatedTls,
     PeerNames,
     ProxyProtocol,
+    TerminatedTls,
     UpstreamProtocol,
 )
 from argosy.pilot.translate import names
@@ -39,6 +40,13 @@ MESH_CIPHERS = (
     "AES128-GCM-SHA256",
 )
 """What an Istio sidecar accepts under TLS 1.2; TLS 1.3 brings its own."""
+
+_TLS_VERSIONS = {
+    "TLSV1_0": common_pb2.TlsParameters.TLSv1_0,
+    "TLSV1_1": common_pb2.TlsParameters.TLSv1_1,
+    "TLSV1_2": common_pb2.TlsParameters.TLSv1_2,
+    "TLSV1_3": common_pb2.TlsParameters.TLSv1_3,
+}
 
 SERVER_ALPN = ("h2", "http/1.1")
 
@@ -123,6 +131,36 @@ def mesh_downstream_context(trust_domains: tuple[str, ...]) -> tls_pb2.Downstrea
     validation.SetInParent()
     for trust_domain in trust_domains:
         _uri(validation).prefix = f"spiffe://{trust_domain}/"
+    return context
+
+
+def terminated_downstream_context(
+    terminated: TerminatedTls, *, http: bool
+) -> tls_pb2.DownstreamTlsContext:
+    """A server's end of TLS with the user's own files."""
+    context = tls_pb2.DownstreamTlsContext()
+    common = context.common_tls_context
+    _versions(common)
+    params = common.tls_params
+    if terminated.minimum in _TLS_VERSIONS:
+        params.tls_minimum_protocol_version = _TLS_VERSIONS[terminated.minimum]
+    if terminated.maximum in _TLS_VERSIONS:
+        params.tls_maximum_protocol_version = _TLS_VERSIONS[terminated.maximum]
+    params.cipher_suites.extend(terminated.ciphers or MESH_CIPHERS)
+    if http:
+        common.alpn_protocols.extend(SERVER_ALPN)
+    certificate = common.tls_certificates.add()
+    certificate.certificate_chain.filename = terminated.certificate.certificate
+    certificate.private_key.filename = terminated.certificate.key
+    context.require_client_certificate.value = bool(terminated.ca) and not terminated.optional
+    if terminated.ca:
+        validation = common.validation_context
+        validation.trusted_ca.filename = terminated.ca
+        if terminated.crl:
+            validation.crl.filename = terminated.crl
+        validation.verify_certificate_spki.extend(terminated.spki)
+        validation.verify_certificate_hash.extend(terminated.hashes)
+        _match_peers(validation, tuple(ExactName(name) for name in terminated.names))
     return context
 
 
