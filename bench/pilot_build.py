@@ -21,6 +21,7 @@ from argosy.model.traffic import Cluster
 from argosy.model.workload import Endpoint, Workload
 from argosy.pilot.compile import destinations
 from argosy.pilot.compile.endpoints import endpoints, serving, summary
+from argosy.pilot.compile.localities import groups
 from argosy.pilot.compile.mesh import DEFAULT_MESH
 from argosy.pilot.compile.services import service
 from argosy.pilot.compile.workloads import workload
@@ -113,7 +114,7 @@ def run() -> dict[str, object]:
     )
     endpoint_seconds, assignments = _timed(
         lambda: [
-            cluster_load_assignment(cluster_name(value.key), found).SerializeToString(
+            cluster_load_assignment(cluster_name(value.key), groups(found)).SerializeToString(
                 deterministic=True
             )
             for value, found in values

@@ -18,7 +18,7 @@ class Hello(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         status, body = 404, "not found\n"
-        if self.path == "/hello":
+        if self.path.partition("?")[0] == "/hello":
             instance = os.environ.get("HOSTNAME", "unknown")
             status, body = 200, f"Hello version: {VERSION}, instance: {instance}\n"
         elif self.path == "/health":

@@ -5,6 +5,7 @@ A case is ``configuration/<name>.yaml``. Its first document says who looks::
     proxies:
       client: {labels: {app: curl}}          # a sidecar, in namespace default
       edge: {type: router, namespace: istio-system, labels: {istio: ingressgateway}}
+      near: {labels: {app: curl}, locality: region1/zone1}
       server: {labels: {app: reviews}, show: [CDS, LDS], like: ["inbound*", virtualInbound]}
     mesh: [Service]       # of ../mesh.yml only these kinds; all when left out, [] for none
     fails: true           # Envoy refuses it, and that is what the case is about
@@ -41,6 +42,7 @@ from argosy.api.validate import validate as validate_object
 from argosy.base.names import Namespace
 from argosy.base.problems import Problem, Severity
 from argosy.model.proxy import ProxyType, Role
+from argosy.model.workload import Locality
 from argosy.pilot.graph.problems import problems_of
 from argosy.testing.certificates import ScratchAuthority
 from argosy.testing.difference import difference, plain
@@ -69,6 +71,7 @@ class Proxy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     type: str = "sidecar"
     service_account: str = "default"
     ports: dict[str, int] = {}
+    locality: str = ""
     show: tuple[str, ...] = tuple(MESSAGES)
     like: tuple[str, ...] = ("*",)
 
@@ -80,6 +83,7 @@ class Proxy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
             tuple(sorted(self.labels.items())),
             self.service_account,
             tuple(sorted(self.ports.items())),
+            Locality(*self.locality.split("/")),
         )
 
     def shows(self, key: tuple[str, str]) -> bool:

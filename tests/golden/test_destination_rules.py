@@ -36,6 +36,7 @@ from argosy.model.service import Service
 from argosy.model.traffic import Destination
 from argosy.model.workload import Endpoint, Labels, Workload
 from argosy.pilot.compile import authn, destinations, endpoints
+from argosy.pilot.compile.localities import groups
 from argosy.pilot.compile.mesh import DEFAULT_MESH
 from argosy.pilot.compile.services import service
 from argosy.pilot.compile.workloads import workload
@@ -180,7 +181,7 @@ def rendered(name: str) -> str:
             document = {"name": proto.name, **changed, **({"gone": gone} if gone else {})}
         documents.append(document)
         if case.header.get("endpoints"):
-            documents.append(plain(cluster_load_assignment(proto.name, serving)))
+            documents.append(plain(cluster_load_assignment(proto.name, groups(serving))))
     values, problems = compiled(case)
     by_namespace = itertools.groupby(
         sorted(values, key=lambda v: v.rule), lambda v: v.rule.namespace

@@ -245,28 +245,37 @@ def find_pod(client: ApiClient, target: str, namespace: str) -> Json:
     """The pod that ``target`` names: ``NAME``, ``NAME.NAMESPACE``, ``pod/NAME``, ``deploy/NAME``
     or ``svc/NAME``.
 
-    Of several pods a ready one is taken, the first by name.
+    Names with dots are there too: the whole is looked for first. Of several pods a ready one is
+    taken, the first by name.
     """
     kind, _, name = target.rpartition("/")
-    if "." in name:
-        name, _, namespace = name.partition(".")
-    pods = client.items(f"/api/v1/namespaces/{namespace}/pods")
-    if kind in ("", "po", "pod", "pods"):
-        found = [pod for pod in pods if name_of(pod) == name]
-        if not found and not kind:
-            found = of_deployment(pods, name)
-    elif kind in ("deploy", "deployment", "deployments", "deployment.apps"):
-        found = of_deployment(pods, name)
-    elif kind in ("svc", "service", "services"):
-        service = client.get(f"/api/v1/namespaces/{namespace}/services/{name}")
-        found = selected(pods, service["spec"].get("selector"))
-    else:
-        hint = "Write deploy/NAME, pod/NAME, svc/NAME, or a pod's name"
-        raise CliError(f"{target!r} is neither a pod, a deployment nor a service", hint, code=2)
+    found, pods = _pods_of(client, kind, name, namespace, target)
+    if not found and "." in name:
+        name, _, namespace = name.rpartition(".")
+        found, pods = _pods_of(client, kind, name, namespace, target)
     if not found:
         hint = "Pods here: " + (", ".join(sorted(map(name_of, pods))) or "none")
         raise NotFoundError(f"no pod for {target!r} in namespace {namespace!r}", hint)
     return min(found, key=lambda pod: (not is_ready(pod), name_of(pod)))
+
+
+def _pods_of(
+    client: ApiClient, kind: str, name: str, namespace: str, target: str
+) -> tuple[list[Json], list[Json]]:
+    """The pods that a name means, and all pods of the namespace."""
+    pods = client.items(f"/api/v1/namespaces/{namespace}/pods")
+    if kind in ("", "po", "pod", "pods"):
+        found = [pod for pod in pods if name_of(pod) == name]
+        return found or ([] if kind else of_deployment(pods, name)), pods
+    if kind in ("deploy", "deployment", "deployments", "deployment.apps"):
+        return of_deployment(pods, name), pods
+    if kind in ("svc", "service", "services"):
+        if "." in name:  # as no service is called
+            return [], pods
+        service = client.get(f"/api/v1/namespaces/{namespace}/services/{name}")
+        return selected(pods, service["spec"].get("selector")), pods
+    hint = "Write deploy/NAME, pod/NAME, svc/NAME, or a pod's name"
+    raise CliError(f"{target!r} is neither a pod, a deployment nor a service", hint, code=2)
 
 
 def of_deployment(pods: Sequence[Json], name: str) -> list[Json]:

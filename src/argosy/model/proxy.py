@@ -1,10 +1,11 @@
 """Who asks for configuration, reduced to what decides it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from argosy.base.names import Namespace, ObjectKey
-from argosy.model.workload import Labels
+from argosy.model.locality import ANYWHERE, Place
+from argosy.model.workload import NO_LOCALITY, Labels, Locality
 
 ISTIO_VERSION = "1.31.0"
 """The Istio release whose API the mesh speaks: what its proxies say their version is."""
@@ -26,7 +27,8 @@ class ProxyType(Enum):
 class Role:
     """What is equal for all replicas of one workload: they get equal configuration.
 
-    ``ports`` are the container ports that have names, sorted by name.
+    ``ports`` are the container ports that have names, sorted by name. ``locality`` comes from the
+    workload's template too.
     """
 
     type: ProxyType
@@ -34,6 +36,7 @@ class Role:
     labels: Labels
     service_account: str
     ports: tuple[tuple[str, int], ...] = ()
+    locality: Locality = NO_LOCALITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,24 @@ class Scope:
     ``classes`` are the workload selectors, among those that outbound rules use (VirtualService
     ``sourceLabels``, DestinationRule ``workloadSelector``), which the proxy's labels satisfy;
     sorted. In a mesh without such rules it is empty, so a namespace is one scope. ``sidecar`` is
-    the Sidecar object that rules the proxy's egress, if one does.
+    the Sidecar object that rules the proxy's egress, if one does. ``place`` is where the proxy
+    stands, if any rule asks for it; only endpoints depend on it.
     """
 
     type: ProxyType
     namespace: Namespace
     classes: tuple[Labels, ...] = ()
     sidecar: ObjectKey | None = None
+    place: Place = ANYWHERE
 
     @property
     def sight(self) -> Sight:
         return Sight(self.namespace, self.sidecar)
+
+    @property
+    def anywhere(self) -> "Scope":
+        """The same, wherever the proxy stands."""
+        return self if self.place == ANYWHERE else replace(self, place=ANYWHERE)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -10,6 +10,7 @@ from enum import Enum
 
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.model.application import OWN_ADDRESS, ApplicationEndpoint
+from argosy.model.locality import LocalityPolicy
 from argosy.model.proxy import ClusterKey
 from argosy.model.route import HashPolicy
 from argosy.model.workload import Labels
@@ -151,7 +152,8 @@ class OutlierDetection:
 
     ``consecutive_local_origin`` counts only if ``split_local_origin``. ``error_statuses`` redefines which
     HTTP statuses count as errors (empty: 5xx). ``minimum_health_percent``: below it, ejected
-    endpoints take traffic again.
+    endpoints take traffic again. ``always_one``: one may be ejected though it is more than
+    ``max_ejection_percent`` of all.
     """
 
     consecutive_5xx: int | None = None
@@ -163,6 +165,7 @@ class OutlierDetection:
     max_ejection_percent: int | None = None
     minimum_health_percent: int = 0
     error_statuses: tuple[int, ...] = ()
+    always_one: bool = False
 
 
 # Transport security.
@@ -298,9 +301,13 @@ class PoolPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TrafficPolicy:
-    """Blocks that are None are inherited; a policy of ``ports`` replaces the first four."""
+    """Blocks that are None are inherited; a policy of ``ports`` replaces the first five.
+
+    ``locality`` is a part of the ``load_balancer`` block, and is inherited with it.
+    """
 
     load_balancer: LoadBalancer | Passthrough | None = None
+    locality: LocalityPolicy | None = None
     connection_pool: PoolPolicy | None = None
     outlier_detection: OutlierDetection | None = None
     tls: Plaintext | MeshTlsPolicy | OriginatedTls | None = None
@@ -360,6 +367,7 @@ class ServiceName:
 class Cluster:
     """One outbound destination, for the proxies of one scope.
 
+    ``weighted_localities``: the weights of its localities count before those of its endpoints.
     ``rule`` is the DestinationRule that decided it, if any.
     """
 
@@ -368,6 +376,7 @@ class Cluster:
     protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
     discovery: Discovery = Discovery.EDS
     load_balancer: LoadBalancer = LeastRequest()
+    weighted_localities: bool = False
     connection_pool: ConnectionPool = ConnectionPool()
     outlier_detection: OutlierDetection | None = None
     retry_budget: RetryBudget | None = None
@@ -404,7 +413,7 @@ class TrafficDefaults:
     tcp_keepalive: TcpKeepalive | None = None
     auto_mtls: bool = True
     h2_upgrade: bool | None = None
-    policy: TrafficPolicy = NO_POLICY
+    policy: TrafficPolicy = TrafficPolicy(locality=LocalityPolicy())
     loopback: bool = False
     trust_domain: str = "cluster.local"
     root_namespace: Namespace = ROOT_NAMESPACE

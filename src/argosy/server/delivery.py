@@ -14,7 +14,8 @@ from argosy.base.names import ObjectKey
 from argosy.model.proxy import Role
 from argosy.pilot.graph import layers as graph
 from argosy.pilot.graph.encode import Encoded
-from argosy.pilot.graph.views import HostSet, particular_hosts
+from argosy.pilot.graph.hosts import HostSet
+from argosy.pilot.graph.views import apart
 from argosy.store.cells import CellFeed
 from argosy.store.transaction import Event
 
@@ -131,7 +132,7 @@ class Delivery:
                 if name in known:  # else it was let go by a change before this one
                     known[name] = _resource(cast("Encoded | None", change.new))
                     resources.append((key, name))
-            elif change.formula is particular_hosts:
+            elif change.formula is apart:
                 for key, names in self._set_apart(change.args[0], cast("HostSet", change.new)):
                     sets(key)[0].update(names)
         for key, name in resources:
@@ -177,12 +178,10 @@ class Delivery:
             one for one in sharing if not graph.is_particular(self._particular[one], type_url, name)
         ]
 
-    def _set_apart(
-        self, namespace: Hashable, particular: HostSet
-    ) -> Iterator[tuple[_Key, set[str]]]:
-        """Hosts that proxies of a namespace share no more, or share again: their resources."""
+    def _set_apart(self, scope: Hashable, particular: HostSet) -> Iterator[tuple[_Key, set[str]]]:
+        """Hosts that proxies of a scope share no more, or share again: their resources."""
         for layer, before in list(self._particular.items()):
-            if graph.namespace_of(layer) != namespace:
+            if graph.scope_of_layer(layer) != scope:
                 continue
             self._particular[layer] = particular
             for type_url in graph.SHARED_TYPES:
@@ -229,7 +228,7 @@ class Delivery:
 
     def _share(self, key: _Key) -> None:
         layer, type_url = key
-        found = self._engine.observe(particular_hosts, graph.namespace_of(layer))
+        found = self._engine.observe(apart, graph.scope_of_layer(layer))
         if not isinstance(found, derive.Failed):
             self._particular.setdefault(layer, found)
         self._shared[layer] = graph.shared(layer)
@@ -239,7 +238,7 @@ class Delivery:
 
     def _unshare(self, key: _Key) -> None:
         layer, type_url = key
-        self._engine.release(particular_hosts, graph.namespace_of(layer))
+        self._engine.release(apart, graph.scope_of_layer(layer))
         shared_types = [one for one in graph.SHARED_TYPES if graph.shares(layer, one)]
         if all((layer, other) not in self._members for other in shared_types):
             self._particular.pop(layer, None)

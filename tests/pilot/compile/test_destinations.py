@@ -375,7 +375,6 @@ def test_default_pool_is_the_meshs() -> None:
     ("policy", "field"),
     [
         ({"tunnel": {"targetHost": "a", "targetPort": 1}}, "tunnel"),
-        ({"loadBalancer": {"localityLbSetting": {}}}, "loadBalancer.localityLbSetting"),
         ({"loadBalancer": {"zoneAwareLbSetting": {}}}, "loadBalancer.zoneAwareLbSetting"),
         ({"tls": {"mode": "SIMPLE", "credentialName": "x"}}, "tls.credentialName"),
     ],

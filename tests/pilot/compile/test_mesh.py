@@ -108,7 +108,6 @@ def test_a_format_that_is_not_json_is_reported(format_: str) -> None:
     "text",
     [
         "proxyListenPort: 1",
-        "localityLbSetting: {enabled: true}",
         "defaultHttpRetryPolicy: {attempts: 1}",
         "meshMTLS: {minProtocolVersion: TLSV1_3}",
     ],

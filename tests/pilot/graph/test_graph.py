@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from argosy.api.meta import Object
-from argosy.pilot.graph import destinations, outbound, rules
+from argosy.pilot.graph import destinations, localities, outbound, rules
 from argosy.pilot.graph.encode import Encoded
 from argosy.testing.graph import Graph, a_pod, a_service, gateway, objects, sidecar
 from argosy.xds import type_urls
@@ -129,7 +129,7 @@ def test_a_rule_recomputes_what_read_it_and_nothing_else() -> None:
     assert graph.engine.runs[outbound.service_virtual_host] == 1
     assert graph.engine.runs[outbound.port_table] == 1
     assert graph.engine.runs[destinations.cluster] == 0
-    assert graph.engine.runs[destinations.load_assignment] == 0
+    assert graph.engine.runs[localities.load_assignment] == 0
 
 
 def test_a_change_without_meaning_stops_where_it_has_none() -> None:

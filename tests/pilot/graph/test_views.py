@@ -1,6 +1,7 @@
 """Sharing between namespaces changes no byte, and is there where it should be."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -8,17 +9,22 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from argosy.base.names import Hostname, Namespace
-from argosy.pilot.graph import destinations, outbound, views
+from argosy.model.workload import Locality
+from argosy.pilot.graph import destinations, localities, outbound, views
+from argosy.pilot.graph.hosts import HostSet
 from argosy.testing.graph import Graph, a_pod, a_service, gateway, sidecar
 
 ROLES = (
-    sidecar("a", app="client", team="x"),
+    replace(sidecar("a", app="client", team="x"), locality=Locality("eu", "eu-1")),
+    replace(sidecar("c", app="client", team="y"), locality=Locality("eu", "eu-2")),
+    replace(sidecar("c", app="client", team="y"), locality=Locality("us", "us-1")),
     sidecar("a", app="other"),
     sidecar("b", app="client"),
     sidecar("c", app="client"),
     sidecar("istio-system", app="client"),
     gateway(istio="ingressgateway"),
 )
+PLAIN = ROLES[2:7]
 NAMESPACES = ("a", "b", "c", "istio-system")
 SERVICES = ("one", "two", "three")  # in a, b and b; two ports for the last
 EXPORTS = (None, ["*"], ["."], ["a"], ["b", "c"], ["istio-system"])
@@ -44,7 +50,9 @@ def services(exports: tuple[object, ...]) -> str:
         texts.append(text)
         for version in ("v1", "v2"):
             address = f"10.1.{SERVICES.index(name)}.{1 if version == 'v1' else 2}"
-            pod = a_pod(f"{name}-{version}", address, namespace, app=name, version=version)
+            place = {"istio-locality": "eu.eu-1" if version == "v1" else "us.us-1", "team": "x"}
+            labels = {"app": name, "version": version, **place}
+            pod = a_pod(f"{name}-{version}", address, namespace, True, **labels)
             texts.append(pod)
     texts.append(a_service("tcp", 9000, "b", "tcp"))
     return "\n---\n".join(texts)
@@ -59,6 +67,16 @@ spec: {spec!r}
 """
 
 
+PLACED = tuple(
+    {"localityLbSetting": setting}
+    for setting in (
+        {"distribute": [{"from": "eu/*", "to": {"eu/eu-1": 70, "us/*": 30}}]},
+        {"failover": [{"from": "eu", "to": "us"}]},
+        {"failoverPriority": ["team", "topology.kubernetes.io/region"]},
+    )
+)
+
+
 @st.composite
 def destination_rule(draw: st.DrawFn) -> tuple[str, str, dict[str, object]]:
     namespace = draw(st.sampled_from(NAMESPACES))
@@ -67,8 +85,11 @@ def destination_rule(draw: st.DrawFn) -> tuple[str, str, dict[str, object]]:
         "trafficPolicy": {
             "connectionPool": {"tcp": {"maxConnections": draw(st.integers(1, 1000))}},
             "loadBalancer": draw(
-                st.sampled_from([{"simple": "RANDOM"}, {"consistentHash": {"useSourceIp": 1 > 0}}])
+                st.sampled_from(
+                    [{"simple": "RANDOM"}, {"consistentHash": {"useSourceIp": 1 > 0}}, *PLACED]
+                )
             ),
+            **draw(st.sampled_from([{}, {"outlierDetection": {"consecutive5xxErrors": 1}}])),
         },
         "subsets": [{"name": v, "labels": {"version": v}} for v in draw(_VERSIONS)],
     }
@@ -158,6 +179,7 @@ def configuration(texts: list[str]) -> list[object]:
 def unshared(texts: list[str]) -> list[object]:
     with (
         mock.patch.object(views, "of_host", lambda get, scope, host: scope),
+        mock.patch.object(views, "of_endpoints", lambda get, scope, host: scope),
         mock.patch.object(views, "of_routes", lambda get, scope, service: scope),
     ):
         return configuration(texts)
@@ -204,7 +226,7 @@ def test_sharing_changes_no_byte(
 
 def particular(graph: Graph, namespace: str) -> Callable[[str], bool]:
     found = graph.engine.value(views.particular_hosts, Namespace(namespace))
-    assert isinstance(found, views.HostSet)
+    assert isinstance(found, HostSet)
     return lambda host: Hostname(host) in found
 
 
@@ -229,11 +251,11 @@ def test_who_sees_a_host_apart(namespace: str, spec: dict[str, object], by: set[
 
 def test_plain_services_are_computed_once_for_all_namespaces() -> None:
     graph = Graph(services((None, None, None)))
-    for role in ROLES[:4]:
+    for role in PLAIN:
         graph.observe(role)
     graph.engine.runs.clear()
     graph.apply(a_pod("two-v3", "10.1.9.9", "b", app="two", version="v3"))
-    assert graph.engine.runs[destinations.load_assignment] == 1
+    assert graph.engine.runs[localities.load_assignment] == 1
     graph.engine.runs.clear()
     graph.apply(a_service("two", 80, "b", "http2"))
     # One for the namespace's own short names, one for everybody else; not one for each of three.
@@ -243,7 +265,7 @@ def test_plain_services_are_computed_once_for_all_namespaces() -> None:
 
 def test_a_rule_of_one_namespace_sets_it_apart_and_back() -> None:
     graph = Graph(services((None, None, None)))
-    for role in ROLES[:4]:
+    for role in PLAIN:
         graph.observe(role)
     rule = document(
         "DestinationRule",
@@ -255,13 +277,13 @@ def test_a_rule_of_one_namespace_sets_it_apart_and_back() -> None:
         },
     )
     name = "outbound|80||two.b.svc.cluster.local"
-    before = {role: graph.resources(role)["CDS", name] for role in ROLES[:4]}
+    before = {role: graph.resources(role)["CDS", name] for role in PLAIN}
     changed = graph.apply(rule)
     assert {change.args[0].scope.namespace for change in changed} == {"a"}  # type: ignore[attr-defined]  # a layer
-    after = {role: graph.resources(role)["CDS", name] for role in ROLES[:4]}
+    after = {role: graph.resources(role)["CDS", name] for role in PLAIN}
     assert {role.namespace for role in before if before[role] != after[role]} == {"a"}
     graph.delete("DestinationRule", "a", "rule-1")
-    assert {role: graph.resources(role)["CDS", name] for role in ROLES[:4]} == before
+    assert {role: graph.resources(role)["CDS", name] for role in PLAIN} == before
 
 
 def test_a_sidecar_makes_proxies_small() -> None:

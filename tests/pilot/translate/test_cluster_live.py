@@ -45,6 +45,7 @@ from argosy.model.traffic import (
     UpstreamProtocol,
 )
 from argosy.model.workload import Endpoint, Health
+from argosy.pilot.compile.localities import groups
 from argosy.pilot.translate import names
 from argosy.pilot.translate.cluster import cluster
 from argosy.pilot.translate.endpoint import cluster_load_assignment
@@ -80,7 +81,7 @@ def with_endpoints(value: Cluster, *endpoints: Endpoint) -> cluster_pb2.Cluster:
     proto = cluster(value)
     proto.ClearField("eds_cluster_config")
     proto.type = cluster_pb2.Cluster.STATIC
-    proto.load_assignment.CopyFrom(cluster_load_assignment(proto.name, endpoints))
+    proto.load_assignment.CopyFrom(cluster_load_assignment(proto.name, groups(endpoints)))
     return proto
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.model.workload import Endpoint, Health, Locality
+from argosy.pilot.compile.localities import groups
 from argosy.pilot.translate.endpoint import cluster_load_assignment
 
 HERE = Locality("eu", "eu-1")
@@ -29,7 +30,7 @@ def an_endpoint(
 
 
 def test_metadata_chooses_mesh_tls() -> None:
-    proto = cluster_load_assignment("c", [an_endpoint(1), an_endpoint(2, mtls=False)])
+    proto = cluster_load_assignment("c", groups([an_endpoint(1), an_endpoint(2, mtls=False)]))
     meshed, legacy = proto.endpoints[0].lb_endpoints
     socket_match = meshed.metadata.filter_metadata["envoy.transport_socket_match"]
     assert dict(socket_match) == {"tlsMode": "istio"}
@@ -39,7 +40,7 @@ def test_metadata_chooses_mesh_tls() -> None:
 
 
 def test_health() -> None:
-    proto = cluster_load_assignment("c", [an_endpoint(1), an_endpoint(2, Health.DRAINING)])
+    proto = cluster_load_assignment("c", groups([an_endpoint(1), an_endpoint(2, Health.DRAINING)]))
     statuses = [endpoint.health_status for endpoint in proto.endpoints[0].lb_endpoints]
     assert statuses == [health_check_pb2.HEALTHY, health_check_pb2.DRAINING]
 
@@ -50,7 +51,7 @@ def test_localities_are_grouped_and_weigh_their_endpoints() -> None:
         an_endpoint(2, locality=THERE),
         an_endpoint(3),
     ]
-    proto = cluster_load_assignment("c", endpoints)
+    proto = cluster_load_assignment("c", groups(endpoints))
     here, there = proto.endpoints
     assert (here.locality.region, here.locality.zone, here.locality.sub_zone) == ("eu", "eu-1", "")
     assert (there.locality.region, there.locality.sub_zone) == ("us", "rack")
@@ -58,7 +59,7 @@ def test_localities_are_grouped_and_weigh_their_endpoints() -> None:
 
 
 def test_no_endpoints_is_an_answer_too() -> None:
-    proto = cluster_load_assignment("c", [])
+    proto = cluster_load_assignment("c", groups([]))
     assert proto.cluster_name == "c"
     assert not proto.endpoints
 
@@ -78,7 +79,7 @@ def test_no_endpoints_is_an_answer_too() -> None:
     st.randoms(use_true_random=False),
 )
 def test_order_does_not_matter(endpoints: list[Endpoint], shuffler: random.Random) -> None:
-    expected = cluster_load_assignment("c", endpoints).SerializeToString(deterministic=True)
+    expected = cluster_load_assignment("c", groups(endpoints)).SerializeToString(deterministic=True)
     shuffler.shuffle(endpoints)
-    again = cluster_load_assignment("c", endpoints).SerializeToString(deterministic=True)
+    again = cluster_load_assignment("c", groups(endpoints)).SerializeToString(deterministic=True)
     assert again == expected

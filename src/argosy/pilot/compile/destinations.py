@@ -7,7 +7,7 @@ https://istio.io/latest/docs/ops/best-practices/traffic-management/#cross-namesp
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from argosy.api import networking_destination_rule as api
@@ -44,6 +44,7 @@ from argosy.model.traffic import (
 from argosy.model.workload import Labels
 from argosy.pilot.compile.endpoints import EndpointSummary
 from argosy.pilot.compile.hostnames import covers, is_wildcard, resolve
+from argosy.pilot.compile.localities import asks_where, detection
 from argosy.pilot.compile.mesh import DEFAULT_MESH, PUBLIC, Mesh
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.services import export_to
@@ -214,6 +215,7 @@ def policy_of(
             base = _override(base, found.policy, port)
     return dataclasses.replace(
         base,
+        locality=base.locality or defaults.locality,
         connection_pool=base.connection_pool or defaults.connection_pool,
         outlier_detection=base.outlier_detection or defaults.outlier_detection,
     )
@@ -228,6 +230,7 @@ def _override(base: TrafficPolicy, own: TrafficPolicy, port: int) -> TrafficPoli
     """A subset's blocks replace those of its rule; its own port-level settings replace both."""
     merged = TrafficPolicy(
         load_balancer=own.load_balancer or base.load_balancer,
+        locality=(own if own.load_balancer is not None else base).locality,
         connection_pool=own.connection_pool or base.connection_pool,
         outlier_detection=own.outlier_detection or base.outlier_detection,
         tls=own.tls or base.tls,
@@ -242,6 +245,15 @@ def _override(base: TrafficPolicy, own: TrafficPolicy, port: int) -> TrafficPoli
         proxy_protocol=merged.proxy_protocol,
         retry_budget=merged.retry_budget,
     )
+
+
+def policies(item: Destination, defaults: TrafficPolicy = NO_POLICY) -> Iterator[TrafficPolicy]:
+    """What a rule says of some port or subset, every block resolved."""
+    written = [item.policy or NO_POLICY, *(subset.policy for subset in item.subsets)]
+    ports = {port for policy in written for port, _ in policy.ports} | {0}
+    for subset in ("", *(subset.name for subset in item.subsets)):
+        for port in ports:
+            yield policy_of(item, port, subset, defaults)
 
 
 def subset_names(chosen: Destination | None) -> frozenset[str]:
@@ -288,8 +300,10 @@ def cluster(
         load_balancer=LeastRequest()
         if balancer is None or isinstance(balancer, Passthrough)
         else balancer,
+        weighted_localities=asks_where(policy)
+        and bool(policy.locality and policy.locality.distribute),
         connection_pool=pool.pool,
-        outlier_detection=policy.outlier_detection,
+        outlier_detection=detection(policy),
         retry_budget=policy.retry_budget,
         tls=tls,
         proxy_protocol=policy.proxy_protocol,

@@ -18,8 +18,10 @@ from argosy.model.listener import (
     OutboundTrafficPolicy,
     PathNormalization,
 )
+from argosy.model.locality import LocalityPolicy
 from argosy.model.traffic import TrafficDefaults, TrafficPolicy
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
+from argosy.pilot.compile.localities import locality_policy
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.traffic_policy import connection_pool, keepalive, outlier_detection
 
@@ -106,6 +108,7 @@ def _traffic(written: api.MeshConfig) -> TrafficDefaults:
         auto_mtls=written.enable_auto_mtls,
         h2_upgrade=upgrade[written.h2_upgrade_policy],
         policy=TrafficPolicy(
+            locality=locality_policy(written.locality_lb_setting) or LocalityPolicy(),
             connection_pool=connection_pool(default.connection_pool, bare),
             outlier_detection=outlier_detection(default.outlier_detection),
         ),
@@ -155,13 +158,11 @@ def _access_log(written: api.MeshConfig, report: Report) -> AccessLog | None:
 def _report_unsupported(written: api.MeshConfig, report: Report) -> None:
     """What is decoded but has no effect yet, if it is set to anything but its default."""
     default = api.MeshConfig()
-    locality = written.locality_lb_setting
     without_effect = {
         "proxyListenPort": written.proxy_listen_port != default.proxy_listen_port,
         "proxyInboundListenPort": (
             written.proxy_inbound_listen_port != default.proxy_inbound_listen_port
         ),
-        "localityLbSetting": locality is not None and locality.enabled is not False,
         "defaultHttpRetryPolicy": written.default_http_retry_policy is not None,
         "meshMTLS": written.mesh_mtls is not None,
         "tlsDefaults": written.tls_defaults is not None,

@@ -3,6 +3,7 @@
 from argosy.api.core_pod import Pod
 from argosy.base.names import Namespace
 from argosy.model.proxy import ProxyType, Role
+from argosy.pilot.compile.localities import locality_of
 
 TEMPLATES_ANNOTATION = "inject.istio.io/templates"
 GATEWAY_TEMPLATE = "gateway"
@@ -36,4 +37,5 @@ def role_of(pod: Pod) -> Role:
         labels=tuple(sorted(pod.metadata.labels.items())),
         service_account=pod.spec.account,
         ports=tuple(sorted(ports.items())),
+        locality=locality_of(pod),
     )

@@ -36,6 +36,7 @@ from argosy.model.traffic import (
     TrafficPolicy,
     Warmup,
 )
+from argosy.pilot.compile.localities import locality_policy
 from argosy.pilot.compile.report import Report
 
 Policy = api.TrafficPolicy | api.PortTrafficPolicy
@@ -79,6 +80,9 @@ def _blocks(
 ) -> TrafficPolicy:
     return TrafficPolicy(
         load_balancer=load_balancer(written.load_balancer, report.at("loadBalancer")),
+        locality=None
+        if written.load_balancer is None
+        else locality_policy(written.load_balancer.locality_lb_setting),
         connection_pool=connection_pool(written.connection_pool, defaults),
         outlier_detection=outlier_detection(written.outlier_detection),
         tls=client_tls(written.tls, report.at("tls")),
@@ -96,9 +100,6 @@ def load_balancer(
 ) -> LoadBalancer | Passthrough | None:
     if written is None:
         return None
-    locality = written.locality_lb_setting
-    if locality is not None and locality.enabled is not False:
-        _not_supported(report.at("localityLbSetting"), "endpoints are chosen in all localities")
     zones = written.zone_aware_lb_setting
     if zones is not None and zones.enabled is not False:
         _not_supported(report.at("zoneAwareLbSetting"), "endpoints are chosen in all zones")

@@ -1,17 +1,14 @@
 """Pods → workloads: what answers, and whether it may be sent anything."""
 
-from collections.abc import Mapping
-
 from argosy.api import core_pod
 from argosy.base.names import Namespace
 from argosy.model.proxy import ProxyType
-from argosy.model.workload import Health, Locality, Workload
+from argosy.model.workload import Health, Workload
+from argosy.pilot.compile.localities import locality_of
 from argosy.pilot.compile.roles import proxy_type
 
 TLS_MODE = "security.istio.io/tlsMode"
 """Label ``istio``: a sidecar accepts mesh mTLS for the pod."""
-
-_LOCALITY_LABELS = ("istio-locality", "topology.istio.io/locality")
 
 
 def workload(pod: core_pod.Pod) -> Workload | None:
@@ -30,7 +27,7 @@ def workload(pod: core_pod.Pod) -> Workload | None:
         health=_health(pod.metadata.deletion_timestamp, status),
         meshed=labels.get(TLS_MODE) == "istio",
         proxyless=proxy_type(pod) is ProxyType.GRPC,
-        locality=_locality(labels),
+        locality=locality_of(pod),
     )
 
 
@@ -49,20 +46,3 @@ def _container_ports(spec: core_pod.PodSpec) -> tuple[tuple[str, int], ...]:
             if port.name and port.protocol == "TCP":
                 ports.setdefault(port.name, port.container_port)
     return tuple(sorted(ports.items()))
-
-
-def _locality(labels: Mapping[str, str]) -> Locality:
-    """Istio's label (``region.zone.subzone``; a label cannot hold ``/``), or Kubernetes' own.
-
-    https://istio.io/latest/docs/tasks/traffic-management/locality-load-balancing/
-    """
-    for name in _LOCALITY_LABELS:
-        written = labels.get(name)
-        if written:
-            region, zone, subzone = (*written.replace("/", ".").split(".", 2), "", "")[:3]
-            return Locality(region, zone, subzone)
-    return Locality(
-        labels.get("topology.kubernetes.io/region", ""),
-        labels.get("topology.kubernetes.io/zone", ""),
-        labels.get("topology.istio.io/subzone", ""),
-    )

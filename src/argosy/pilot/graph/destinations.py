@@ -1,4 +1,4 @@
-"""Formulas over DestinationRules: the clusters of a scope, and their endpoints."""
+"""Formulas over DestinationRules: which one is in force, and the clusters of a scope."""
 
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.base.names import Hostname, Namespace, ObjectKey
@@ -11,7 +11,6 @@ from argosy.model.traffic import Cluster, Destination
 from argosy.model.workload import Labels
 from argosy.pilot.compile import destinations as compiling
 from argosy.pilot.compile.destinations import DestinationIndex, Target
-from argosy.pilot.compile.endpoints import serving
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.world import (
     candidate_pods,
@@ -20,11 +19,9 @@ from argosy.pilot.graph.world import (
     mesh_settings,
     names_of,
     read,
-    service_endpoints,
     service_of_host,
 )
 from argosy.pilot.translate import cluster as cluster_translation
-from argosy.pilot.translate import endpoint as endpoint_translation
 from argosy.pilot.translate import names
 
 KIND = "DestinationRule"
@@ -145,31 +142,6 @@ def cluster_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
     key = names.get_cluster_key(name)
     found = None if key is None else get(cluster, scope, key)
     return None if found is None else encode(name, cluster_translation.cluster(found))
-
-
-# Endpoints.
-
-
-@formula
-def endpoints_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
-    """The ClusterLoadAssignment of a cluster: scopes differ only in what a subset means."""
-    key = names.get_cluster_key(name)
-    if key is None:
-        return None
-    labels = get(subset_labels, scope, Hostname(key.host), key.subset)
-    return None if labels is None else get(load_assignment, name, labels)
-
-
-@formula
-def load_assignment(get: Reader, name: str, labels: Labels) -> Encoded | None:
-    """Shared by all scopes. A service that is gone has none; one without endpoints has an empty one."""
-    key = names.get_cluster_key(name)
-    assert key is not None, "the caller took it apart already"
-    host = Hostname(key.host)
-    if get(service_of_host, host) is None:
-        return None
-    ready = serving(get(service_endpoints, host, key.port), labels)
-    return encode(name, endpoint_translation.cluster_load_assignment(name, ready))
 
 
 # What is wrong with them.

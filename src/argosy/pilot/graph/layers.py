@@ -7,7 +7,7 @@ listeners and routes. Nothing here assumes that a proxy asks for all of a layer.
 
 from dataclasses import dataclass
 
-from argosy.base.names import Hostname, Namespace
+from argosy.base.names import Hostname
 from argosy.derive import Reader, formula
 from argosy.model.envoy_filter import NO_PATCHES, Patching
 from argosy.model.proxy import ProxyType, Role, Scope
@@ -16,14 +16,15 @@ from argosy.pilot.graph import (
     envoy_filters,
     gateways,
     inbound,
+    localities,
     outbound,
     proxyless,
     views,
 )
 from argosy.pilot.graph.encode import Encoded
 from argosy.pilot.graph.envoy_filters import PatchedResource
+from argosy.pilot.graph.hosts import HostSet
 from argosy.pilot.graph.scopes import scope_of
-from argosy.pilot.graph.views import HostSet
 from argosy.pilot.translate import names
 from argosy.xds import type_urls
 
@@ -74,10 +75,13 @@ def owner(layers: tuple[Layer, ...], type_url: str, name: str) -> Layer:
     return workload_layer if own else outbound_layer
 
 
-def _view(get: Reader, scope: Scope, name: str) -> Scope:
-    """The scope that decides a cluster, by its name."""
+def _view(get: Reader, scope: Scope, type_url: str, name: str) -> Scope:
+    """The scope that decides a cluster or its endpoints, by its name."""
     key = names.get_cluster_key(name)
-    return views.common(scope) if key is None else views.of_host(get, scope, Hostname(key.host))
+    if key is None:
+        return views.common(scope)
+    of = views.of_endpoints if type_url == type_urls.ENDPOINT else views.of_host
+    return of(get, scope, Hostname(key.host))
 
 
 # What layers share, for whoever keeps resources: he need keep but one of each.
@@ -98,12 +102,14 @@ def shared(layer: Layer) -> Layer:
     return OutboundLayer(views.common(layer.scope))
 
 
-def namespace_of(layer: Layer) -> Namespace:
-    return layer.scope.namespace if isinstance(layer, OutboundLayer) else layer.role.namespace
+def scope_of_layer(layer: Layer) -> Scope:
+    """What decides which resources the layer does not share."""
+    assert isinstance(layer, OutboundLayer)
+    return layer.scope
 
 
 def is_particular(hosts: HostSet, type_url: str, name: str) -> bool:
-    """Whether a layer with these ``particular_hosts`` has a resource of its own by this name."""
+    """Whether a layer with these hosts ``views.apart`` has a resource of its own by this name."""
     if type_url not in SHARED_TYPES:
         return True
     if not hosts:
@@ -127,14 +133,14 @@ def layer_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]:
 def unpatched_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]:
     match layer:
         case OutboundLayer(scope) if scope.type is ProxyType.GRPC:
-            return proxyless.names_of_type(get, scope, type_url)
+            return proxyless.names_of_type(get, scope.anywhere, type_url)
         case WorkloadLayer(role) if role.type is ProxyType.GRPC:
             return ()
         case OutboundLayer(scope) if type_url == type_urls.CLUSTER:
-            return get(outbound.cluster_names, scope)
+            return get(outbound.cluster_names, scope.anywhere)
         case OutboundLayer(scope) if type_url == type_urls.LISTENER:
             is_gateway = scope.type is ProxyType.ROUTER
-            return () if is_gateway else get(outbound.listener_names, scope)
+            return () if is_gateway else get(outbound.listener_names, scope.anywhere)
         case WorkloadLayer(role) if type_url == type_urls.CLUSTER:
             return () if role.type is ProxyType.ROUTER else get(inbound.cluster_names, role)
         case WorkloadLayer(role) if type_url == type_urls.LISTENER:
@@ -169,18 +175,19 @@ def patched(get: Reader, layer: Layer, type_url: str, name: str) -> PatchedResou
 def unpatched(get: Reader, layer: Layer, type_url: str, name: str) -> Encoded | None:
     match layer, type_url:
         case OutboundLayer(scope), _ if scope.type is ProxyType.GRPC:
-            decides = _view(get, scope, name) if type_url in SHARED_TYPES else scope
+            shared = type_url in SHARED_TYPES
+            decides = _view(get, scope, type_url, name) if shared else scope.anywhere
             return proxyless.resource(get, decides, type_url, name)
         case WorkloadLayer(role), _ if role.type is ProxyType.GRPC:
             return get(proxyless.server_listener, role, name)
         case OutboundLayer(scope), type_urls.CLUSTER:
-            return get(destinations.cluster_resource, _view(get, scope, name), name)
+            return get(destinations.cluster_resource, _view(get, scope, type_url, name), name)
         case OutboundLayer(scope), type_urls.ENDPOINT:
-            return get(destinations.endpoints_resource, _view(get, scope, name), name)
+            return get(localities.endpoints_resource, _view(get, scope, type_url, name), name)
         case OutboundLayer(scope), type_urls.LISTENER:
-            return get(outbound.listener_resource, scope, name)
+            return get(outbound.listener_resource, scope.anywhere, name)
         case OutboundLayer(scope), type_urls.ROUTE:
-            return get(outbound.route_resource, scope, name)
+            return get(outbound.route_resource, scope.anywhere, name)
         case WorkloadLayer(role), type_urls.CLUSTER:
             return get(inbound.cluster_resource, role, name)
         case WorkloadLayer(role), type_urls.LISTENER if role.type is ProxyType.SIDECAR:

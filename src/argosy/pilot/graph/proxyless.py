@@ -8,9 +8,10 @@ from argosy.base.names import Hostname
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ClusterKey, Role, Scope
 from argosy.model.route import RouteTable
+from argosy.pilot.compile import localities as compiling
 from argosy.pilot.compile import proxyless, routes
 from argosy.pilot.compile.endpoints import serving
-from argosy.pilot.graph import destinations, outbound, rules, views
+from argosy.pilot.graph import destinations, localities, outbound, rules, views
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.world import (
     demands,
@@ -135,8 +136,9 @@ def endpoints_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
     if key is None:
         return None
     host = Hostname(key.host)
-    labels = get(destinations.subset_labels, scope, host, key.subset)
+    labels = get(destinations.subset_labels, scope.anywhere, host, key.subset)
     if labels is None or get(service_of_host, host) is None:
         return None
     ready = serving(get(service_endpoints, host, key.port), labels)
-    return encode(name, translation.load_assignment(name, ready))
+    placement = get(localities.placement, scope, host, key.port, key.subset)
+    return encode(name, translation.load_assignment(name, compiling.groups(ready, placement)))

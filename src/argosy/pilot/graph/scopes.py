@@ -2,7 +2,7 @@
 
 from argosy.derive import Reader, formula
 from argosy.model.proxy import Role, Scope
-from argosy.pilot.graph import destinations, rules, sidecars
+from argosy.pilot.graph import destinations, localities, rules, sidecars
 
 
 @formula
@@ -11,4 +11,5 @@ def scope_of(get: Reader, role: Role) -> Scope:
     selectors = {*get(rules.source_selectors), *get(destinations.client_selectors)}
     labels = set(role.labels)
     classes = tuple(sorted(s for s in selectors if set(s) <= labels))
-    return Scope(role.type, role.namespace, classes, get(sidecars.ruling_egress, role))
+    sidecar, place = get(sidecars.ruling_egress, role), get(localities.place_of, role)
+    return Scope(role.type, role.namespace, classes, sidecar, place)

@@ -7,17 +7,20 @@ the scope only; both ways give the same bytes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from argosy.base.names import Hostname, Namespace
 from argosy.derive import Reader, formula
+from argosy.model.locality import ANYWHERE
 from argosy.model.proxy import Scope, Sight
 from argosy.model.route import Forward, HttpRule
 from argosy.model.service import Service
 from argosy.pilot.compile.attachments import EVERYWHERE
-from argosy.pilot.compile.hostnames import covers, is_wildcard
+from argosy.pilot.compile.hostnames import is_wildcard
 from argosy.pilot.graph import destinations, rules
+from argosy.pilot.graph.hosts import HostSet, host_set
+from argosy.pilot.graph.localities import placed_hosts
 from argosy.pilot.graph.world import all_services, namespaces
 
 NOWHERE = Namespace("")
@@ -29,8 +32,17 @@ def common(scope: Scope) -> Scope:
 
 
 def of_host(get: Reader, scope: Scope, host: Hostname) -> Scope:
-    """The scope to compute what proxies of ``scope`` get for a host's clusters and endpoints."""
-    return scope if host in get(particular_hosts, scope.namespace) else common(scope)
+    """The scope to compute what proxies of ``scope`` get for a host's clusters."""
+    own = host in get(particular_hosts, scope.namespace)
+    return scope.anywhere if own else common(scope)
+
+
+def of_endpoints(get: Reader, scope: Scope, host: Hostname) -> Scope:
+    """Likewise for its endpoints, which also depend on where the proxy stands."""
+    found = of_host(get, scope, host)
+    if scope.place == ANYWHERE or host not in get(placed_hosts):
+        return found
+    return replace(found, place=scope.place)
 
 
 def of_routes(get: Reader, scope: Scope, service: Service) -> Scope:
@@ -38,20 +50,6 @@ def of_routes(get: Reader, scope: Scope, service: Service) -> Scope:
     host = service.hostname
     is_own = service.namespace == scope.namespace or host in get(ruled_apart, scope.sight)
     return scope if is_own else of_host(get, scope, host)
-
-
-@dataclass(frozen=True, slots=True)
-class HostSet:
-    """Hosts by name and by wildcard."""
-
-    exact: frozenset[Hostname]
-    wildcards: tuple[Hostname, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.exact or self.wildcards)
-
-    def __contains__(self, host: Hostname) -> bool:
-        return host in self.exact or any(covers(wildcard, host) for wildcard in self.wildcards)
 
 
 @formula
@@ -65,7 +63,14 @@ def particular_hosts(get: Reader, namespace: Namespace) -> HostSet:
         *get(private_services).get(namespace, ()),
         *get(private_rules).get(namespace, ()),
     }
-    return HostSet(frozenset(hosts), tuple(sorted(filter(is_wildcard, hosts))))
+    return host_set(hosts)
+
+
+@formula
+def apart(get: Reader, scope: Scope) -> HostSet:
+    """The hosts of which proxies of a scope may have clusters or endpoints that others have not."""
+    own = get(particular_hosts, scope.namespace)
+    return own if scope.place == ANYWHERE else own | get(placed_hosts)
 
 
 _ByNamespace = Mapping[str, tuple[Hostname, ...]]

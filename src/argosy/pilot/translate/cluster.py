@@ -49,6 +49,8 @@ def cluster(value: Cluster) -> cluster_pb2.Cluster:
             proto.eds_cluster_config.service_name = proto.name
             _ads(proto.eds_cluster_config.eds_config)
             apply_load_balancer(proto, value.load_balancer)
+            if value.weighted_localities:
+                proto.common_lb_config.locality_weighted_lb_config.SetInParent()
         case Discovery.ORIGINAL_DST:
             _original_destination(proto)
         case _:

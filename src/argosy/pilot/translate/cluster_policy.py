@@ -94,6 +94,8 @@ def outlier_detection(outlier: OutlierDetection) -> outlier_detection_pb2.Outlie
         proto.base_ejection_time.FromTimedelta(outlier.base_ejection)
     if outlier.max_ejection_percent is not None:
         proto.max_ejection_percent.value = outlier.max_ejection_percent
+    if outlier.always_one:
+        proto.always_eject_one_host.value = True
     if outlier.split_local_origin:
         proto.split_external_local_origin_errors = True
         if outlier.consecutive_local_origin:

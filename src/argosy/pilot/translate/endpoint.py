@@ -1,11 +1,11 @@
 """Endpoints: model → ``ClusterLoadAssignment``. On the hot path, hence attributes, no constructors."""
 
 from collections.abc import Iterable
-from itertools import groupby
 
 from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
+from argosy.model.locality import LocalityGroup
 from argosy.model.workload import Endpoint, Health
 
 TRANSPORT_SOCKET_MATCH = "envoy.transport_socket_match"
@@ -23,38 +23,25 @@ _HEALTH = {
 
 
 def cluster_load_assignment(
-    name: str, endpoints: Iterable[Endpoint]
+    name: str, groups: Iterable[LocalityGroup]
 ) -> endpoint_pb2.ClusterLoadAssignment:
-    """The endpoints of the cluster ``name``, grouped by locality, in a fixed order."""
+    """The endpoints of the cluster ``name``, in the order of ``groups``."""
     assignment = endpoint_pb2.ClusterLoadAssignment()
     assignment.cluster_name = name
-    ordered = sorted(endpoints, key=_order)
-    for locality, group in groupby(ordered, key=lambda e: e.locality):
+    for group in groups:
         localized = assignment.endpoints.add()
+        locality = group.locality
         if locality.region:
             localized.locality.region = locality.region
         if locality.zone:
             localized.locality.zone = locality.zone
         if locality.subzone:
             localized.locality.sub_zone = locality.subzone
-        weight = 0
-        for endpoint in group:
-            weight += endpoint.weight
+        for endpoint in group.endpoints:
             _lb_endpoint(localized.lb_endpoints.add(), endpoint)
-        localized.load_balancing_weight.value = weight
+        localized.load_balancing_weight.value = group.weight
+        localized.priority = group.priority
     return assignment
-
-
-def _order(endpoint: Endpoint) -> tuple[object, ...]:
-    locality = endpoint.locality
-    return (
-        locality.region,
-        locality.zone,
-        locality.subzone,
-        endpoint.address,
-        endpoint.port,
-        endpoint.workload,
-    )
 
 
 def _lb_endpoint(proto: endpoint_components_pb2.LbEndpoint, endpoint: Endpoint) -> None:

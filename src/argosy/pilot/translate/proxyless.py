@@ -19,6 +19,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 
+from argosy.model.locality import LocalityGroup
 from argosy.model.proxyless import ServerListener
 from argosy.model.route import RouteTable, RouteTo
 from argosy.model.traffic import (
@@ -30,7 +31,6 @@ from argosy.model.traffic import (
     PeerNames,
     RingHash,
 )
-from argosy.model.workload import Endpoint
 from argosy.pilot.translate import names
 from argosy.pilot.translate.endpoint import cluster_load_assignment
 from argosy.pilot.translate.fault import FAULT_FILTER
@@ -114,11 +114,13 @@ def cluster(value: Cluster) -> cluster_pb2.Cluster:
     return proto
 
 
-def load_assignment(name: str, endpoints: Iterable[Endpoint]) -> endpoint_pb2.ClusterLoadAssignment:
+def load_assignment(
+    name: str, groups: Iterable[LocalityGroup]
+) -> endpoint_pb2.ClusterLoadAssignment:
     """As for Envoy, but that every locality is spelled out, the empty one too."""
-    proto = cluster_load_assignment(name, endpoints)
-    for group in proto.endpoints:
-        group.locality.SetInParent()
+    proto = cluster_load_assignment(name, groups)
+    for localized in proto.endpoints:
+        localized.locality.SetInParent()
     return proto
 
 
