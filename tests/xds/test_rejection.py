@@ -8,7 +8,7 @@ from argosy.xds.source import Resource
 
 
 def named(*names: str) -> tuple[Resource, ...]:
-    return tuple(Resource(name, "1", b"") for name in names)
+    return tuple(Resource(name, "1", (b"",)) for name in names)
 
 
 def test_names_in_the_words_of_envoy() -> None:

@@ -18,7 +18,12 @@ from argosy.xds.wire import (
 
 URL = "type.googleapis.com/some.Type"
 resources = st.lists(
-    st.builds(Resource, st.text(max_size=200), st.text(max_size=16), st.binary(max_size=40_000)),
+    st.builds(
+        Resource,
+        st.text(max_size=200),
+        st.text(max_size=16),
+        st.lists(st.binary(max_size=40_000), max_size=3).map(tuple),
+    ),
     max_size=4,
 )
 
@@ -78,7 +83,7 @@ def test_garbage_is_said_to_be_garbage(protocol: Protocol) -> None:
 
 def test_a_shared_response_is_newer_than_what_the_stream_had() -> None:
     encoder = Encoder()
-    one = (Resource("a", "1", b"x"),)
+    one = (Resource("a", "1", (b"x",)),)
     first = encoder.response(Protocol.DELTA, URL, one, (), None, last_nonce=0)
     assert encoder.response(Protocol.DELTA, URL, one, (), None, last_nonce=0) is first
     again = encoder.response(Protocol.DELTA, URL, one, (), None, last_nonce=int(first.nonce))
@@ -88,14 +93,14 @@ def test_a_shared_response_is_newer_than_what_the_stream_had() -> None:
 def test_the_store_of_shared_responses_is_bounded() -> None:
     encoder = Encoder(entries=100, capacity=1000)
     for number in range(50):
-        one = (Resource(str(number), "1", b"x" * 400),)
+        one = (Resource(str(number), "1", (b"x" * 400,)),)
         encoder.response(Protocol.DELTA, URL, one, (), None, last_nonce=0)
     assert encoder._size <= 1000
     assert sum(len(one.body) for one in encoder._cache.values()) == encoder._size
 
 
 def test_the_version_of_a_full_set_depends_on_its_content_alone() -> None:
-    a, b = Resource("a", "1", b"x"), Resource("b", "1", b"y")
+    a, b = Resource("a", "1", (b"x",)), Resource("b", "1", (b"y",))
     together = Encoder().response(Protocol.SOTW, URL, (b, a), (), EMPTY, 0)
     encoder = Encoder()
     first = encoder.response(Protocol.SOTW, URL, (a,), (), EMPTY, 0)

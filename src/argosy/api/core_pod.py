@@ -14,6 +14,9 @@ from argosy.api.core_container import Container
 from argosy.api.meta import Condition, Int32, KubernetesPart, Object, Opaque
 
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
+TEMPLATES_ANNOTATION = "inject.istio.io/templates"
+"""Which kind of proxy Istio's injector gives the pod; few pods have it."""
+
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 
 

@@ -5,7 +5,7 @@ what it read. Between the engine's operations every node is CLEAN, and a node th
 CLEAN has no reader that is CLEAN.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 
 from argosy.derive.formula import Formula
 from argosy.derive.outcome import CycleError, Failed, NodeName
@@ -21,15 +21,51 @@ VERIFYING = 4
 """Its reads are being brought up to date, in order, to see whether it must run."""
 
 
-class Cell:
-    """A value from outside, or ABSENT, and who read it."""
+class Readable:
+    """What a node can read: a value, and who read it.
 
-    __slots__ = ("key", "readers", "value")
+    Most have one reader, so the first is kept bare: a dictionary is thirty times its size.
+    """
+
+    __slots__ = ("_readers", "value")
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        self._readers: Node | dict[Node, None] | None = None
+
+    @property
+    def readers(self) -> "Collection[Node]":
+        """In the order in which they were added."""
+        if self._readers is None:
+            return ()
+        return self._readers if isinstance(self._readers, dict) else (self._readers,)
+
+    def add_reader(self, node: "Node") -> None:
+        """Adding one again changes nothing."""
+        known = self._readers
+        if known is None:
+            self._readers = node
+        elif isinstance(known, dict):
+            known[node] = None
+        elif known is not node:
+            self._readers = {known: None, node: None}
+
+    def drop_reader(self, node: "Node") -> None:
+        if isinstance(self._readers, dict):
+            del self._readers[node]
+        else:
+            assert self._readers is node, "not a reader"
+            self._readers = None
+
+
+class Cell(Readable):
+    """A value from outside, or ABSENT."""
+
+    __slots__ = ("key",)
 
     def __init__(self, key: Hashable, value: object) -> None:
+        super().__init__(value)
         self.key = key
-        self.value = value
-        self.readers: dict[Node, None] = {}
 
 
 class Watch:
@@ -49,17 +85,16 @@ class Unset:
 UNSET = Unset()
 
 
-class Node:
+class Node(Readable):
     """One formula with one set of arguments."""
 
-    __slots__ = ("args", "formula", "readers", "reads", "state", "value", "watch")
+    __slots__ = ("args", "formula", "reads", "state", "watch")
 
     def __init__(self, formula: Formula[..., object], args: tuple[Hashable, ...]) -> None:
+        super().__init__(UNSET)
         self.formula = formula
         self.args = args
-        self.value: object = UNSET
         self.reads: tuple[Node | Cell, ...] = ()
-        self.readers: dict[Node, None] = {}
         self.state = DIRTY
         self.watch: Watch | None = None
 
@@ -100,12 +135,12 @@ def relink(node: Node, reads: tuple[Source, ...], kept: Iterable[Source]) -> lis
     bare: list[Source] = []
     for source in node.reads:
         if source not in kept:
-            del source.readers[node]
+            source.drop_reader(node)
             # What failed may be in a cycle, where each keeps the other's reader.
             if not source.readers or isinstance(source.value, Failed):
                 bare.append(source)
     for source in reads:
-        source.readers[node] = None
+        source.add_reader(node)
     node.reads = reads
     return bare
 

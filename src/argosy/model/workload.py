@@ -1,12 +1,24 @@
 """Workloads: what answers. Endpoints: where a service's workloads answer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from argosy.base.names import Namespace
 
 Labels = tuple[tuple[str, str], ...]
 """Label pairs, sorted by key."""
+
+
+def sorted_labels(labels: Mapping[str, str]) -> Labels:
+    """Replicas, and whatever else has equal labels, get the very same value: they are many."""
+    return _kept(tuple(sorted(labels.items())))
+
+
+@lru_cache(maxsize=4096)
+def _kept(labels: Labels) -> Labels:
+    return labels
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -17,6 +29,12 @@ class Locality:
 
 
 NO_LOCALITY = Locality()
+
+
+@lru_cache(maxsize=256)
+def known_locality(region: str, zone: str, subzone: str) -> Locality:
+    """One value for all that are in one place."""
+    return Locality(region, zone, subzone)
 
 
 class Health(Enum):

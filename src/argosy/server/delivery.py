@@ -271,4 +271,4 @@ class Publisher:
 
 
 def _resource(value: Encoded | None) -> xds.Resource | None:
-    return None if value is None else xds.Resource(value.name, value.version, value.body)
+    return None if value is None else xds.Resource(value.name, value.version, value.parts)

@@ -1,8 +1,8 @@
 """The store as cells of the engine.
 
-Batches of events go in, changed cells come out. Four kinds of cells exist: an object by its
-:class:`~argosy.base.names.ObjectKey`, and three sorted indices, :class:`Names`,
-:class:`Namespaces` and :class:`Labeled`. A cell that has become empty has the value that the feed
+Batches of events go in, changed cells come out. Five kinds of cells exist: an object by its
+:class:`~argosy.base.names.ObjectKey`, and four sorted indices, :class:`Names`,
+:class:`Namespaces`, :class:`Labeled` and :class:`Annotated`. A cell that has become empty has the value that the feed
 was given for absence, so that a feed which saw every event and a feed which saw only the last
 state describe the same cells.
 """
@@ -11,6 +11,7 @@ from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from argosy.api.core_pod import TEMPLATES_ANNOTATION
 from argosy.api.meta import Object
 from argosy.base.names import ObjectKey
 from argosy.store.transaction import Event
@@ -41,7 +42,16 @@ class Labeled:
     value: str
 
 
-Index = Names | Namespaces | Labeled
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """The cell of the sorted names of the objects of a kind in a namespace with one annotation."""
+
+    kind: str
+    namespace: str
+    annotation: str
+
+
+Index = Names | Namespaces | Labeled | Annotated
 
 
 @dataclass(slots=True)
@@ -49,11 +59,12 @@ class CellFeed:
     """Keeps the indices, and says which cells a batch of events changed.
 
     ``absent`` is the engine's value of a missing cell. ``labeled`` names the kinds whose labels
-    are indexed.
+    are indexed, ``annotated`` the annotations that are.
     """
 
     absent: object
     labeled: frozenset[str] = frozenset({"Pod"})
+    annotated: frozenset[tuple[str, str]] = frozenset({("Pod", TEMPLATES_ANNOTATION)})
     _members: dict[Index, list[str]] = field(default_factory=dict)
 
     def cells(self, events: Iterable[Event]) -> Mapping[Hashable, object]:
@@ -84,6 +95,9 @@ class CellFeed:
         if key.kind in self.labeled:
             for label, label_value in value.metadata.labels.items():
                 indices[Labeled(key.kind, key.namespace, label, label_value)] = key.name
+        for kind, annotation in self.annotated:
+            if kind == key.kind and annotation in value.metadata.annotations:
+                indices[Annotated(kind, key.namespace, annotation)] = key.name
         return indices
 
     def _move_namespace(self, key: ObjectKey, touched: dict[Index, None]) -> None:

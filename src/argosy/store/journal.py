@@ -11,7 +11,7 @@ reserved in blocks, and a restarted store goes on behind the last reserved one.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -61,9 +61,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the journal held. ``revision`` is where the store goes on."""
+    """What the journal held. ``revision`` is where the store goes on.
 
-    rows: tuple[Row, ...]
+    ``rows`` are read from the file one by one, so that they never are in memory all at once:
+    read them before the next write.
+    """
+
+    rows: Iterator[Row]
     revision: int
 
 
@@ -154,21 +158,15 @@ class Journal:
                 f"the journal {self.path} has format {facts['format']}, this Argosy reads {FORMAT}:"
                 " it was written by another version"
             )
-        rows: list[Row] = []
-        for kind, namespace, name, checksum, body in connection.execute(
-            "SELECT kind, namespace, name, checksum, body FROM objects"
-            " ORDER BY kind, namespace, name"
-        ):
-            key = ObjectKey(kind, Namespace(namespace), name)
+        for key, checksum, body in _rows(connection):
             if _checksum(body) != checksum:
                 raise JournalDamagedError(self.path, f"{key} does not match its checksum")
-            rows.append(Row(key, body))
         revision = int(facts.get("reserved", "0"))
         connection.execute("INSERT OR IGNORE INTO facts VALUES ('format', ?)", (FORMAT,))
         self._set_reserved(connection, revision + RESERVE)
         self._reserved = revision + RESERVE
         self._connection = connection
-        return Loaded(tuple(rows), revision)
+        return Loaded((Row(key, body) for key, _, body in _rows(connection)), revision)
 
     def _set_reserved(self, connection: sqlite3.Connection, revision: int) -> None:
         connection.execute("INSERT OR REPLACE INTO facts VALUES ('reserved', ?)", (str(revision),))
@@ -176,6 +174,14 @@ class Journal:
     def _require(self) -> sqlite3.Connection:
         assert self._connection is not None, "the journal is not open"
         return self._connection
+
+
+def _rows(connection: sqlite3.Connection) -> Iterator[tuple[ObjectKey, bytes, bytes]]:
+    """Key, checksum and body of every object."""
+    for kind, namespace, name, checksum, body in connection.execute(
+        "SELECT kind, namespace, name, checksum, body FROM objects ORDER BY kind, namespace, name"
+    ):
+        yield ObjectKey(kind, Namespace(namespace), name), checksum, body
 
 
 def _checksum(body: bytes) -> bytes:

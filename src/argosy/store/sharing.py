@@ -1,9 +1,11 @@
 """Equal parts of different objects, kept once: the replicas of a workload differ in little.
 
-An object goes in, an equal one comes out whose spec, labels, annotations and owners are those of
-an earlier object where that has the same. Objects are immutable, so nobody can tell.
+An object goes in, an equal one comes out whose spec, labels, annotations, owners and lists in the
+status are those of an earlier object where that has the same. Objects are immutable, so nobody
+can tell.
 """
 
+import sys
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TypeVar
@@ -26,17 +28,27 @@ class Sharing:
 
     def of(self, value: Object) -> Object:
         """``value``, with parts of objects that were here before."""
-        metadata = self._metadata(value.metadata)
-        spec = getattr(value, "spec", None)
+        parts: dict[str, object] = {"metadata": self._metadata(value.metadata)}
+        spec, status = getattr(value, "spec", None), getattr(value, "status", None)
         if isinstance(spec, msgspec.Struct):
-            return structs.replace(value, metadata=metadata, spec=self._shared(spec))
-        return structs.replace(value, metadata=metadata)
+            parts["spec"] = self._shared(spec)
+        if isinstance(status, msgspec.Struct):
+            parts["status"] = self._status(status)
+        return structs.replace(value, **parts)
+
+    def _status(self, status: msgspec.Struct) -> msgspec.Struct:
+        """Conditions and containers are the larger part, and equal in replicas."""
+        values = structs.asdict(status)
+        lists = {name: self._shared(v) for name, v in values.items() if isinstance(v, tuple) and v}
+        return structs.replace(status, **lists)
 
     def _metadata(self, metadata: Metadata) -> Metadata:
-        if not (metadata.labels or metadata.annotations or metadata.owner_references):
-            return metadata
         return structs.replace(
             metadata,
+            # What keys and indices hold too: one string each.
+            name=sys.intern(metadata.name),
+            namespace=sys.intern(metadata.namespace),
+            creation_timestamp=sys.intern(metadata.creation_timestamp),
             labels=self._shared(metadata.labels),
             annotations=self._shared(metadata.annotations),
             owner_references=self._shared(metadata.owner_references),

@@ -155,7 +155,8 @@ class Store:
             if value.key != row.key:
                 raise JournalDamagedError(self._journal.path, f"{row.key} holds {value.key}")
             if row.key.kind not in self._ephemeral:
-                self._tables.put(row.key, self._sharing.of(value))
+                shared = self._sharing.of(value)
+                self._tables.put(shared.key, shared)
         self._tables.forget_undo()
         self._revision = loaded.revision
         self._history = History(self._capacity, loaded.revision)

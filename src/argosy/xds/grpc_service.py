@@ -48,6 +48,9 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.so_reuseport", 0),
+    # A TLS record needs a buffer of its size on each connection, and gRPC's default is 16 KB:
+    # with 500 connections this alone saves 10 MB, for 0.5 % more bytes on the wire.
+    ("grpc.tsi.max_frame_size", 4096),
 )
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"

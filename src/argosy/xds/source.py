@@ -18,20 +18,31 @@ Layer = Hashable
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource: ``body`` is the serialized message, ``version`` a hash of its content.
+    """One resource: ``parts`` are the serialized message, ``version`` a hash of its content.
 
-    The version must depend on the body alone, so that a restarted or a different
-    server sends nothing to a client that already has it.
+    The version must depend on the message alone, so that a restarted or a different
+    server sends nothing to a client that already has it. Large messages that differ in little
+    are given in several parts, of which most are objects that other resources have too.
     """
 
     name: str
     version: str
-    body: bytes
+    parts: tuple[bytes, ...]
+
+    @property
+    def body(self) -> bytes:
+        """The parts joined: the whole message. Made anew each time."""
+        return b"".join(self.parts)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the message."""
+        return sum(map(len, self.parts))
 
 
 def resource(name: str, body: bytes) -> Resource:
     """A resource whose version is the 8-byte BLAKE2b hash of its body, in hex."""
-    return Resource(name, blake2b(body, digest_size=8).hexdigest(), body)
+    return Resource(name, blake2b(body, digest_size=8).hexdigest(), (body,))
 
 
 class Source(Protocol):

@@ -302,7 +302,7 @@ class Subscription:
                 if self._is_refused(resource):
                     continue
                 resources.append(resource)
-                size += len(resource.body)
+                size += resource.size
             elif asked and self.protocol is Protocol.SOTW and self.snapshot is None:
                 continue
             elif asked or not hold_removals:

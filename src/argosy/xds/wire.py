@@ -103,12 +103,18 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
+def _opening(tag: int, size: int) -> bytes:
+    """What stands before the content of a field."""
+    return bytes((tag,)) + _varint(size)
+
+
 def _field(tag: int, value: bytes) -> bytes:
-    return bytes((tag,)) + _varint(len(value)) + value
+    return _opening(tag, len(value)) + value
 
 
-def _any(type_url: bytes, body: bytes) -> bytes:
-    return _field(0x0A, type_url) + _field(0x12, body)
+def _any(url: bytes, resource: Resource) -> bytes:
+    """What stands before the parts of a resource in an ``Any``."""
+    return _field(0x0A, url) + _opening(0x12, resource.size)
 
 
 def delta_response(
@@ -116,15 +122,15 @@ def delta_response(
 ) -> bytes:
     """A serialized ``DeltaDiscoveryResponse``."""
     url = type_url.encode()
-    parts = [
-        _field(
-            0x12,
-            _field(0x0A, resource.version.encode())
-            + _field(0x12, _any(url, resource.body))
-            + _field(0x1A, resource.name.encode()),
-        )
-        for resource in resources
-    ]
+    parts: list[bytes] = []
+    for resource in resources:
+        opening = _any(url, resource)
+        size = len(opening) + resource.size
+        head = _field(0x0A, resource.version.encode()) + _opening(0x12, size)
+        tail = _field(0x1A, resource.name.encode())
+        parts.append(_opening(0x12, len(head) + size + len(tail)) + head + opening)
+        parts += resource.parts
+        parts.append(tail)
     parts.append(_field(0x22, url))
     parts.append(_field(0x2A, nonce.encode()))
     parts.extend(_field(0x32, name.encode()) for name in removed)
@@ -135,7 +141,10 @@ def sotw_response(type_url: str, resources: Iterable[Resource], version: str, no
     """A serialized ``DiscoveryResponse``."""
     url = type_url.encode()
     parts = [_field(0x0A, version.encode())]
-    parts.extend(_field(0x12, _any(url, resource.body)) for resource in resources)
+    for resource in resources:
+        opening = _any(url, resource)
+        parts.append(_opening(0x12, len(opening) + resource.size) + opening)
+        parts += resource.parts
     parts.append(_field(0x22, url))
     parts.append(_field(0x2A, nonce.encode()))
     return b"".join(parts)
@@ -170,7 +179,7 @@ class Encoder:
     and when many connect at once each asks in pieces of its own.
     """
 
-    def __init__(self, entries: int = 128, capacity: int = 8 << 20) -> None:
+    def __init__(self, entries: int = 128, capacity: int = 1 << 20) -> None:
         self._entries = entries
         self._capacity = capacity
         self._size = 0

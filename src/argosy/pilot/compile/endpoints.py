@@ -7,6 +7,7 @@ changes only when an identity or the ability to speak mTLS does.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from sys import intern
 
 from argosy.base.names import Namespace
 from argosy.model.authn import MtlsMode
@@ -110,7 +111,8 @@ def target_port(port: ServicePort, container_ports: ContainerPorts) -> int | Non
 
 def identity(trust_domain: str, namespace: Namespace, service_account: str) -> str:
     """The SPIFFE id that a workload's certificate carries."""
-    return f"spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"
+    # One string for all replicas, of which the control plane keeps many.
+    return intern(f"spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}")
 
 
 def telemetry_name(workload: Workload) -> str:
@@ -129,7 +131,7 @@ def telemetry_name(workload: Workload) -> str:
         or labels.get("version")
         or "latest"
     )
-    return ";".join((name, workload.namespace, canonical, revision, CLUSTER_ID))
+    return intern(";".join((name, workload.namespace, canonical, revision, CLUSTER_ID)))
 
 
 def workload_name(pod: str, labels: dict[str, str]) -> str:

@@ -23,7 +23,7 @@ from argosy.model.locality import (
     Shares,
 )
 from argosy.model.traffic import OutlierDetection, TrafficPolicy
-from argosy.model.workload import Endpoint, Labels, Locality
+from argosy.model.workload import Endpoint, Labels, Locality, known_locality
 from argosy.pilot.compile.endpoints import CLUSTER_ID
 
 REGION = "topology.kubernetes.io/region"
@@ -53,9 +53,10 @@ def locality_of(pod: core_pod.Pod) -> Locality:
         written = labels.get(name)
         if written:
             region, zone, subzone = (*written.replace("/", ".").split(".", 2), "", "")[:3]
-            return Locality(region, zone, subzone)
+            return known_locality(region, zone, subzone)
     node = pod.spec.node_selector
-    return Locality(*(labels.get(name) or node.get(name, "") for name in (REGION, ZONE, SUBZONE)))
+    parts = (labels.get(name) or node.get(name, "") for name in (REGION, ZONE, SUBZONE))
+    return known_locality(*parts)
 
 
 # What is written.

@@ -1,11 +1,11 @@
 """Pods → roles: what the configuration of the pod's proxy depends on."""
 
-from argosy.api.core_pod import Pod
+from argosy.api.core_pod import TEMPLATES_ANNOTATION, Pod
 from argosy.base.names import Namespace
 from argosy.model.proxy import ProxyType, Role
+from argosy.model.workload import sorted_labels
 from argosy.pilot.compile.localities import locality_of
 
-TEMPLATES_ANNOTATION = "inject.istio.io/templates"
 GATEWAY_TEMPLATE = "gateway"
 GRPC_TEMPLATE = "grpc-agent"
 
@@ -34,7 +34,7 @@ def role_of(pod: Pod) -> Role:
     return Role(
         type=proxy_type(pod),
         namespace=Namespace(pod.metadata.namespace),
-        labels=tuple(sorted(pod.metadata.labels.items())),
+        labels=sorted_labels(pod.metadata.labels),
         service_account=pod.spec.account,
         ports=tuple(sorted(ports.items())),
         locality=locality_of(pod),

@@ -3,7 +3,7 @@
 from argosy.api import core_pod
 from argosy.base.names import Namespace
 from argosy.model.proxy import ProxyType
-from argosy.model.workload import Health, Workload
+from argosy.model.workload import Health, Workload, sorted_labels
 from argosy.pilot.compile.localities import locality_of
 from argosy.pilot.compile.roles import proxy_type
 
@@ -21,7 +21,7 @@ def workload(pod: core_pod.Pod) -> Workload | None:
         name=pod.metadata.name,
         namespace=Namespace(pod.metadata.namespace),
         address=status.pod_ip,
-        labels=tuple(sorted(labels.items())),
+        labels=sorted_labels(labels),
         service_account=pod.spec.account,
         container_ports=_container_ports(pod.spec),
         health=_health(pod.metadata.deletion_timestamp, status),

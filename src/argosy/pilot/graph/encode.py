@@ -1,5 +1,6 @@
 """Envoy messages as bytes with a version that depends on nothing but the content."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -8,13 +9,29 @@ from google.protobuf.message import Message
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A resource: ``body`` is the deterministic serialization, ``version`` its hash in hex."""
+    """A resource: ``parts`` are the deterministic serialization, ``version`` its hash in hex.
+
+    A part may be an object that other resources have too, which are many and long.
+    """
 
     name: str
     version: str
-    body: bytes
+    parts: tuple[bytes, ...]
+
+    @property
+    def body(self) -> bytes:
+        """The whole message. Made anew each time."""
+        return b"".join(self.parts)
 
 
 def encode(name: str, message: Message) -> Encoded:
-    body = message.SerializeToString(deterministic=True)
-    return Encoded(name, blake2b(body, digest_size=8).hexdigest(), body)
+    return joined(name, (message.SerializeToString(deterministic=True),))
+
+
+def joined(name: str, parts: Iterable[bytes]) -> Encoded:
+    """A message whose serialization is that of its parts, one after the other."""
+    kept = tuple(parts)
+    digest = blake2b(digest_size=8)
+    for part in kept:
+        digest.update(part)
+    return Encoded(name, digest.hexdigest(), kept)

@@ -18,7 +18,7 @@ from argosy.pilot.compile.routes import Listening
 from argosy.pilot.graph import destinations, rules
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.scopes import scope_of
-from argosy.pilot.graph.world import keys, mesh_settings, read, services_of_labels
+from argosy.pilot.graph.world import annotated, keys, mesh_settings, read, services_of_labels
 from argosy.pilot.translate import http_connection_manager, route
 from argosy.pilot.translate import listener as listener_translation
 
@@ -169,7 +169,7 @@ def route_resource(get: Reader, role: Role, name: str) -> Encoded | None:
 def gateway_roles(get: Reader) -> tuple[Role, ...]:
     """The gateway proxies that run, one for each workload."""
     found = set()
-    for key in keys(get, "Pod"):
+    for key in annotated(get, "Pod", core_pod.TEMPLATES_ANNOTATION):
         pod = read(get, key, core_pod.Pod)
         if pod is not None:
             role = role_of(pod)

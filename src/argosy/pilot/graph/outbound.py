@@ -1,7 +1,7 @@
 """Formulas of what a proxy's clients' side needs: routes, listeners, for all proxies of a scope."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from argosy.base.names import Hostname
@@ -21,7 +21,7 @@ from argosy.model.traffic import Cluster
 from argosy.model.workload import Health
 from argosy.pilot.compile import egress_listeners, listeners, routes, tcp_routes
 from argosy.pilot.graph import destinations, rules, sidecars, views
-from argosy.pilot.graph.encode import Encoded, encode
+from argosy.pilot.graph.encode import Encoded, encode, joined
 from argosy.pilot.graph.world import mesh_settings, service_endpoints
 from argosy.pilot.translate import listener as listener_translation
 from argosy.pilot.translate import names
@@ -73,6 +73,14 @@ def _service_clusters(get: Reader, scope: Scope, service: Service) -> Iterable[s
 # Routes.
 
 
+@dataclass(frozen=True, slots=True)
+class CommonHost:
+    """``encoded`` is what ``model`` takes in a RouteConfiguration: kept once for all tables."""
+
+    model: VirtualHost
+    encoded: bytes
+
+
 @formula
 def service_virtual_host(
     get: Reader, scope: Scope, host: Hostname, port: int
@@ -96,6 +104,30 @@ def foreign_virtual_host(
 
 
 @formula
+def common_hosts(get: Reader, scope: Scope, port: int) -> MappingProxyType[Hostname, CommonHost]:
+    """The virtual hosts of a port as they look to everybody who has nothing of his own."""
+    found = {
+        service.hostname: get(service_virtual_host, scope, service.hostname, port)
+        for service in get(rules.http_services, scope.sight, port)
+    }
+    return MappingProxyType(
+        {
+            name: CommonHost(host, route_translation.encoded_virtual_host(host))
+            for name, host in found.items()
+            if host is not None
+        }
+    )
+
+
+def _common_hosts(get: Reader, scope: Scope, port: int) -> Mapping[Hostname, CommonHost]:
+    """None for a scope that would have them computed for itself alone, or uses but a few."""
+    services = get(rules.http_services, scope.sight, port)
+    if scope.sidecar or all(service.namespace == scope.namespace for service in services):
+        return {}
+    return get(common_hosts, views.common(scope), port)
+
+
+@formula
 def port_table(get: Reader, scope: Scope, port: int) -> RouteTable | None:
     """The routes of all declared HTTP services of a port; None when there is none."""
     if scope.sidecar is not None:
@@ -105,10 +137,14 @@ def port_table(get: Reader, scope: Scope, port: int) -> RouteTable | None:
     services = get(rules.http_services, scope.sight, port)
     if not services:
         return None
-    hosts = [
-        get(service_virtual_host, views.of_routes(get, scope, found), found.hostname, port)
-        for found in services
-    ]
+    known = _common_hosts(get, scope, port)
+    hosts: list[VirtualHost | None] = []
+    for service in services:
+        view = views.of_routes(get, scope, service)
+        if view == views.common(scope) and service.hostname in known:
+            hosts.append(known[service.hostname].model)
+        else:
+            hosts.append(get(service_virtual_host, view, service.hostname, port))
     hosts += [
         get(foreign_virtual_host, scope, host, port)
         for host in get(rules.foreign_hosts, scope.sight)
@@ -161,13 +197,24 @@ def host_table(get: Reader, scope: Scope, host: Hostname, port: int) -> RouteTab
 def route_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
     """The RouteConfiguration that a listener of this scope names."""
     host, separator, number = name.rpartition(":")
+    known: Mapping[Hostname, CommonHost] = {}
     if not number.isdigit():
         table = get(proxy_table, scope, name) if scope.sidecar is not None else None
     elif separator:
         table = get(host_table, scope, Hostname(host), int(number))
     else:
         table = get(port_table, scope, int(number))
-    return None if table is None else encode(name, route_translation.route_configuration(table))
+        known = _common_hosts(get, scope, int(number))
+    if table is None:
+        return None
+
+    def encoded(host: VirtualHost) -> bytes:
+        common = known.get(Hostname(host.host))
+        if common is not None and common.model is host:
+            return common.encoded
+        return route_translation.encoded_virtual_host(host)
+
+    return joined(name, route_translation.encoded_route_configuration(table, encoded))
 
 
 # Listeners.

@@ -11,7 +11,7 @@ from argosy.model.service import Service
 from argosy.model.workload import Endpoint, Labels, Workload
 from argosy.pilot.compile import authn, endpoints, mesh, services, workloads
 from argosy.pilot.compile.endpoints import EndpointSummary
-from argosy.store.cells import Labeled, Names, Namespaces
+from argosy.store.cells import Annotated, Labeled, Names, Namespaces
 
 T = TypeVar("T")
 
@@ -43,6 +43,15 @@ def keys(get: Reader, kind: str) -> tuple[ObjectKey, ...]:
         ObjectKey(kind, Namespace(namespace), name)
         for namespace in namespaces(get, kind)
         for name in names_of(get, kind, namespace)
+    )
+
+
+def annotated(get: Reader, kind: str, annotation: str) -> tuple[ObjectKey, ...]:
+    """The objects of a kind that have an annotation the store has an index of, sorted."""
+    return tuple(
+        ObjectKey(kind, Namespace(namespace), name)
+        for namespace in namespaces(get, kind)
+        for name in _strings(get.cell(Annotated(kind, namespace, annotation)))
     )
 
 

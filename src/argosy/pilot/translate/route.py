@@ -4,6 +4,8 @@ Pure and deterministic: equal tables give equal bytes. What users may get wrong,
 found already; Envoy accepts every table that is built here.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import assert_never
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -52,6 +54,28 @@ def route_configuration(table: RouteTable) -> route_pb2.RouteConfiguration:
         case _:
             assert_never(table.unknown_hosts)
     return proto
+
+
+def encoded_route_configuration(
+    table: RouteTable, encoded: Callable[[VirtualHost], bytes]
+) -> tuple[bytes, ...]:
+    """The bytes of ``route_configuration``, in parts: each virtual host is one of its own.
+
+    ``encoded`` gives those, as ``encoded_virtual_host`` does.
+    """
+    name = route_pb2.RouteConfiguration(name=table.name)
+    rest = route_configuration(replace(table, virtual_hosts=()))
+    rest.ClearField("name")
+    return (_serialized(name), *map(encoded, table.virtual_hosts), _serialized(rest))
+
+
+def encoded_virtual_host(host: VirtualHost) -> bytes:
+    """The virtual host as the bytes it takes in a serialized ``RouteConfiguration``."""
+    return _serialized(route_pb2.RouteConfiguration(virtual_hosts=[virtual_host(host)]))
+
+
+def _serialized(proto: route_pb2.RouteConfiguration) -> bytes:
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def virtual_host(host: VirtualHost) -> route_components_pb2.VirtualHost:
