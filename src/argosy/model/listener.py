@@ -9,6 +9,7 @@ from argosy.model.authn import MtlsMode
 from argosy.model.proxy import ClusterKey
 from argosy.model.service import Protocol
 from argosy.model.traffic import TerminatedTls
+from argosy.model.tunnel import Tunnel
 
 WILDCARD = "0.0.0.0"
 """The address of a listener for every destination address on its port."""
@@ -128,6 +129,7 @@ class TcpForward:
 
     ``opaque_to_detecting`` says that the server detects the protocol on that port, so mesh TLS
     must tell it that these bytes are not HTTP. ``idle_timeout`` None: Envoy's one hour.
+    ``tunnel``: the targets are forward proxies, which are asked to go on.
     ``stat_prefix`` empty: the name of the first target's cluster, or of its service if several.
     """
 
@@ -137,6 +139,7 @@ class TcpForward:
     idle_timeout: timedelta | None = None
     max_duration: timedelta | None = None
     stat_prefix: str = ""
+    tunnel: Tunnel | None = None
 
 
 # A sidecar's outbound listeners.

@@ -13,6 +13,7 @@ from argosy.model.application import OWN_ADDRESS, ApplicationEndpoint
 from argosy.model.locality import LocalityPolicy
 from argosy.model.proxy import ClusterKey
 from argosy.model.route import HashPolicy
+from argosy.model.tunnel import Tunnel
 from argosy.model.workload import Labels
 
 UNLIMITED = 2**32 - 1
@@ -313,6 +314,7 @@ class TrafficPolicy:
     tls: Plaintext | MeshTlsPolicy | OriginatedTls | None = None
     proxy_protocol: ProxyProtocol | None = None
     retry_budget: RetryBudget | None = None
+    tunnel: Tunnel | None = None
     ports: tuple[tuple[int, "TrafficPolicy"], ...] = ()
 
 
@@ -382,6 +384,7 @@ class Cluster:
     retry_budget: RetryBudget | None = None
     tls: ClientTls = Plaintext()
     proxy_protocol: ProxyProtocol | None = None
+    tunnel: Tunnel | None = None
     rule: ObjectKey | None = None
 
 

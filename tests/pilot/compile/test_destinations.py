@@ -374,7 +374,6 @@ def test_default_pool_is_the_meshs() -> None:
 @pytest.mark.parametrize(
     ("policy", "field"),
     [
-        ({"tunnel": {"targetHost": "a", "targetPort": 1}}, "tunnel"),
         ({"loadBalancer": {"zoneAwareLbSetting": {}}}, "loadBalancer.zoneAwareLbSetting"),
         ({"tls": {"mode": "SIMPLE", "credentialName": "x"}}, "tls.credentialName"),
     ],
@@ -385,9 +384,10 @@ def test_nothing_is_ignored_silently(policy: dict[str, Any], field: str) -> None
 
 
 def test_problems_in_subsets_are_found_at_their_place() -> None:
-    subset = {"name": "v1", "trafficPolicy": {"tunnel": {}}}
+    zones = {"loadBalancer": {"zoneAwareLbSetting": {}}}
+    subset = {"name": "v1", "trafficPolicy": zones}
     (problem,) = destination(a_rule({"subsets": [subset]})).problems
-    assert problem.field == "spec.subsets[0].trafficPolicy.tunnel"
+    assert problem.field == "spec.subsets[0].trafficPolicy.loadBalancer.zoneAwareLbSetting"
 
 
 def test_what_a_rule_names_must_be_there() -> None:

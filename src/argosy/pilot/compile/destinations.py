@@ -222,8 +222,11 @@ def policy_of(
 
 
 def _at_port(policy: TrafficPolicy, port: int) -> TrafficPolicy:
-    """Port-level settings stand alone: nothing of the policy around them is inherited."""
-    return dict(policy.ports).get(port, dataclasses.replace(policy, ports=()))
+    """Port-level settings stand alone: of the policy around them only a tunnel is inherited."""
+    own = dict(policy.ports).get(port)
+    if own is None:
+        return dataclasses.replace(policy, ports=())
+    return dataclasses.replace(own, tunnel=policy.tunnel)
 
 
 def _override(base: TrafficPolicy, own: TrafficPolicy, port: int) -> TrafficPolicy:
@@ -236,6 +239,7 @@ def _override(base: TrafficPolicy, own: TrafficPolicy, port: int) -> TrafficPoli
         tls=own.tls or base.tls,
         proxy_protocol=own.proxy_protocol or base.proxy_protocol,
         retry_budget=own.retry_budget or base.retry_budget,
+        tunnel=own.tunnel or base.tunnel,
     )
     at_port = dict(own.ports).get(port)
     if at_port is None:
@@ -244,6 +248,7 @@ def _override(base: TrafficPolicy, own: TrafficPolicy, port: int) -> TrafficPoli
         at_port,
         proxy_protocol=merged.proxy_protocol,
         retry_budget=merged.retry_budget,
+        tunnel=merged.tunnel,
     )
 
 
@@ -307,6 +312,7 @@ def cluster(
         retry_budget=policy.retry_budget,
         tls=tls,
         proxy_protocol=policy.proxy_protocol,
+        tunnel=policy.tunnel,
         rule=None if chosen is None else chosen.rule,
     )
 
@@ -414,9 +420,11 @@ def check(
         return tuple(report.problems)
     ports = {port.number for port in service.ports}
     _check_ports(item.policy or NO_POLICY, ports, report.at("spec.trafficPolicy"), item.host)
+    _check_tunnel(item.policy or NO_POLICY, service, report.at("spec.trafficPolicy"))
     for subset in item.subsets:
         place = Report(subset.rule, subset.field, report.problems)
         _check_ports(subset.policy, ports, place.at("trafficPolicy"), item.host)
+        _check_tunnel(subset.policy, service, place.at("trafficPolicy"))
         if not has_workloads(service, subset.labels):
             labels = ", ".join(f"{key}={value}" for key, value in subset.labels)
             place.at("labels").warning(
@@ -436,3 +444,12 @@ def _check_ports(policy: TrafficPolicy, ports: set[int], report: Report, host: H
                 f"{host} has no port {number}, so its settings have no effect",
                 f"the service's ports: {known}",
             )
+
+
+def _check_tunnel(policy: TrafficPolicy, service: Service, report: Report) -> None:
+    if policy.tunnel is not None and all(port.protocol.is_http for port in service.ports):
+        report.at("tunnel").warning(
+            "NoEffect",
+            f"only opaque bytes are tunnelled, and all ports of {service.hostname} are HTTP",
+            "declare the port as TCP or TLS if it is a forward proxy",
+        )

@@ -81,7 +81,7 @@ def default_forward(service: Service, port: ServicePort) -> TcpForward:
 def forward(clusters: tuple[tuple[Cluster, int], ...], stat_prefix: str = "") -> TcpForward:
     """Opaque bytes by weight to ``clusters``, at least one.
 
-    As in Istio, a connection's idle timeout, greatest age and source hash are the listener's,
+    As in Istio, a connection's idle timeout, greatest age, source hash and tunnel are the listener's,
     though DestinationRules set them for a destination: those of the first one hold.
     """
     first = clusters[0][0]
@@ -93,6 +93,7 @@ def forward(clusters: tuple[tuple[Cluster, int], ...], stat_prefix: str = "") ->
         idle_timeout=pool.tcp_idle_timeout,
         max_duration=pool.max_connection_duration,
         stat_prefix=stat_prefix,
+        tunnel=first.tunnel,
     )
 
 

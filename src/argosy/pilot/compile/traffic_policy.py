@@ -36,6 +36,7 @@ from argosy.model.traffic import (
     TrafficPolicy,
     Warmup,
 )
+from argosy.model.tunnel import Tunnel
 from argosy.pilot.compile.localities import locality_policy
 from argosy.pilot.compile.report import Report
 
@@ -51,8 +52,6 @@ def traffic_policy(
     written: api.TrafficPolicy, defaults: TrafficDefaults, report: Report
 ) -> TrafficPolicy:
     """A policy with its port-level settings. ``report`` stands at the policy."""
-    if written.tunnel is not None:
-        _not_supported(report.at("tunnel"), "connections are not tunnelled")
     ports: dict[int, TrafficPolicy] = {}
     for index, item in enumerate(written.port_level_settings):
         if item.port is None:
@@ -65,6 +64,7 @@ def traffic_policy(
         report,
         proxy_protocol=_proxy_protocol(written.proxy_protocol),
         retry_budget=_retry_budget(written.retry_budget),
+        tunnel=_tunnel(written.tunnel),
         ports=tuple(sorted(ports.items())),
     )
 
@@ -76,6 +76,7 @@ def _blocks(
     *,
     proxy_protocol: ProxyProtocol | None = None,
     retry_budget: RetryBudget | None = None,
+    tunnel: Tunnel | None = None,
     ports: tuple[tuple[int, TrafficPolicy], ...] = (),
 ) -> TrafficPolicy:
     return TrafficPolicy(
@@ -88,6 +89,7 @@ def _blocks(
         tls=client_tls(written.tls, report.at("tls")),
         proxy_protocol=proxy_protocol,
         retry_budget=retry_budget,
+        tunnel=tunnel,
         ports=ports,
     )
 
@@ -263,6 +265,14 @@ def _retry_budget(written: api.RetryBudget | None) -> RetryBudget | None:
 
 def _proxy_protocol(written: api.ProxyProtocol | None) -> ProxyProtocol | None:
     return None if written is None else ProxyProtocol[written.version]
+
+
+def _tunnel(written: api.TunnelSettings | None) -> Tunnel | None:
+    """CONNECT unless POST is written."""
+    if written is None:
+        return None
+    host = f"[{written.target_host}]" if ":" in written.target_host else written.target_host
+    return Tunnel(f"{host}:{written.target_port}", post=written.protocol == "POST")
 
 
 # Transport security.

@@ -56,6 +56,9 @@ def tcp_proxy(forward: TcpForward, settings: ListenerSettings) -> tcp_proxy_pb2.
         proto.idle_timeout.FromTimedelta(forward.idle_timeout)
     if forward.max_duration is not None:
         proto.max_downstream_connection_duration.FromTimedelta(forward.max_duration)
+    if forward.tunnel is not None:
+        proto.tunneling_config.hostname = forward.tunnel.target
+        proto.tunneling_config.use_post = forward.tunnel.post
     proto.access_log.extend(access_logs(settings))
     return proto
 
