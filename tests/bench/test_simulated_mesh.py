@@ -54,7 +54,10 @@ def test_every_service_has_its_ready_endpoints() -> None:
     graph.put(objects(SMALL))
     for service in range(SMALL.services):
         found = graph.engine.value(
-            world.service_endpoints, Hostname(host(SMALL, service)), SMALL.port(service)
+            world.service_endpoints,
+            Namespace(SMALL.namespace(service)),
+            Hostname(host(SMALL, service)),
+            SMALL.port(service),
         )
         assert isinstance(found, tuple)
         assert len(found) == 3

@@ -13,6 +13,7 @@ from msgspec import field
 from argosy.api.core import ConfigMap
 from argosy.api.meta import Duration, Int32, KubernetesPart, UInt32
 from argosy.api.networking_destination_rule import (
+    ClientTLSSettings,
     ConnectionPoolSettings,
     H2UpgradePolicy,
     LocalityLoadBalancerSetting,
@@ -29,14 +30,17 @@ CONFIG_MAP_NAMESPACE = "istio-system"
 CONFIG_MAP_NAME = "istio"
 CONFIG_MAP_KEY = "mesh"
 
-OutboundMode = Literal["REGISTRY_ONLY", "ALLOW_ANY"]
+OutboundMode = Literal["REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"]
 InboundMode = Literal["PASSTHROUGH", "LOCALHOST"]
 Normalization = Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
 AccessLogEncoding = Literal["TEXT", "JSON"]
 
 
 class OutboundTrafficPolicy(KubernetesPart, frozen=True, kw_only=True):
+    """``tls`` is for hosts that ALLOW_ANY_DYNAMIC_DNS resolves."""
+
     mode: OutboundMode = "ALLOW_ANY"
+    tls: ClientTLSSettings | None = None
 
 
 class InboundTrafficPolicy(KubernetesPart, frozen=True, kw_only=True):

@@ -10,8 +10,10 @@ from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
+from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_sidecar import Sidecar
 from argosy.api.networking_virtual_service import VirtualService
+from argosy.api.networking_workload_entry import WorkloadEntry, WorkloadGroup
 from argosy.api.security import PeerAuthentication
 
 NETWORKING = "networking.istio.io"
@@ -75,6 +77,27 @@ KINDS: tuple[Registered, ...] = (
     Registered(NETWORKING, _ISTIO_NETWORKING, "Gateway", "gateways", True, Gateway, ("gw",)),
     Registered(NETWORKING, ("v1alpha3",), "EnvoyFilter", "envoyfilters", True, EnvoyFilter),
     Registered(NETWORKING, _ISTIO_NETWORKING, "Sidecar", "sidecars", True, Sidecar),
+    Registered(
+        NETWORKING, _ISTIO_NETWORKING, "ServiceEntry", "serviceentries", True, ServiceEntry, ("se",)
+    ),
+    Registered(
+        NETWORKING,
+        _ISTIO_NETWORKING,
+        "WorkloadEntry",
+        "workloadentries",
+        True,
+        WorkloadEntry,
+        ("we",),
+    ),
+    Registered(
+        NETWORKING,
+        _ISTIO_NETWORKING,
+        "WorkloadGroup",
+        "workloadgroups",
+        True,
+        WorkloadGroup,
+        ("wg",),
+    ),
     Registered(
         SECURITY,
         ("v1", "v1beta1"),

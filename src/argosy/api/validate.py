@@ -15,8 +15,10 @@ from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
+from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_sidecar import Sidecar
 from argosy.api.networking_virtual_service import VirtualService
+from argosy.api.networking_workload_entry import WorkloadEntry, WorkloadGroup
 from argosy.api.security import PeerAuthentication
 from argosy.api.typed import Mistake
 from argosy.api.validate_core import validate_config_map, validate_secret, validate_service
@@ -25,8 +27,10 @@ from argosy.api.validate_envoy_filter import validate_envoy_filter
 from argosy.api.validate_gateway import validate_gateway
 from argosy.api.validate_pod import validate_deployment, validate_pod
 from argosy.api.validate_security import validate_peer_authentication
+from argosy.api.validate_service_entry import validate_service_entry
 from argosy.api.validate_sidecar import validate_sidecar
 from argosy.api.validate_virtual_service import validate_virtual_service
+from argosy.api.validate_workload_entry import validate_workload_entry, validate_workload_group
 from argosy.base.problems import Problem, Severity
 
 MAX_PROBLEMS = 200
@@ -43,6 +47,9 @@ _RULES: Mapping[type[Object], Callable[[Any], Iterable[Mistake]]] = {
     Gateway: validate_gateway,
     EnvoyFilter: validate_envoy_filter,
     Sidecar: validate_sidecar,
+    ServiceEntry: validate_service_entry,
+    WorkloadEntry: validate_workload_entry,
+    WorkloadGroup: validate_workload_group,
     PeerAuthentication: validate_peer_authentication,
 }
 

@@ -71,7 +71,7 @@ def _named_by(found: Service, snapshot: Snapshot) -> str:
 def _ports(found: Service, snapshot: Snapshot) -> Table:
     rows = []
     for port in found.ports:
-        endpoints = snapshot.endpoints(found.hostname, port.number)
+        endpoints = snapshot.endpoints(found, port.number)
         ready = sum(endpoint.health is Health.HEALTHY for endpoint in endpoints)
         rows.append(
             (
@@ -98,7 +98,7 @@ def _endpoints(found: Service, policy: Destination | None, snapshot: Snapshot) -
             _subsets(endpoint, policy),
         )
         for port in found.ports
-        for endpoint in snapshot.endpoints(found.hostname, port.number)
+        for endpoint in snapshot.endpoints(found, port.number)
     ]
     return Table(
         "Endpoints",

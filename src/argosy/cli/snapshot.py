@@ -78,8 +78,8 @@ class Snapshot:
     def service_of_host(self, host: Hostname) -> Service | None:
         return self._ask(world.service_of_host, host)
 
-    def endpoints(self, host: Hostname, port: int) -> tuple[Endpoint, ...]:
-        return self._ask(world.service_endpoints, host, port)
+    def endpoints(self, service: Service, port: int) -> tuple[Endpoint, ...]:
+        return self._ask(world.service_endpoints, service.namespace, service.hostname, port)
 
     def demands(self, namespace: str, labels: Mapping[str, str]) -> Demands:
         """What a workload accepts from its callers."""

@@ -29,6 +29,8 @@ class OutboundTrafficPolicy(Enum):
 
     ALLOW_ANY = "ALLOW_ANY"
     REGISTRY_ONLY = "REGISTRY_ONLY"
+    ALLOW_ANY_DYNAMIC_DNS = "ALLOW_ANY_DYNAMIC_DNS"
+    """As ALLOW_ANY, but the Host of an HTTP request is resolved, whatever address was dialled."""
 
 
 class PathNormalization(Enum):
@@ -63,6 +65,7 @@ class ListenerSettings:
     ``http10``: answer HTTP/1.0 instead of refusing it. ``trusted_proxies``: how many proxies in
     front of the gateways may append to X-Forwarded-For. ``trust_domains``: whose certificates
     workloads accept. ``egress_proxy``: where unknown destinations' traffic goes, if not there.
+    ``dynamic_hosts``: routes may lead to hosts that are resolved when a request names them.
     """
 
     outbound: OutboundTrafficPolicy = OutboundTrafficPolicy.ALLOW_ANY
@@ -73,6 +76,7 @@ class ListenerSettings:
     trust_domains: tuple[str, ...] = ("cluster.local",)
     access_log: AccessLog | None = None
     egress_proxy: ClusterKey | None = None
+    dynamic_hosts: bool = False
 
 
 # Where requests are routed by: the key of a route table.
@@ -131,6 +135,7 @@ class TcpForward:
     must tell it that these bytes are not HTTP. ``idle_timeout`` None: Envoy's one hour.
     ``tunnel``: the targets are forward proxies, which are asked to go on.
     ``stat_prefix`` empty: the name of the first target's cluster, or of its service if several.
+    ``dynamic_port``: the host is the one that the TLS client names, at this port.
     """
 
     targets: tuple[TcpTarget, ...]
@@ -140,23 +145,40 @@ class TcpForward:
     max_duration: timedelta | None = None
     stat_prefix: str = ""
     tunnel: Tunnel | None = None
+    dynamic_port: int | None = None
 
 
 # A sidecar's outbound listeners.
 
 
 @dataclass(frozen=True, slots=True)
+class OpaqueChain:
+    """Which connections of a wildcard listener are for one service.
+
+    Those dialled to an address of ``networks`` (empty: any) by TLS clients that name one of
+    ``server_names`` (empty: any client).
+    """
+
+    tcp: TcpForward
+    networks: tuple[str, ...] = ()
+    server_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class OpaqueListener:
     """Every connection to ``address:port`` is opaque.
 
+    Those that none of ``chains`` is for take ``tcp``; None: they go where destinations unknown to
+    the mesh go.
     ``bound``, here and below: it has a socket; others get their connections by capture. The
     address of one that is bound may be ``unix://<path>``, with port 0.
     """
 
     address: str
     port: int
-    tcp: TcpForward
+    tcp: TcpForward | None
     bound: bool = False
+    chains: tuple[OpaqueChain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +187,7 @@ class DetectingListener:
 
     ``tcp`` None: they go where destinations unknown to the mesh go. So does everything that is not
     HTTP at the wildcard address, which serves the declared HTTP services of a port: the client
-    may mean a host outside, such as one that speaks TLS.
+    may mean a host outside, such as one that speaks TLS. ``chains`` come before both.
     """
 
     address: str
@@ -173,6 +195,7 @@ class DetectingListener:
     routes: RouteTableKey
     tcp: TcpForward | None
     bound: bool = False
+    chains: tuple[OpaqueChain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

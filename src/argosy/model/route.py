@@ -441,6 +441,7 @@ class UnknownHosts(Enum):
 
     NOT_FOUND = "404"
     PASSTHROUGH = "goes where the client sent it"
+    DYNAMIC = "goes to the host that it names"
     BLOCK = "502"
 
 

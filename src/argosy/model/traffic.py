@@ -10,7 +10,7 @@ from enum import Enum
 
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.model.application import OWN_ADDRESS, ApplicationEndpoint
-from argosy.model.locality import LocalityPolicy
+from argosy.model.locality import LocalityGroup, LocalityPolicy
 from argosy.model.proxy import ClusterKey
 from argosy.model.route import HashPolicy
 from argosy.model.tunnel import Tunnel
@@ -40,6 +40,15 @@ class Discovery(Enum):
     EDS = "EDS"
     ORIGINAL_DST = "ORIGINAL_DST"
     """The address that the client dialled: headless services, load balancer PASSTHROUGH."""
+
+    STRICT_DNS = "STRICT_DNS"
+    """All addresses of the endpoints' names, resolved by the proxy."""
+
+    LOGICAL_DNS = "LOGICAL_DNS"
+    """One address of one name, resolved by the proxy."""
+
+    DYNAMIC = "DYNAMIC"
+    """The host that the request names, resolved by the proxy."""
 
 
 # Load balancing.
@@ -370,7 +379,9 @@ class Cluster:
     """One outbound destination, for the proxies of one scope.
 
     ``weighted_localities``: the weights of its localities count before those of its endpoints.
-    ``rule`` is the DestinationRule that decided it, if any.
+    ``rule`` is the DestinationRule that decided it, if any. ``groups`` are the endpoints of a cluster
+    that resolves names by itself; others get theirs apart. ``dns_refresh``: how long an answer of
+    DNS holds that does not say so.
     """
 
     key: ClusterKey
@@ -386,6 +397,8 @@ class Cluster:
     proxy_protocol: ProxyProtocol | None = None
     tunnel: Tunnel | None = None
     rule: ObjectKey | None = None
+    groups: tuple[LocalityGroup, ...] = ()
+    dns_refresh: timedelta = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,6 +422,7 @@ class TrafficDefaults:
     ``h2_upgrade`` None: HTTP/2 between sidecars, the endpoint's own protocol otherwise; True:
     HTTP/2 to every HTTP port; False: HTTP/1.1 unless the port is declared HTTP/2. ``policy`` holds
     for every block that no DestinationRule sets. ``loopback``: applications are reached at 127.0.0.1.
+    ``dynamic_dns_tls``: how unknown hosts are spoken to under ALLOW_ANY_DYNAMIC_DNS.
     https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig
     """
 
@@ -420,3 +434,5 @@ class TrafficDefaults:
     loopback: bool = False
     trust_domain: str = "cluster.local"
     root_namespace: Namespace = ROOT_NAMESPACE
+    dns_refresh: timedelta = timedelta(seconds=60)
+    dynamic_dns_tls: ClientTls = Plaintext()

@@ -47,11 +47,14 @@ class Health(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One replica: a pod, later also a WorkloadEntry.
+    """One replica: a pod, or a WorkloadEntry.
 
-    ``container_ports`` maps port names to numbers. ``meshed`` says that a sidecar accepts mesh
-    mTLS for it (label ``security.istio.io/tlsMode: istio``). ``proxyless``: there is no sidecar,
-    and gRPC in the workload does it itself.
+    ``container_ports`` maps port names to numbers. ``entry_ports`` are those of a WorkloadEntry,
+    by the names of the ports of services; None: it is a pod. ``meshed`` says that a sidecar accepts
+    mesh mTLS for it (label ``security.istio.io/tlsMode: istio``). ``address`` is an IP address;
+    of a WorkloadEntry also a host name, or ``unix://`` and a path. ``service_account`` empty: it
+    is not known who it runs as. ``proxyless``: there is no
+    sidecar, and gRPC in the workload does it itself.
     """
 
     name: str
@@ -65,13 +68,15 @@ class Workload:
     proxyless: bool = False
     locality: Locality = Locality()
     weight: int = 1
+    entry_ports: tuple[tuple[str, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where one replica of a service answers on one port.
 
-    ``identity`` is the SPIFFE id that its certificate carries. ``mtls`` says that a client's
+    ``address`` as of ``Workload``. ``identity`` is the SPIFFE id that its certificate carries, empty
+    when that is not known. ``mtls`` says that a client's
     automatic mTLS applies: the workload is meshed and its PeerAuthentication does not disable it.
     ``strict``: it takes nothing else.
     """

@@ -10,7 +10,7 @@ from typing import Any
 
 from argosy.model.proxy import ISTIO_VERSION, ProxyType
 from argosy.model.workload import NO_LOCALITY, Locality
-from argosy.proxy.capture import ENVOY_MARK
+from argosy.proxy.capture import ENVOY_MARK, PROXY_DNS_PORT
 
 ADMIN_PORT = 15000
 STATUS_PORT = 15021
@@ -87,6 +87,7 @@ def bootstrap(facts: ProxyFacts) -> Json:
                 _exposed("health", STATUS_PORT, "/healthz/ready", "/ready"),
             ],
         },
+        "typed_dns_resolver_config": _resolver(),
         "cluster_manager": {
             "upstream_bind_config": {
                 "source_address": {"address": "0.0.0.0", "port_value": 0},
@@ -256,6 +257,21 @@ def _address(host: str, port: int) -> Json:
 def _ads_source() -> Json:
     """Wait for the first answer however long it takes: a proxy without policy serves nothing."""
     return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+
+
+def _resolver() -> Json:
+    """The agent's DNS for proxies: that for applications would lead back to the proxy itself."""
+    address = _address("127.0.0.1", PROXY_DNS_PORT)
+    address["socket_address"]["protocol"] = "UDP"
+    return {
+        "name": "envoy.network.dns_resolver.cares",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3."
+            "CaresDnsResolverConfig",
+            "resolvers": [address],
+            "dns_resolver_options": {"no_default_search_domain": True},
+        },
+    }
 
 
 def _mark() -> Json:

@@ -12,13 +12,15 @@ from typing import assert_never
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
 DNS_PORT = 15053
+PROXY_DNS_PORT = 15054
+"""Where Envoy resolves names: those of ServiceEntries mean their servers there, not themselves."""
 ENVOY_MARK = 0x539
 """On every socket that Envoy opens towards other workloads."""
 BYPASS_MARK = 0x53A
 """On sockets of the agent, such as probes: they reach the application directly."""
 INBOUND_SOURCE = "127.0.0.6"
 """Where Envoy's connections to its own application come from, as in Istio."""
-UNCAPTURED_INBOUND_PORTS = (15000, 15006, 15008, 15020, 15021, 15053, 15090)
+UNCAPTURED_INBOUND_PORTS = (15000, 15006, 15008, 15020, 15021, 15053, 15054, 15090)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Which addresses a service name stands for, as a Kubernetes cluster's DNS has it. Pure.
 
-In: the mesh's services and a query. Out: addresses, "no such data", "no such name", or "not ours".
+In: the mesh's services, the hosts of its ServiceEntries, and a query. Out: addresses, "no such data", "no such name", or "not ours".
 https://github.com/kubernetes/dns/blob/master/docs/specification.md
 """
 
@@ -38,15 +38,60 @@ class NotOurs:
 Answer = Addresses | NoSuchName | NotOurs
 
 
-class NameTable:
-    """All service names of a mesh. Immutable; one table serves every workload of a host."""
+@dataclass(frozen=True, slots=True)
+class HostRecord:
+    """What a namespace's ServiceEntry says of a host, or of a wildcard of hosts.
 
-    def __init__(self, records: Iterable[Record], domain: str = "cluster.local") -> None:
+    ``export_to`` holds the namespaces that see it, or ``*``.
+    """
+
+    host: str
+    namespace: str
+    addresses: tuple[str, ...]
+    export_to: frozenset[str] = frozenset({"*"})
+
+
+class NameTable:
+    """All service names of a mesh. Immutable; one table serves every workload of a host.
+
+    Of several ``hosts`` with one name a client's own namespace counts first, then the first.
+    """
+
+    def __init__(
+        self,
+        records: Iterable[Record],
+        domain: str = "cluster.local",
+        hosts: Iterable[HostRecord] = (),
+    ) -> None:
         self.domain = domain
+        by_host: dict[str, list[HostRecord]] = {}
+        for host in hosts:
+            by_host.setdefault(host.host.lower(), []).append(host)
+        self._by_host = MappingProxyType(by_host)
         self._by_service = MappingProxyType({(r.name, r.namespace): r.addresses for r in records})
 
     def resolve(self, name: str, namespace: str) -> Answer:
-        """What ``name`` (without a final dot, any case) means to a client in ``namespace``.
+        """What ``name`` (without a final dot, any case) means to a client in ``namespace``."""
+        service = self.resolve_service(name, namespace)
+        if isinstance(service, Addresses):
+            return service
+        return self._resolve_host(name.lower(), namespace) or service
+
+    def _resolve_host(self, name: str, namespace: str) -> Addresses | None:
+        """By its name, or by the longest wildcard above it; None: no entry has addresses for it."""
+        if not self._by_host:
+            return None
+        labels = name.split(".")
+        patterns = (name, *("*." + ".".join(labels[i:]) for i in range(1, len(labels))))
+        for pattern in patterns:
+            seen = [h for h in self._by_host.get(pattern, ()) if h.export_to & {"*", namespace}]
+            if seen:
+                own = (h for h in seen if h.namespace == namespace)
+                return Addresses(next(own, seen[0]).addresses)
+        return None
+
+    def resolve_service(self, name: str, namespace: str) -> Answer:
+        """As ``resolve``, but by Services alone: what a proxy resolves, which stands for the hosts.
 
         Services answer to ``svc``, ``svc.ns``, ``svc.ns.svc`` and ``svc.ns.svc.<domain>``: a
         container in Kubernetes reaches the short ones by its search list, which applications on

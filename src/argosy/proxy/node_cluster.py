@@ -8,12 +8,15 @@ from argosy.api.apps import Deployment
 from argosy.api.core import ConfigMap, Namespace, Secret, Service, ServicePort
 from argosy.api.core_pod import Pod
 from argosy.api.meta import Object
+from argosy.api.networking_service_entry import ServiceEntry
+from argosy.pilot.compile import mesh, service_entries
 from argosy.platforms.local import workloads
 from argosy.platforms.local.environment import Sources
 from argosy.proxy.capture import ServiceTarget
-from argosy.proxy.names import NameTable, Record
+from argosy.proxy.names import HostRecord, NameTable, Record
 
-KINDS = ("Namespace", "Pod", "Deployment", "Service", "ConfigMap", "Secret")
+KINDS = ("Namespace", "Pod", "Deployment", "Service", "ConfigMap", "Secret", "ServiceEntry")
+_MESH_CONFIG = ("istio-system", "istio")
 _HEADLESS = "None"
 Key = tuple[str, str]
 T = TypeVar("T", bound=Object)
@@ -86,7 +89,25 @@ class Cluster:
 
     def names(self) -> NameTable:
         """What DNS answers."""
-        return NameTable(_record(service, self) for service in self.all(Service))
+        records = [_record(service, self) for service in self.all(Service)]
+        return NameTable(records, hosts=self._hosts())
+
+    def _hosts(self) -> list[HostRecord]:
+        """The hosts of ServiceEntries that have addresses, oldest first."""
+        entries = sorted(
+            self.all(ServiceEntry), key=lambda e: (e.metadata.creation_timestamp, _key(e))
+        )
+        if not entries:
+            return []
+        settings = mesh.mesh(self.get(ConfigMap, *_MESH_CONFIG)).value
+        found = []
+        for entry in entries:
+            for service in service_entries.services(entry, settings):
+                addresses = tuple(a for a in service.addresses if "/" not in a)
+                if addresses:
+                    host, namespace = service.hostname, service.namespace
+                    found.append(HostRecord(host, namespace, addresses, service.export_to))
+        return found
 
     def service_targets(self) -> tuple[ServiceTarget, ...]:
         """Service addresses and where they lead, for pods without a proxy."""

@@ -27,7 +27,7 @@ from argosy.platforms.local.process import Command, Process, Sandbox
 from argosy.proxy import capture, capture_nft, dns, envoy
 from argosy.proxy.annotations import proxy_settings
 from argosy.proxy.bootstrap import ProxyFacts, bootstrap
-from argosy.proxy.capture import DNS_PORT, UNCAPTURED_INBOUND_PORTS
+from argosy.proxy.capture import DNS_PORT, PROXY_DNS_PORT, UNCAPTURED_INBOUND_PORTS
 from argosy.proxy.names import Answer, NameTable
 from argosy.proxy.node_injection import Injection, proxy_labels, workload_name
 
@@ -71,11 +71,19 @@ class NameService:
 
     async def run(self, pod_netns: int) -> None:
         """Serve until cancelled. Raises OSError when the sockets cannot be made."""
-        udp, tcp = await asyncio.to_thread(_dns_sockets, pod_netns)
+        udp, tcp = await asyncio.to_thread(_dns_sockets, pod_netns, DNS_PORT)
         await dns.DnsServer(udp, tcp, self._resolve, self._facts.forward).run()
+
+    async def run_for_proxy(self, pod_netns: int) -> None:
+        """Likewise for the proxy, to which hosts of ServiceEntries mean what they mean outside."""
+        udp, tcp = await asyncio.to_thread(_dns_sockets, pod_netns, PROXY_DNS_PORT)
+        await dns.DnsServer(udp, tcp, self._resolve_service, self._facts.forward).run()
 
     def _resolve(self, name: str) -> Answer:
         return self._facts.names().resolve(name, self._namespace)
+
+    def _resolve_service(self, name: str) -> Answer:
+        return self._facts.names().resolve_service(name, self._namespace)
 
 
 class PlainSidecar:
@@ -186,6 +194,9 @@ class EnvoySidecar:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(for_ever("dns", lambda: self._names.run(pod_netns)))
+                tasks.create_task(
+                    for_ever("proxy dns", lambda: self._names.run_for_proxy(pod_netns))
+                )
                 tasks.create_task(for_ever("credentials", credentials.run))
                 self._write_bootstrap(address)
                 self.message = "the proxy waits for its certificate"
@@ -314,14 +325,14 @@ async def _apply(pod_netns: int, rules: capture.Ruleset) -> None:
             return
 
 
-def _dns_sockets(pod_netns: int) -> tuple[socket.socket, socket.socket]:
+def _dns_sockets(pod_netns: int, port: int) -> tuple[socket.socket, socket.socket]:
     udp = netns.socket_in(pod_netns, kind=socket.SOCK_DGRAM)
     try:
-        udp.bind(("127.0.0.1", DNS_PORT))
+        udp.bind(("127.0.0.1", port))
         tcp = netns.socket_in(pod_netns)
         try:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tcp.bind(("127.0.0.1", DNS_PORT))
+            tcp.bind(("127.0.0.1", port))
             tcp.listen(64)
         except OSError:
             tcp.close()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from argosy.api.core_pod import TEMPLATES_ANNOTATION
 from argosy.api.meta import Object
+from argosy.api.networking_workload_entry import WorkloadEntry
 from argosy.base.names import ObjectKey
 from argosy.store.transaction import Event
 
@@ -63,7 +64,7 @@ class CellFeed:
     """
 
     absent: object
-    labeled: frozenset[str] = frozenset({"Pod"})
+    labeled: frozenset[str] = frozenset({"Pod", "WorkloadEntry"})
     annotated: frozenset[tuple[str, str]] = frozenset({("Pod", TEMPLATES_ANNOTATION)})
     _members: dict[Index, list[str]] = field(default_factory=dict)
 
@@ -93,7 +94,7 @@ class CellFeed:
             return {}
         indices: dict[Index, str] = {Names(key.kind, key.namespace): key.name}
         if key.kind in self.labeled:
-            for label, label_value in value.metadata.labels.items():
+            for label, label_value in _labels(value).items():
                 indices[Labeled(key.kind, key.namespace, label, label_value)] = key.name
         for kind, annotation in self.annotated:
             if kind == key.kind and annotation in value.metadata.annotations:
@@ -124,3 +125,10 @@ class CellFeed:
             del members[at]
         if not members:
             self._members.pop(index, None)
+
+
+def _labels(value: Object) -> Mapping[str, str]:
+    """By which services select it: a WorkloadEntry has labels of its spec too, which count first."""
+    if isinstance(value, WorkloadEntry):
+        return {**value.metadata.labels, **value.spec.labels}
+    return value.metadata.labels

@@ -15,7 +15,7 @@ from argosy.base.names import Hostname, Namespace
 from argosy.base.problems import Compiled, Problem
 from argosy.model.proxy import ClusterKey, ProxyType, Scope
 from argosy.model.route import HashPolicy
-from argosy.model.service import Protocol, Service, ServicePort
+from argosy.model.service import Protocol, Resolution, Service, ServicePort
 from argosy.model.traffic import (
     NO_POLICY,
     Cluster,
@@ -314,6 +314,7 @@ def cluster(
         proxy_protocol=policy.proxy_protocol,
         tunnel=policy.tunnel,
         rule=None if chosen is None else chosen.rule,
+        dns_refresh=defaults.dns_refresh,
     )
 
 
@@ -330,12 +331,32 @@ def _default_pool(defaults: TrafficDefaults) -> PoolPolicy:
     )
 
 
+_DISCOVERY = {
+    Resolution.DNS: Discovery.STRICT_DNS,
+    Resolution.DNS_ROUND_ROBIN: Discovery.LOGICAL_DNS,
+    Resolution.DYNAMIC_DNS: Discovery.DYNAMIC,
+}
+
+
 def _discovery(target: Target, policy: TrafficPolicy) -> Discovery:
-    """Sidecars' clients of headless services dial an endpoint; a subset or gateway must choose."""
+    """Sidecars' clients of headless services dial an endpoint; a subset or gateway must choose.
+
+    Nobody dials through a gateway, so what resolves nothing has no endpoints there.
+    """
+    resolution = target.service.resolution
+    if resolution in _DISCOVERY:
+        dialled = isinstance(policy.load_balancer, Passthrough) and resolution.is_dns
+        return Discovery.ORIGINAL_DST if dialled else _DISCOVERY[resolution]
     if isinstance(policy.load_balancer, Passthrough) and target.client is not ProxyType.GRPC:
+        return Discovery.ORIGINAL_DST
+    if resolution is Resolution.NONE and target.client is ProxyType.SIDECAR:
         return Discovery.ORIGINAL_DST
     dialled = target.service.headless and target.client is ProxyType.SIDECAR and not target.subset
     return Discovery.ORIGINAL_DST if dialled else Discovery.EDS
+
+
+_WITH_ENDPOINTS = (Discovery.EDS, Discovery.STRICT_DNS, Discovery.LOGICAL_DNS)
+"""Clusters whose endpoints carry metadata that says whether they take mesh mTLS."""
 
 
 def _client_tls(
@@ -346,15 +367,18 @@ def _client_tls(
     defaults: TrafficDefaults,
 ) -> Plaintext | MeshTls | OriginatedTls:
     match policy.tls:
-        case Plaintext() | OriginatedTls():
+        case Plaintext():
             return policy.tls
+        case OriginatedTls(peers=peers):
+            named = tuple(ExactName(name) for name in target.service.peers)
+            return policy.tls if peers else dataclasses.replace(policy.tls, peers=named)
         case MeshTlsPolicy(sni, peers):
             own = peers or _peers(target.service, endpoints, defaults)
             return MeshTls(MeshTlsUse.ALWAYS, own, sni)
-    if not defaults.auto_mtls:
+    if not defaults.auto_mtls or target.service.external:
         return Plaintext()
     peers = _peers(target.service, endpoints, defaults)
-    if discovery is Discovery.EDS:
+    if discovery in _WITH_ENDPOINTS:
         return MeshTls(MeshTlsUse.PER_ENDPOINT, peers)
     # The endpoints of such a cluster carry no metadata to choose by, so all must agree.
     if endpoints.identities and endpoints.all_mtls:
@@ -364,8 +388,9 @@ def _client_tls(
 
 def _peers(service: Service, endpoints: EndpointSummary, defaults: TrafficDefaults) -> PeerNames:
     """While nobody is there to be named, whoever comes will be of the service's namespace."""
-    if endpoints.identities:
-        return tuple(ExactName(identity) for identity in endpoints.identities)
+    names = tuple(dict.fromkeys((*service.peers, *endpoints.identities)))
+    if names:
+        return tuple(ExactName(name) for name in names)
     return (NamePrefix(f"spiffe://{defaults.trust_domain}/ns/{service.namespace}/"),)
 
 

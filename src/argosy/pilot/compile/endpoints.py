@@ -5,17 +5,21 @@ what their clusters depend on. A workload that comes or goes changes the first t
 changes only when an identity or the ability to speak mTLS does.
 """
 
+import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from sys import intern
 
 from argosy.base.names import Namespace
 from argosy.model.authn import MtlsMode
-from argosy.model.service import Service, ServicePort
+from argosy.model.service import Resolution, Service, ServicePort
 from argosy.model.workload import Endpoint, Health, Labels, Workload
 
 ContainerPorts = tuple[tuple[str, int], ...]
 """Pairs of a port's name and number, as the workload declares them."""
+
+UNIX = "unix://"
+"""Begins the address of an endpoint that is a socket's path on the client's machine."""
 
 CLUSTER_ID = "Kubernetes"
 """Istio's name of the cluster when there is only one."""
@@ -51,12 +55,28 @@ def endpoints(
     ``mtls_of`` says what a workload demands on one of its own ports. A workload that lacks the
     named target port has no endpoint. A service without selector has none.
     """
+    chosen = (
+        workload
+        for workload in workloads
+        if service.selector
+        and workload.namespace == service.namespace
+        and selects(service.selector, workload.labels)
+    )
+    return endpoints_at(service, port, chosen, mtls_of, trust_domain)
+
+
+def endpoints_at(
+    service: Service,
+    port: ServicePort,
+    workloads: Iterable[Workload],
+    mtls_of: Callable[[Workload, int], MtlsMode],
+    trust_domain: str,
+) -> tuple[Endpoint, ...]:
+    """As ``endpoints``, of workloads that are known to be the service's."""
     found: dict[tuple[str, int], Endpoint] = {}
     for workload in sorted(workloads, key=lambda w: (w.address, w.namespace, w.name)):
-        if not service.selector or workload.namespace != service.namespace:
-            continue
-        target = target_port(port, workload.container_ports)
-        if target is None or not selects(service.selector, workload.labels):
+        target = _target_port(service, port, workload)
+        if target is None or not _is_reachable(workload.address, service.resolution):
             continue
         mode = mtls_of(workload, target) if workload.meshed else MtlsMode.DISABLE
         if workload.proxyless and not (port.protocol.is_http2 and mode is MtlsMode.STRICT):
@@ -65,13 +85,14 @@ def endpoints(
         health = workload.health
         if service.publish_not_ready and health is Health.UNHEALTHY:
             health = Health.HEALTHY
+        account = workload.service_account
         found.setdefault(
             (workload.address, target),
             Endpoint(
                 address=workload.address,
                 port=target,
                 labels=workload.labels,
-                identity=identity(trust_domain, workload.namespace, workload.service_account),
+                identity=identity(trust_domain, workload.namespace, account) if account else "",
                 mtls=mode is not MtlsMode.DISABLE,
                 health=health,
                 locality=workload.locality,
@@ -81,6 +102,47 @@ def endpoints(
             ),
         )
     return tuple(found.values())
+
+
+def of_host(service: Service, port: ServicePort) -> Endpoint:
+    """A service that DNS resolves and that lists no endpoints is where its own name leads."""
+    assert isinstance(port.target, int), "ports of entries have numbers"
+    return Endpoint(
+        address=service.hostname,
+        port=port.target,
+        labels=(),
+        identity="",
+        mtls=False,
+        health=Health.HEALTHY,
+    )
+
+
+def _target_port(service: Service, port: ServicePort, workload: Workload) -> int | None:
+    """0 for a socket's path, which has none.
+
+    A WorkloadEntry's own word counts first: by the name of the service's port, or of its target.
+    """
+    if workload.entry_ports is None:
+        return target_port(port, workload.container_ports)
+    if workload.address.startswith(UNIX):
+        return 0
+    own = dict(workload.entry_ports)
+    if port.name in own:
+        return own[port.name]
+    if isinstance(port.target, int):
+        return port.target
+    return own.get(port.target, port.number if service.entry is None else None)
+
+
+def _is_reachable(address: str, resolution: Resolution) -> bool:
+    """Only DNS makes something of a name."""
+    if resolution.is_dns or address.startswith(UNIX):
+        return True
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def serving(candidates: Iterable[Endpoint], subset: Labels = ()) -> tuple[Endpoint, ...]:
@@ -93,7 +155,7 @@ def serving(candidates: Iterable[Endpoint], subset: Labels = ()) -> tuple[Endpoi
 def summary(candidates: Iterable[Endpoint], subset: Labels = ()) -> EndpointSummary:
     chosen = [e for e in candidates if selects(subset, e.labels)]
     return EndpointSummary(
-        identities=tuple(sorted({e.identity for e in chosen if e.mtls})),
+        identities=tuple(sorted({e.identity for e in chosen if e.mtls and e.identity})),
         all_mtls=all(e.mtls for e in chosen),
         all_strict=all(e.strict for e in chosen),
     )

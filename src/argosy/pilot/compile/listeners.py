@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from argosy.base.names import ObjectKey
 from argosy.base.problems import Compiled, Problem, Severity
 from argosy.model.listener import (
     RESERVED_PORTS,
     WILDCARD,
     DetectingListener,
     HostRoutes,
+    OpaqueChain,
     OpaqueListener,
     OutboundListener,
     PortRoutes,
@@ -26,7 +26,7 @@ from argosy.model.listener import (
 from argosy.model.proxy import ClusterKey
 from argosy.model.route import SourceIpHash
 from argosy.model.service import Protocol, Service, ServicePort
-from argosy.model.traffic import Cluster, Maglev, MeshTls, RingHash, UpstreamProtocol
+from argosy.model.traffic import Cluster, Discovery, Maglev, MeshTls, RingHash, UpstreamProtocol
 
 
 class Site(NamedTuple):
@@ -60,14 +60,29 @@ def sites(service: Service, port: ServicePort, instances: tuple[str, ...]) -> tu
 
     A headless service has no address of its own: its clients dial the endpoints, so each has a
     listener. A service without endpoints or address cannot be dialled, and has none: a listener
-    at the wildcard address would take connections that are meant for others.
+    at the wildcard address would take connections that are meant for others. Entries without
+    addresses, and with networks, are at the wildcard address: who is meant shows there.
     """
     if port.protocol is Protocol.UDP:
         return ()
     if port.protocol.is_http:
         return (Site(WILDCARD, port.number),)
     addresses = instances if service.headless else service.addresses
-    return tuple(Site(address, port.number) for address in sorted(addresses))
+    found = {Site(a, port.number) for a in addresses if not is_network(a)}
+    if any(map(is_network, addresses)) or (service.entry is not None and not addresses):
+        found.add(Site(WILDCARD, port.number))
+    return tuple(sorted(found))
+
+
+def is_network(address: str) -> bool:
+    return "/" in address
+
+
+def routed_by_port(service: Service, port: ServicePort) -> bool:
+    """Whether the routes of a service's port stand in the table of all services of that port."""
+    if port.protocol.is_http:
+        return True
+    return port.protocol is Protocol.AUTO and service.entry is not None and not service.addresses
 
 
 def default_forward(service: Service, port: ServicePort) -> TcpForward:
@@ -94,6 +109,7 @@ def forward(clusters: tuple[tuple[Cluster, int], ...], stat_prefix: str = "") ->
         max_duration=pool.max_connection_duration,
         stat_prefix=stat_prefix,
         tunnel=first.tunnel,
+        dynamic_port=first.key.port if first.discovery is Discovery.DYNAMIC else None,
     )
 
 
@@ -131,6 +147,21 @@ def outbound_listener(site: Site, claims: Iterable[Claim]) -> Compiled[OutboundL
         return Compiled(None)
     if site.address == WILDCARD and site.port in RESERVED_PORTS:
         return Compiled(None, tuple(_reserved(claim, site.port) for claim in ranked))
+    if site.address != WILDCARD:
+        return _at_address(site, ranked)
+    chains, problems = _chains(site, [c for c in ranked if not c.port.protocol.is_http])
+    rest = [chain for chain in chains if not chain.networks and not chain.server_names]
+    named = tuple(chain for chain in chains if chain.networks or chain.server_names)
+    tcp = rest[0].tcp if rest else None
+    if any(routed_by_port(claim.service, claim.port) for claim in ranked):
+        routes = PortRoutes(site.port)
+        return Compiled(
+            DetectingListener(site.address, site.port, routes, tcp, chains=named), problems
+        )
+    return Compiled(OpaqueListener(site.address, site.port, tcp, chains=named), problems)
+
+
+def _at_address(site: Site, ranked: list[Claim]) -> Compiled[OutboundListener | None]:
     opaque = [claim for claim in ranked if not claim.port.protocol.is_http]
     detecting = [claim for claim in ranked if not claim.port.protocol.is_tcp]
     problems = tuple(_conflict(claim, opaque[0], site) for claim in opaque[1:])
@@ -138,13 +169,39 @@ def outbound_listener(site: Site, claims: Iterable[Claim]) -> Compiled[OutboundL
     if not detecting:
         assert tcp is not None, "a claim is HTTP, detecting or opaque"
         return Compiled(OpaqueListener(site.address, site.port, tcp), problems)
-    first = detecting[0]
     routes = (
         PortRoutes(site.port)
-        if site.address == WILDCARD or any(c.port.protocol.is_http for c in ranked)
-        else HostRoutes(first.service.hostname, site.port)
+        if any(c.port.protocol.is_http for c in ranked)
+        else HostRoutes(detecting[0].service.hostname, site.port)
     )
     return Compiled(DetectingListener(site.address, site.port, routes, tcp), problems)
+
+
+def _chains(site: Site, opaque: list[Claim]) -> tuple[tuple[OpaqueChain, ...], tuple[Problem, ...]]:
+    """What tells the opaque services of a wildcard listener apart; the first by host name wins.
+
+    TLS clients name the host. Opaque bytes do not, so a service without networks takes them all.
+    """
+    chains: list[OpaqueChain] = []
+    problems: list[Problem] = []
+    owners: dict[tuple[str, str], Claim] = {}
+    for claim in opaque:
+        networks = tuple(sorted(a for a in claim.service.addresses if is_network(a)))
+        names = (claim.service.hostname,) if claim.port.protocol in _NAMED else ()
+        wanted = [(network, name) for network in networks or ("",) for name in names or ("",)]
+        free = [key for key in wanted if key not in owners]
+        if len(free) < len(wanted):
+            taken = next(key for key in wanted if key in owners)
+            problems.append(_conflict(claim, owners[taken], site))
+        if free:
+            owners.update(dict.fromkeys(free, claim))
+            kept = tuple(dict.fromkeys(network for network, _ in free if network))
+            chains.append(OpaqueChain(claim.tcp, kept, names))
+    return tuple(chains), tuple(problems)
+
+
+_NAMED = frozenset({Protocol.TLS, Protocol.HTTPS})
+"""Protocols whose clients say which host they mean before anything else."""
 
 
 def outbound_listeners(
@@ -182,7 +239,7 @@ def needs_instances(service: Service, port: ServicePort) -> bool:
 
 def _reserved(claim: Claim, number: int) -> Problem:
     return Problem(
-        object=_key(claim.service),
+        object=claim.service.owner,
         field=_port_field(claim),
         code="ReservedPort",
         message=f"port {number} is one of the proxy's own, so sidecars cannot serve it by name",
@@ -193,7 +250,7 @@ def _reserved(claim: Claim, number: int) -> Problem:
 
 def _conflict(claim: Claim, winner: Claim, site: Site) -> Problem:
     return Problem(
-        object=_key(claim.service),
+        object=claim.service.owner,
         field=_port_field(claim),
         code="ListenerConflict",
         message=(
@@ -203,10 +260,6 @@ def _conflict(claim: Claim, winner: Claim, site: Site) -> Problem:
         hint="give one of them another port, or declare the port's protocol as HTTP if it is",
         severity=Severity.WARNING,
     )
-
-
-def _key(service: Service) -> ObjectKey:
-    return ObjectKey("Service", service.namespace, service.name)
 
 
 def _port_field(claim: Claim) -> str:

@@ -48,13 +48,16 @@ def locality_of(pod: core_pod.Pod) -> Locality:
     wherever a pod wants it to be: what ``nodeSelector`` asks for counts as if the node had it.
     https://istio.io/latest/docs/tasks/traffic-management/locality-load-balancing/
     """
-    labels = pod.metadata.labels
+    return labelled_locality(pod.metadata.labels, pod.spec.node_selector)
+
+
+def labelled_locality(labels: Mapping[str, str], node: Mapping[str, str]) -> Locality:
+    """What the labels of a workload and of its node say."""
     for name in _LOCALITY_LABELS:
         written = labels.get(name)
         if written:
             region, zone, subzone = (*written.replace("/", ".").split(".", 2), "", "")[:3]
             return known_locality(region, zone, subzone)
-    node = pod.spec.node_selector
     parts = (labels.get(name) or node.get(name, "") for name in (REGION, ZONE, SUBZONE))
     return known_locality(*parts)
 

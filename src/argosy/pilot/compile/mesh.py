@@ -19,11 +19,22 @@ from argosy.model.listener import (
     PathNormalization,
 )
 from argosy.model.locality import LocalityPolicy
-from argosy.model.traffic import TrafficDefaults, TrafficPolicy
+from argosy.model.traffic import (
+    ClientTls,
+    OriginatedTls,
+    Plaintext,
+    TrafficDefaults,
+    TrafficPolicy,
+)
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
 from argosy.pilot.compile.localities import locality_policy
 from argosy.pilot.compile.report import Report
-from argosy.pilot.compile.traffic_policy import connection_pool, keepalive, outlier_detection
+from argosy.pilot.compile.traffic_policy import (
+    client_tls,
+    connection_pool,
+    keepalive,
+    outlier_detection,
+)
 
 PUBLIC = "*"
 """In an exportTo list: every namespace."""
@@ -86,7 +97,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
     report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", list(decoded.problems))
     _report_unsupported(written, report)
     compiled = Mesh(
-        traffic=_traffic(written),
+        traffic=_traffic(written, report),
         listeners=_listeners(written, report),
         service_export_to=written.default_service_export_to or (PUBLIC,),
         virtual_service_export_to=written.default_virtual_service_export_to or (PUBLIC,),
@@ -95,7 +106,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
     return Compiled(compiled, tuple(report.problems))
 
 
-def _traffic(written: api.MeshConfig) -> TrafficDefaults:
+def _traffic(written: api.MeshConfig, report: Report) -> TrafficDefaults:
     upgrade = {None: None, "DEFAULT": None, "UPGRADE": True, "DO_NOT_UPGRADE": False}
     bare = TrafficDefaults(
         connect_timeout=timedelta(milliseconds=written.connect_timeout),
@@ -113,9 +124,33 @@ def _traffic(written: api.MeshConfig) -> TrafficDefaults:
             outlier_detection=outlier_detection(default.outlier_detection),
         ),
         loopback=written.inbound_traffic_policy.mode == "LOCALHOST",
+        dns_refresh=timedelta(milliseconds=written.dns_refresh_rate),
+        dynamic_dns_tls=_dynamic_dns_tls(written, report.at("outboundTrafficPolicy")),
         trust_domain=written.trust_domain,
         root_namespace=Namespace(written.root_namespace),
     )
+
+
+def _dynamic_dns_tls(written: api.MeshConfig, report: Report) -> ClientTls:
+    """Plaintext unless it says SIMPLE or MUTUAL: the mesh's certificates mean nothing outside."""
+    policy = written.outbound_traffic_policy
+    if policy.tls is None:
+        return Plaintext()
+    if policy.mode != "ALLOW_ANY_DYNAMIC_DNS":
+        report.at("tls").warning(
+            "NoEffect", f"tls has no effect with mode {policy.mode}", "write ALLOW_ANY_DYNAMIC_DNS"
+        )
+        return Plaintext()
+    found = client_tls(policy.tls, report.at("tls"))
+    if isinstance(found, OriginatedTls):
+        return found
+    if found is not None and not isinstance(found, Plaintext):
+        report.at("tls.mode").error(
+            "InvalidValue",
+            f"hosts outside the mesh cannot be spoken to in mode {policy.tls.mode}",
+            "write SIMPLE or MUTUAL",
+        )
+    return Plaintext()
 
 
 def _listeners(written: api.MeshConfig, report: Report) -> ListenerSettings:

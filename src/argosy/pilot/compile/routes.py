@@ -67,7 +67,7 @@ def mesh_virtual_host(
     if not routes:
         routes = (default_route(service.hostname, port.number, lookup),)
     short = aliases(service.hostname, scope.namespace)
-    addresses = tuple(_address_domain(address) for address in service.addresses)
+    addresses = tuple(_address_domain(a) for a in service.addresses if "/" not in a)
     own: tuple[str, ...] = (service.hostname, *addresses)
     if service.headless and not is_wildcard(service.hostname):
         # Clients also call the replicas of a headless service by their own names.

@@ -74,13 +74,18 @@ def protocol_of(number: int, name: str, app_protocol: str) -> Protocol:
     """
     if app_protocol in _KUBERNETES_APP_PROTOCOLS:
         return _KUBERNETES_APP_PROTOCOLS[app_protocol]
-    hint = (app_protocol or name).lower()
-    if hint.startswith(_GRPC_WEB):
-        return Protocol.GRPC_WEB
-    known = _PROTOCOLS.get(hint.partition("-")[0])
+    known = protocol_named(app_protocol or name)
     if known is not None:
         return known
     return Protocol.TCP if number in SERVER_FIRST_PORTS else Protocol.AUTO
+
+
+def protocol_named(text: str) -> Protocol | None:
+    """``http``, ``http-web``, ``GRPC-Web``; None when it says nothing."""
+    hint = text.lower()
+    if hint.startswith(_GRPC_WEB):
+        return Protocol.GRPC_WEB
+    return _PROTOCOLS.get(hint.partition("-")[0])
 
 
 def export_to(written: tuple[str, ...], namespace: Namespace) -> frozenset[str]:

@@ -30,6 +30,7 @@ from argosy.model.sidecar import (
 from argosy.model.traffic import FileCertificate, TerminatedTls, TrafficDefaults
 from argosy.model.workload import Labels
 from argosy.pilot.compile.hostnames import covers, is_wildcard, resolve
+from argosy.pilot.compile.listeners import routed_by_port
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.traffic_policy import connection_pool
 
@@ -211,13 +212,13 @@ def listener_of_port(egress: Egress, port: int) -> int | None:
 def with_http_port(
     services: Iterable[Service], number: int, *, undeclared_too: bool = False
 ) -> tuple[Service, ...]:
-    """Those with a port of this number that is declared HTTP."""
+    """Those with a port of this number that is declared HTTP, or found out at any address."""
     return tuple(
         service
         for service in services
         if any(
             p.number == number
-            and (p.protocol.is_http or (undeclared_too and p.protocol is Protocol.AUTO))
+            and (routed_by_port(service, p) or (undeclared_too and p.protocol is Protocol.AUTO))
             for p in service.ports
         )
     )

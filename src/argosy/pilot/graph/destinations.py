@@ -1,5 +1,7 @@
 """Formulas over DestinationRules: which one is in force, and the clusters of a scope."""
 
+from dataclasses import replace
+
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Compiled, Problem
@@ -7,18 +9,23 @@ from argosy.derive import Reader, formula
 from argosy.model.proxy import ClusterKey, Scope
 from argosy.model.route import HashPolicy
 from argosy.model.service import Service
-from argosy.model.traffic import Cluster, Destination
+from argosy.model.traffic import Cluster, Destination, Discovery
 from argosy.model.workload import Labels
 from argosy.pilot.compile import destinations as compiling
+from argosy.pilot.compile import localities
 from argosy.pilot.compile.destinations import DestinationIndex, Target
+from argosy.pilot.compile.endpoints import selects, serving
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.world import (
     candidate_pods,
     endpoint_summary,
     keys,
+    labelled,
     mesh_settings,
     names_of,
     read,
+    service_endpoints,
+    service_exported_to,
     service_of_host,
 )
 from argosy.pilot.translate import cluster as cluster_translation
@@ -64,10 +71,15 @@ def client_selectors(get: Reader) -> tuple[Labels, ...]:
     return tuple(sorted(found))
 
 
+def service_meant(get: Reader, namespace: Namespace, host: Hostname) -> Service | None:
+    """What a host means to a namespace, or to others if nothing is exported to it."""
+    return get(service_exported_to, namespace, host) or get(service_of_host, host)
+
+
 @formula
 def chosen(get: Reader, scope: Scope, host: Hostname) -> Destination | None:
     """The rule in force for a host, as proxies of the scope see it."""
-    service = get(service_of_host, host)
+    service = service_meant(get, scope.namespace, host)
     namespace = scope.namespace if service is None else service.namespace
     root = get(mesh_settings).traffic.root_namespace
 
@@ -106,22 +118,26 @@ def subset_labels(get: Reader, scope: Scope, host: Hostname, subset: str) -> Lab
 def cluster(get: Reader, scope: Scope, key: ClusterKey) -> Cluster | None:
     """None when the service, its port or the subset is not there."""
     host = Hostname(key.host)
-    service = get(service_of_host, host)
-    if service is None or not service.export_to & {"*", scope.namespace}:
+    service = get(service_exported_to, scope.namespace, host)
+    if service is None:
         return None
     port = service.get_port(key.port)
     labels = get(subset_labels, scope, host, key.subset)
     if port is None or labels is None:
         return None
-    summary = get(endpoint_summary, host, key.port, labels)
+    summary = get(endpoint_summary, service.namespace, host, key.port, labels)
     target = Target(service, port, key.subset, scope.type)
-    return compiling.cluster(target, get(chosen, scope, host), summary, get(mesh_settings).traffic)
+    made = compiling.cluster(target, get(chosen, scope, host), summary, get(mesh_settings).traffic)
+    if made.discovery not in (Discovery.STRICT_DNS, Discovery.LOGICAL_DNS):
+        return made
+    found = get(service_endpoints, service.namespace, host, key.port)
+    return replace(made, groups=localities.groups(serving(found, labels), None))
 
 
 @formula
 def service_clusters(get: Reader, scope: Scope, host: Hostname) -> tuple[str, ...]:
     """The names of one service's clusters: each port, with and without each subset."""
-    service = get(service_of_host, host)
+    service = get(service_exported_to, scope.namespace, host)
     if service is None:
         return ()
     subsets = ("", *sorted(get(subset_names, scope, host)))
@@ -134,6 +150,11 @@ def service_clusters(get: Reader, scope: Scope, host: Hostname) -> tuple[str, ..
 
 @formula
 def cluster_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
+    if name == names.DYNAMIC_DNS_CLUSTER:
+        settings = get(mesh_settings)
+        pool = compiling.default_pool(settings.traffic)
+        made = cluster_translation.dynamic_dns_cluster(pool, settings.traffic.dynamic_dns_tls)
+        return encode(name, made)
     if name in (names.PASSTHROUGH_CLUSTER, names.BLACK_HOLE_CLUSTER):
         pool = compiling.default_pool(get(mesh_settings).traffic)
         if name == names.PASSTHROUGH_CLUSTER:
@@ -157,8 +178,15 @@ def rule_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem
         return get(service_of_host, host)
 
     def has_workloads(service: Service, labels: Labels) -> bool:
+        if service.entry is not None:
+            ports = (port.number for port in service.ports)
+            found = (get(service_endpoints, service.namespace, service.hostname, p) for p in ports)
+            return any(selects(labels, e.labels) for endpoints in found for e in endpoints)
         wanted = tuple(sorted({*service.selector, *labels}))
-        return bool(get(candidate_pods, service.namespace, wanted))
+        return bool(
+            get(candidate_pods, service.namespace, wanted)
+            or labelled(get, "WorkloadEntry", service.namespace, wanted)
+        )
 
     return (
         *compiled.problems,

@@ -1,5 +1,6 @@
 """Formulas of gateways: the listeners that a gateway proxy opens, and their routes."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
 from argosy.api import core_pod
@@ -9,7 +10,7 @@ from argosy.base.problems import Compiled
 from argosy.derive import Reader, formula
 from argosy.model.gateway import GatewayHttp, GatewayListener, GatewayServer
 from argosy.model.listener import TcpForward
-from argosy.model.proxy import ClusterKey, ProxyType, Role
+from argosy.model.proxy import ClusterKey, ProxyType, Role, Sight
 from argosy.model.route import Attachment, RouteTable
 from argosy.model.traffic import Cluster
 from argosy.pilot.compile import gateway_routes, gateways, listeners, tcp_routes
@@ -115,7 +116,9 @@ def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
     found = get(listeners_by_name, role).get(name)
     if found is None:
         return None
-    settings = get(mesh_settings).listeners
+    sight = Sight(role.namespace)
+    dynamic = get(rules.has_dynamic_hosts, sight)
+    settings = replace(get(mesh_settings).listeners, dynamic_hosts=dynamic)
     message = listener_translation.gateway_listener(found, settings)
     return None if message is None else encode(name, message)
 

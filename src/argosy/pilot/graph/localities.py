@@ -1,6 +1,6 @@
 """Formulas of endpoints, and of where proxies stand as far as their endpoints depend on it."""
 
-from argosy.base.names import Hostname
+from argosy.base.names import Hostname, Namespace
 from argosy.derive import Reader, formula
 from argosy.model.locality import ANYWHERE, Place, Placement
 from argosy.model.proxy import Role, Scope
@@ -11,7 +11,7 @@ from argosy.pilot.compile.endpoints import serving
 from argosy.pilot.graph import destinations
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.hosts import EVERY_HOST, HostSet, host_set
-from argosy.pilot.graph.world import keys, mesh_settings, service_endpoints, service_of_host
+from argosy.pilot.graph.world import keys, mesh_settings, service_endpoints
 from argosy.pilot.translate import endpoint as endpoint_translation
 from argosy.pilot.translate import names
 
@@ -78,22 +78,21 @@ def endpoints_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
     if key is None:
         return None
     host = Hostname(key.host)
+    service = destinations.service_meant(get, scope.namespace, host)
     labels = get(destinations.subset_labels, scope.anywhere, host, key.subset)
-    if labels is None:
+    if service is None or labels is None:
         return None
-    return get(load_assignment, name, labels, get(placement, scope, host, key.port, key.subset))
+    placed = get(placement, scope, host, key.port, key.subset)
+    return get(load_assignment, service.namespace, name, labels, placed)
 
 
 @formula
 def load_assignment(
-    get: Reader, name: str, labels: Labels, placement: Placement | None
+    get: Reader, namespace: Namespace, name: str, labels: Labels, placement: Placement | None
 ) -> Encoded | None:
     """Shared by all scopes. A service that is gone has none; one without endpoints has an empty one."""
     key = names.get_cluster_key(name)
     assert key is not None, "the caller took it apart already"
-    host = Hostname(key.host)
-    if get(service_of_host, host) is None:
-        return None
-    ready = serving(get(service_endpoints, host, key.port), labels)
+    ready = serving(get(service_endpoints, namespace, Hostname(key.host), key.port), labels)
     groups = localities.groups(ready, placement)
     return encode(name, endpoint_translation.cluster_load_assignment(name, groups))

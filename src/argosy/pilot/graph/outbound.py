@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from argosy.base.names import Hostname
+from argosy.base.names import Hostname, Namespace
 from argosy.base.problems import Compiled, Problem
 from argosy.derive import Reader, formula
 from argosy.model.listener import (
@@ -30,6 +30,7 @@ from argosy.pilot.translate import route as route_translation
 _UNKNOWN_HOSTS = {
     OutboundTrafficPolicy.ALLOW_ANY: UnknownHosts.PASSTHROUGH,
     OutboundTrafficPolicy.REGISTRY_ONLY: UnknownHosts.BLOCK,
+    OutboundTrafficPolicy.ALLOW_ANY_DYNAMIC_DNS: UnknownHosts.DYNAMIC,
 }
 
 
@@ -38,8 +39,12 @@ _UNKNOWN_HOSTS = {
 
 @formula
 def settings_of(get: Reader, scope: Scope) -> ListenerSettings:
-    """The mesh's settings of listeners, with what the scope's Sidecar says instead."""
-    settings = get(mesh_settings).listeners
+    """The mesh's settings of listeners, with what the scope's Sidecar says instead.
+
+    And whether anything that proxies of the scope see is resolved when a request names it.
+    """
+    dynamic = get(rules.has_dynamic_hosts, scope.sight)
+    settings = replace(get(mesh_settings).listeners, dynamic_hosts=dynamic)
     egress = get(sidecars.egress, scope.sidecar)
     if egress is None or egress.outbound is None:
         return settings
@@ -57,7 +62,10 @@ def cluster_names(get: Reader, scope: Scope) -> tuple[str, ...]:
         for service in get(rules.visible_services, scope.sight)
         for name in _service_clusters(get, scope, service)
     )
-    return (names.BLACK_HOLE_CLUSTER, names.PASSTHROUGH_CLUSTER, *outbound)
+    policy = get(mesh_settings).listeners.outbound
+    dynamic = policy is OutboundTrafficPolicy.ALLOW_ANY_DYNAMIC_DNS
+    unknown = (names.DYNAMIC_DNS_CLUSTER,) if dynamic else ()
+    return (names.BLACK_HOLE_CLUSTER, names.PASSTHROUGH_CLUSTER, *unknown, *outbound)
 
 
 def _service_clusters(get: Reader, scope: Scope, service: Service) -> Iterable[str]:
@@ -221,9 +229,9 @@ def route_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
 
 
 @formula
-def instances(get: Reader, host: Hostname, port: int) -> tuple[str, ...]:
+def instances(get: Reader, namespace: Namespace, host: Hostname, port: int) -> tuple[str, ...]:
     """The addresses of a headless service's endpoints."""
-    found = get(service_endpoints, host, port)
+    found = get(service_endpoints, namespace, host, port)
     return tuple(sorted({e.address for e in found if e.health is not Health.UNHEALTHY}))
 
 
@@ -243,7 +251,7 @@ def tcp_forward(get: Reader, scope: Scope, host: Hostname, port: int) -> TcpForw
 @formula
 def compiled_listeners(get: Reader, scope: Scope) -> Compiled[tuple[OutboundListener, ...]]:
     def addresses(service: Service, port: ServicePort) -> tuple[str, ...]:
-        return get(instances, service.hostname, port.number)
+        return get(instances, service.namespace, service.hostname, port.number)
 
     def forward(service: Service, port: ServicePort) -> TcpForward:
         if port.protocol.is_http:

@@ -126,7 +126,8 @@ def cluster_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
         return None
     host = Hostname(key.host)
     labels = get(destinations.subset_labels, scope, host, key.subset) or ()
-    adapted = proxyless.cluster(found, get(endpoint_summary, host, key.port, labels))
+    summary = get(endpoint_summary, found.service.namespace, host, key.port, labels)
+    adapted = proxyless.cluster(found, summary)
     return None if adapted is None else encode(name, translation.cluster(adapted))
 
 
@@ -137,8 +138,11 @@ def endpoints_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
         return None
     host = Hostname(key.host)
     labels = get(destinations.subset_labels, scope.anywhere, host, key.subset)
-    if labels is None or get(service_of_host, host) is None:
+    service = destinations.service_meant(get, scope.namespace, host)
+    if labels is None or service is None:
         return None
-    ready = serving(get(service_endpoints, host, key.port), labels)
+    found = get(service_endpoints, service.namespace, host, key.port)
+    # gRPC takes addresses only from the control plane, so names for DNS are no endpoints there.
+    ready = () if service.resolution.is_dns else serving(found, labels)
     placement = get(localities.placement, scope, host, key.port, key.subset)
     return encode(name, translation.load_assignment(name, compiling.groups(ready, placement)))

@@ -6,9 +6,10 @@ from argosy.api.networking_virtual_service import VirtualService
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Compiled, Problem
 from argosy.derive import Reader, formula
+from argosy.model.listener import OutboundTrafficPolicy
 from argosy.model.proxy import Scope, Sight
 from argosy.model.route import MESH, Attachment, HashPolicy, HttpRule
-from argosy.model.service import Service
+from argosy.model.service import Resolution, Service
 from argosy.model.tcp_route import TcpRule
 from argosy.model.workload import Labels
 from argosy.pilot.compile import attachments as compiling
@@ -19,6 +20,7 @@ from argosy.pilot.graph import destinations, sidecars
 from argosy.pilot.graph.world import (
     exported_services,
     keys,
+    mesh_settings,
     names_of,
     namespaces,
     read,
@@ -273,6 +275,15 @@ def service_visible_to(get: Reader, sight: Sight, host: Hostname) -> Service | N
     if get(sidecars.egress, sight.sidecar) is None:
         return get(service_exported_to, sight.namespace, host)
     return get(visible_hosts, sight).get(host)
+
+
+@formula
+def has_dynamic_hosts(get: Reader, sight: Sight) -> bool:
+    """Whether hosts are resolved when a request names them, for proxies of this ``sight``."""
+    policy = get(mesh_settings).listeners.outbound
+    return policy is OutboundTrafficPolicy.ALLOW_ANY_DYNAMIC_DNS or any(
+        found.resolution is Resolution.DYNAMIC_DNS for found in get(visible_services, sight)
+    )
 
 
 @formula

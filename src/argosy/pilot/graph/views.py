@@ -21,7 +21,7 @@ from argosy.pilot.compile.hostnames import is_wildcard
 from argosy.pilot.graph import destinations, rules
 from argosy.pilot.graph.hosts import HostSet, host_set
 from argosy.pilot.graph.localities import placed_hosts
-from argosy.pilot.graph.world import all_services, namespaces
+from argosy.pilot.graph.world import all_services, contested_hosts, namespaces
 
 NOWHERE = Namespace("")
 
@@ -56,12 +56,14 @@ def of_routes(get: Reader, scope: Scope, service: Service) -> Scope:
 def particular_hosts(get: Reader, namespace: Namespace) -> HostSet:
     """Where a DestinationRule or service may mean something else than to everybody.
 
-    The rules of the client's own namespace, those and services not exported to all.
+    The rules of the client's own namespace, those and services not exported to all; hosts that
+    several namespaces define.
     """
     hosts = {
         *get(destinations.index, namespace).by_host,
         *get(private_services).get(namespace, ()),
         *get(private_rules).get(namespace, ()),
+        *get(contested_hosts),
     }
     return host_set(hosts)
 

@@ -1,74 +1,24 @@
 """Formulas over the platform's objects: services, workloads, endpoints, what peers demand."""
 
-from typing import TypeVar, cast
-
 from argosy.api import core, core_pod, security
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Compiled
-from argosy.derive import ABSENT, Reader, formula
+from argosy.derive import Reader, formula
 from argosy.model.authn import MtlsMode
 from argosy.model.service import Service
 from argosy.model.workload import Endpoint, Labels, Workload
-from argosy.pilot.compile import authn, endpoints, mesh, services, workloads
+from argosy.pilot.compile import authn, endpoints, service_entries, services, workloads
 from argosy.pilot.compile.endpoints import EndpointSummary
-from argosy.store.cells import Annotated, Labeled, Names, Namespaces
-
-T = TypeVar("T")
-
-MESH_CONFIG = ObjectKey("ConfigMap", Namespace("istio-system"), "istio")
-
-
-def read(get: Reader, key: ObjectKey, kind: type[T]) -> T | None:
-    """The object of a cell, or None. ``kind`` is its Struct: the store keeps them apart."""
-    value = get.cell(key)
-    if value is ABSENT:
-        return None
-    assert isinstance(value, kind), f"{key} holds a {type(value).__name__}"
-    return value
-
-
-def names_of(get: Reader, kind: str, namespace: str) -> tuple[str, ...]:
-    """The sorted names of the objects of a kind in a namespace."""
-    return _strings(get.cell(Names(kind, namespace)))
-
-
-def namespaces(get: Reader, kind: str) -> tuple[str, ...]:
-    """The sorted namespaces that have objects of a kind."""
-    return _strings(get.cell(Namespaces(kind)))
-
-
-def keys(get: Reader, kind: str) -> tuple[ObjectKey, ...]:
-    """All objects of a kind, sorted by namespace and name."""
-    return tuple(
-        ObjectKey(kind, Namespace(namespace), name)
-        for namespace in namespaces(get, kind)
-        for name in names_of(get, kind, namespace)
-    )
-
-
-def annotated(get: Reader, kind: str, annotation: str) -> tuple[ObjectKey, ...]:
-    """The objects of a kind that have an annotation the store has an index of, sorted."""
-    return tuple(
-        ObjectKey(kind, Namespace(namespace), name)
-        for namespace in namespaces(get, kind)
-        for name in _strings(get.cell(Annotated(kind, namespace, annotation)))
-    )
-
-
-def _strings(value: object) -> tuple[str, ...]:
-    return () if value is ABSENT else cast("tuple[str, ...]", value)
-
-
-@formula
-def compiled_mesh(get: Reader) -> Compiled[mesh.Mesh]:
-    """The mesh-wide settings: MeshConfig, or Istio's defaults."""
-    return mesh.mesh(read(get, MESH_CONFIG, core.ConfigMap))
-
-
-@formula
-def mesh_settings(get: Reader) -> mesh.Mesh:
-    return get(compiled_mesh).value
-
+from argosy.pilot.graph import entries
+from argosy.pilot.graph.cells import MESH_CONFIG as MESH_CONFIG
+from argosy.pilot.graph.cells import annotated as annotated
+from argosy.pilot.graph.cells import compiled_mesh as compiled_mesh
+from argosy.pilot.graph.cells import keys as keys
+from argosy.pilot.graph.cells import labelled as labelled
+from argosy.pilot.graph.cells import mesh_settings as mesh_settings
+from argosy.pilot.graph.cells import names_of as names_of
+from argosy.pilot.graph.cells import namespaces as namespaces
+from argosy.pilot.graph.cells import read as read
 
 # Services.
 
@@ -87,8 +37,8 @@ def service(get: Reader, namespace: Namespace, name: str) -> Service | None:
 
 
 @formula
-def service_of_host(get: Reader, host: Hostname) -> Service | None:
-    """The service with this fully qualified host name."""
+def kubernetes_service(get: Reader, host: Hostname) -> Service | None:
+    """The Kubernetes Service with this fully qualified host name."""
     name, _, rest = host.partition(".")
     namespace, _, suffix = rest.partition(".")
     if suffix != f"svc.{get(mesh_settings).domain}":
@@ -98,25 +48,67 @@ def service_of_host(get: Reader, host: Hostname) -> Service | None:
 
 @formula
 def services_in(get: Reader, namespace: Namespace) -> tuple[Service, ...]:
-    """The services of a namespace, by name."""
+    """What a namespace defines: its Services by name, then the hosts of its ServiceEntries."""
     found = (get(service, namespace, name) for name in names_of(get, "Service", namespace))
-    return tuple(s for s in found if s is not None)
+    claims = (get(entries.claim, namespace, n) for n in names_of(get, entries.KIND, namespace))
+    hosts = sorted({host for _, claimed in claims for host in claimed})
+    entered = (s for host in hosts for s in get(definitions, host) if s.namespace == namespace)
+    return (*(s for s in found if s is not None and s.hostname not in hosts), *entered)
+
+
+@formula
+def service_of_host(get: Reader, host: Hostname) -> Service | None:
+    """What a host means first of all; namespaces may see it otherwise."""
+    if host in get(entries.by_host):
+        return next(iter(get(definitions, host)), None)
+    return get(kubernetes_service, host)
+
+
+@formula
+def parts(get: Reader, host: Hostname) -> tuple[Service, ...]:
+    """Every object's own definition of a host: the Kubernetes Service, then entries by age."""
+    platform = get(kubernetes_service, host)
+    found = () if platform is None else (platform,)
+    return (*found, *get(entries.services_of, host))
+
+
+@formula
+def definitions(get: Reader, host: Hostname) -> tuple[Service, ...]:
+    """What a host means: one service for each namespace that defines it, by precedence."""
+    return service_entries.definitions(get(parts, host))
 
 
 @formula
 def all_services(get: Reader) -> tuple[Service, ...]:
-    """Every service, by namespace and name."""
-    return tuple(s for n in namespaces(get, "Service") for s in get(services_in, Namespace(n)))
+    """Every service, by namespace. A host that several namespaces define comes several times."""
+    where = {*namespaces(get, "Service"), *namespaces(get, entries.KIND)}
+    return tuple(s for n in sorted(where) for s in get(services_in, Namespace(n)))
+
+
+@formula
+def contested_hosts(get: Reader) -> frozenset[Hostname]:
+    """Hosts that several namespaces define, so that not everybody means the same by them."""
+    return frozenset(host for host in get(entries.by_host) if len(get(definitions, host)) > 1)
 
 
 @formula
 def exported_services(get: Reader, namespace: Namespace) -> tuple[Service, ...]:
-    """The services that are exported to proxies in ``namespace``."""
-    return tuple(s for s in get(all_services) if s.export_to & {"*", namespace})
+    """The services that are exported to proxies in ``namespace``, no host twice."""
+    contested = get(contested_hosts)
+    plain = [
+        s
+        for s in get(all_services)
+        if s.hostname not in contested and s.export_to & {"*", namespace}
+    ]
+    seen = (get(service_exported_to, namespace, host) for host in sorted(contested))
+    return (*plain, *(s for s in seen if s is not None))
 
 
 @formula
 def service_exported_to(get: Reader, namespace: Namespace, host: Hostname) -> Service | None:
+    """What a host means to clients in ``namespace``."""
+    if host in get(contested_hosts):
+        return service_entries.seen(get(definitions, host), namespace)
     found = get(service_of_host, host)
     if found is None or not found.export_to & {"*", namespace}:
         return None
@@ -133,6 +125,9 @@ def services_of_labels(get: Reader, namespace: Namespace, labels: Labels) -> tup
             written = read(get, ObjectKey("Service", namespace, name), core.Service)
             created = written.metadata.creation_timestamp if written else ""
             found.append((created, name, candidate))
+    for created, name, candidate in get(entries.selecting, namespace):
+        if endpoints.selects(candidate.selector, labels):
+            found.append((created, name, candidate))
     return tuple(candidate for _, _, candidate in sorted(found, key=lambda item: item[:2]))
 
 
@@ -148,34 +143,55 @@ def workload(get: Reader, namespace: Namespace, name: str) -> Workload | None:
 @formula
 def candidate_pods(get: Reader, namespace: Namespace, selector: Labels) -> tuple[str, ...]:
     """The pods that have every label of the selector, by the index of labels."""
-    found: set[str] | None = None
-    for key, value in selector:
-        labeled = set(_strings(get.cell(Labeled("Pod", namespace, key, value))))
-        found = labeled if found is None else found & labeled
-    return tuple(sorted(found or ()))
+    return labelled(get, "Pod", namespace, selector)
+
+
+def candidates(get: Reader, namespace: Namespace, selector: Labels) -> tuple[Workload, ...]:
+    """The workloads that have every label of the selector: pods and WorkloadEntries."""
+    pods = (get(workload, namespace, name) for name in get(candidate_pods, namespace, selector))
+    named = labelled(get, "WorkloadEntry", namespace, selector)
+    entered = (get(entries.entry_workload, namespace, name) for name in named)
+    return tuple(found for found in (*pods, *entered) if found is not None)
 
 
 @formula
-def service_endpoints(get: Reader, host: Hostname, port: int) -> tuple[Endpoint, ...]:
-    """The endpoints of a service's port, those that are not ready too."""
-    found = get(service_of_host, host)
-    service_port = found.get_port(port) if found else None
-    if found is None or service_port is None:
-        return ()
-    pods = get(candidate_pods, found.namespace, found.selector)
-    candidates = [w for name in pods if (w := get(workload, found.namespace, name)) is not None]
+def service_endpoints(
+    get: Reader, namespace: Namespace, host: Hostname, port: int
+) -> tuple[Endpoint, ...]:
+    """The endpoints of a host's port as ``namespace`` defines it, those that are not ready too."""
+    trust_domain = get(mesh_settings).traffic.trust_domain
 
     def mtls_of(candidate: Workload, number: int) -> MtlsMode:
         return get(mtls_mode, candidate.namespace, candidate.labels, number)
 
-    trust_domain = get(mesh_settings).traffic.trust_domain
-    return endpoints.endpoints(found, service_port, candidates, mtls_of, trust_domain)
+    if host not in get(entries.by_host):
+        own: tuple[Service, ...] = tuple(filter(None, (get(kubernetes_service, host),)))
+    else:
+        own = get(parts, host)
+    found: dict[tuple[str, int], Endpoint] = {}
+    for part in own:
+        service_port = part.get_port(port)
+        if part.namespace != namespace or service_port is None:
+            continue
+        if part.selector or part.entry is None:
+            workloads_of = candidates(get, namespace, part.selector)
+            more = endpoints.endpoints(part, service_port, workloads_of, mtls_of, trust_domain)
+        else:
+            inline = get(entries.inline_workloads, namespace, part.entry.name)
+            more = endpoints.endpoints_at(part, service_port, inline, mtls_of, trust_domain)
+            if not inline and part.resolution.is_dns:
+                more = (endpoints.of_host(part, service_port),)
+        for endpoint in more:
+            found.setdefault((endpoint.address, endpoint.port), endpoint)
+    return tuple(found.values())
 
 
 @formula
-def endpoint_summary(get: Reader, host: Hostname, port: int, subset: Labels) -> EndpointSummary:
+def endpoint_summary(
+    get: Reader, namespace: Namespace, host: Hostname, port: int, subset: Labels
+) -> EndpointSummary:
     """What clusters must know of their endpoints: changes seldom, endpoints often."""
-    return endpoints.summary(get(service_endpoints, host, port), subset)
+    return endpoints.summary(get(service_endpoints, namespace, host, port), subset)
 
 
 # What workloads demand of their callers.

@@ -11,6 +11,7 @@ from google.protobuf import struct_pb2
 from argosy.model.application import Loopback, OwnAddress, UnixSocket
 from argosy.model.traffic import (
     ApplicationCluster,
+    ClientTls,
     Cluster,
     ConnectionPool,
     Discovery,
@@ -29,11 +30,18 @@ from argosy.pilot.translate.cluster_policy import (
     http_options,
     outlier_detection,
 )
-from argosy.pilot.translate.endpoint import ISTIO_METADATA, TLS_MODE, TLS_MODE_ISTIO
+from argosy.pilot.translate.dynamic_forward import apply_dynamic_forward
+from argosy.pilot.translate.endpoint import (
+    ISTIO_METADATA,
+    TLS_MODE,
+    TLS_MODE_ISTIO,
+    cluster_load_assignment,
+)
 
 INBOUND_SOURCE = "127.0.0.6"
 """The address that the proxy connects to its application from; traffic capture lets it pass."""
 
+_DNS_JITTER_NANOS = 100_000_000
 _PASSTHROUGH_IDLE_SECONDS = 300
 _CLEANUP_SECONDS = 60
 _STAT_DELIMITER = ";"
@@ -53,6 +61,11 @@ def cluster(value: Cluster) -> cluster_pb2.Cluster:
                 proto.common_lb_config.locality_weighted_lb_config.SetInParent()
         case Discovery.ORIGINAL_DST:
             _original_destination(proto)
+        case Discovery.STRICT_DNS | Discovery.LOGICAL_DNS:
+            _resolved(proto, value)
+            apply_load_balancer(proto, value.load_balancer)
+        case Discovery.DYNAMIC:
+            apply_dynamic_forward(proto, verified=_is_verified(value.tls))
         case _:
             assert_never(value.discovery)
     panic = proto.common_lb_config.healthy_panic_threshold
@@ -114,6 +127,19 @@ def passthrough_cluster(pool: ConnectionPool) -> cluster_pb2.Cluster:
     return proto
 
 
+def dynamic_dns_cluster(pool: ConnectionPool, originated: ClientTls) -> cluster_pb2.Cluster:
+    """To the host that a request names, whatever address its client dialled."""
+    proto = _named(names.DYNAMIC_DNS_CLUSTER)
+    secured = originated if isinstance(originated, OriginatedTls) else None
+    apply_dynamic_forward(proto, verified=_is_verified(originated))
+    apply_connection_pool(proto, pool, None)
+    _set_http_options(proto, http_options(UpstreamProtocol.HTTP1, pool, None, secured))
+    if secured is not None:
+        context = tls.originated_upstream_context(secured, UpstreamProtocol.HTTP1)
+        proto.transport_socket.CopyFrom(tls.tls_transport_socket(context))
+    return proto
+
+
 def inbound_passthrough_cluster(pool: ConnectionPool) -> cluster_pb2.Cluster:
     """The application's ports that no service names."""
     proto = passthrough_cluster(pool)
@@ -149,6 +175,24 @@ def _original_destination(proto: cluster_pb2.Cluster) -> None:
     proto.type = cluster_pb2.Cluster.ORIGINAL_DST
     proto.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
     proto.cleanup_interval.seconds = _CLEANUP_SECONDS
+
+
+def _is_verified(value: ClientTls) -> bool:
+    """Whether the server's certificate must carry the host that the request names."""
+    if not isinstance(value, OriginatedTls):
+        return False
+    return not value.sni and not value.peers and not value.skip_verify
+
+
+def _resolved(proto: cluster_pb2.Cluster, value: Cluster) -> None:
+    """Names that Envoy resolves by itself, as often as their records say."""
+    strict = value.discovery is Discovery.STRICT_DNS
+    proto.type = cluster_pb2.Cluster.STRICT_DNS if strict else cluster_pb2.Cluster.LOGICAL_DNS
+    proto.dns_lookup_family = cluster_pb2.Cluster.V4_ONLY
+    proto.dns_refresh_rate.FromTimedelta(value.dns_refresh)
+    proto.dns_jitter.nanos = _DNS_JITTER_NANOS
+    proto.respect_dns_ttl = True
+    proto.load_assignment.CopyFrom(cluster_load_assignment(proto.name, value.groups))
 
 
 def _bind_inbound(proto: cluster_pb2.Cluster) -> None:

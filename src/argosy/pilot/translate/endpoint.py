@@ -15,6 +15,9 @@ TLS_MODE_ISTIO = "istio"
 
 ISTIO_METADATA = "istio"
 
+UNIX = "unix://"
+"""Begins an address that is the path of a socket; ``@`` after it: an abstract name."""
+
 _HEALTH = {
     Health.HEALTHY: health_check_pb2.HEALTHY,
     Health.DRAINING: health_check_pb2.DRAINING,
@@ -45,9 +48,12 @@ def cluster_load_assignment(
 
 
 def _lb_endpoint(proto: endpoint_components_pb2.LbEndpoint, endpoint: Endpoint) -> None:
-    address = proto.endpoint.address.socket_address
-    address.address = endpoint.address
-    address.port_value = endpoint.port
+    if endpoint.address.startswith(UNIX):
+        proto.endpoint.address.pipe.path = endpoint.address.removeprefix(UNIX)
+    else:
+        address = proto.endpoint.address.socket_address
+        address.address = endpoint.address
+        address.port_value = endpoint.port
     proto.health_status = _HEALTH[endpoint.health]
     if endpoint.weight != 1:
         proto.load_balancing_weight.value = endpoint.weight

@@ -21,6 +21,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
 
+from argosy.pilot.translate import dynamic_forward
 from argosy.pilot.translate.cors import CORS_FILTER
 from argosy.pilot.translate.fault import FAULT_FILTER
 
@@ -38,10 +39,15 @@ class Side(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HttpFilterFacts:
-    """What decides which filters a connection manager has. ``grpc_web``: a declared GRPC-Web port."""
+    """What decides which filters a connection manager has.
+
+    ``grpc_web``: a declared GRPC-Web port. ``dynamic_hosts``: routes may lead to hosts that are
+    resolved when a request names them.
+    """
 
     side: Side
     grpc_web: bool = False
+    dynamic_hosts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,10 @@ def _fault(facts: HttpFilterFacts) -> Message | None:
 
 def _cors(facts: HttpFilterFacts) -> Message | None:
     return cors_pb2.Cors() if facts.side is not Side.INBOUND else None
+
+
+def _dynamic_forward(facts: HttpFilterFacts) -> Message | None:
+    return dynamic_forward.http_filter() if facts.dynamic_hosts else None
 
 
 def _router(_facts: HttpFilterFacts) -> Message:
@@ -90,6 +100,12 @@ HTTP_FILTERS = (
         _cors,
         "Answers preflights, so nothing behind it sees them. Configured by routes, and only "
         "clients and gateways have routes with rules.",
+    ),
+    Row(
+        dynamic_forward.DYNAMIC_FORWARD_FILTER,
+        _dynamic_forward,
+        "Just before the router, whose cluster finds the host that this filter has resolved: no "
+        "name is looked up for requests that are answered or refused earlier.",
     ),
     Row(ROUTER_FILTER, _router, "Ends the chain: it sends the request on."),
 )

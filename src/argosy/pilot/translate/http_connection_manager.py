@@ -47,7 +47,9 @@ def outbound_http(
     if absolute_urls:
         manager.http_protocol_options.allow_absolute_url.value = True
     _route_by_rds(manager, routes)
-    manager.http_filters.extend(http_filters(HttpFilterFacts(Side.OUTBOUND)))
+    manager.http_filters.extend(
+        http_filters(HttpFilterFacts(Side.OUTBOUND, dynamic_hosts=settings.dynamic_hosts))
+    )
     return _filter(manager)
 
 
@@ -89,7 +91,8 @@ def gateway_http(
     details.uri = True
     manager.request_headers_timeout.FromTimedelta(GATEWAY_HEADERS_TIMEOUT)
     _route_by_rds(manager, routes)
-    manager.http_filters.extend(http_filters(HttpFilterFacts(Side.GATEWAY, grpc_web)))
+    facts = HttpFilterFacts(Side.GATEWAY, grpc_web, settings.dynamic_hosts)
+    manager.http_filters.extend(http_filters(facts))
     return _filter(manager)
 
 

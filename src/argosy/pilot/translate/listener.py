@@ -1,10 +1,11 @@
 """The outbound listeners of sidecars, and the listeners of gateways, as Istio shapes them."""
 
+import ipaddress
 from datetime import timedelta
 from typing import assert_never
 
 from envoy.config.core.v3 import address_pb2, base_pb2
-from envoy.config.listener.v3 import listener_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 
 from argosy.model.gateway import GatewayHttp, GatewayListener, GatewayTcp
 from argosy.model.listener import (
@@ -12,9 +13,11 @@ from argosy.model.listener import (
     DetectingListener,
     HttpListener,
     ListenerSettings,
+    OpaqueChain,
     OpaqueListener,
     OutboundListener,
     OutboundTrafficPolicy,
+    TcpForward,
 )
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import listener_access_logs
@@ -23,11 +26,13 @@ from argosy.pilot.translate.listener_filter import (
     HTTP_ALPN,
     HTTP_ALPN_WITH_HTTP10,
     http_inspector,
+    tls_inspector,
 )
 from argosy.pilot.translate.tcp_proxy import single_cluster, tcp_filters
 
 RAW_BUFFER = "raw_buffer"
 UNIX = "unix://"
+TLS = "tls"
 PASSTHROUGH_FILTER_CHAIN = "PassthroughFilterChain"
 
 
@@ -64,29 +69,61 @@ def outbound_listener(
         proto.bind_to_port.value = False
     proto.continue_on_listener_filters_timeout = True
     proto.listener_filters_timeout.FromTimedelta(timedelta(0))
+    chains = () if isinstance(listener, HttpListener) else listener.chains
+    if any(chain.server_names for chain in chains):
+        proto.listener_filters.append(tls_inspector())
+        proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
+    proto.filter_chains.extend(_opaque_chain(chain, settings) for chain in chains)
     match listener:
         case OpaqueListener(tcp=tcp):
-            proto.filter_chains.add().filters.extend(tcp_filters(tcp, settings))
+            if chains or tcp is None:
+                _otherwise(proto.default_filter_chain, tcp, settings)
+            else:
+                proto.filter_chains.add().filters.extend(tcp_filters(tcp, settings))
         case DetectingListener(routes=routes, tcp=tcp):
-            # Istio has a TLS inspector here too. No chain asks for it, and it holds back opaque
-            # bytes until there are five: a client that says "hi" would wait for ever.
+            # Istio has a TLS inspector here too. Unless a chain asks for it, it only holds back
+            # opaque bytes until there are five: a client that says "hi" would wait for ever.
             proto.listener_filters.append(http_inspector())
             proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
             http = proto.filter_chains.add()
             http.filter_chain_match.transport_protocol = RAW_BUFFER
             http.filter_chain_match.application_protocols.extend(detected_http(settings))
             http.filters.append(outbound_http(name, routes, settings))
-            if tcp is None:
-                proto.default_filter_chain.name = PASSTHROUGH_FILTER_CHAIN
-                unknown = single_cluster(egress_cluster(settings), settings)
-                proto.default_filter_chain.filters.append(unknown)
-            else:
-                proto.default_filter_chain.filters.extend(tcp_filters(tcp, settings))
+            _otherwise(proto.default_filter_chain, tcp, settings)
         case HttpListener(routes=routes, absolute_urls=absolute):
             http = proto.filter_chains.add()
             http.filters.append(outbound_http(name, routes, settings, absolute_urls=absolute))
         case _:
             assert_never(listener)
+    return proto
+
+
+def _otherwise(
+    chain: listener_components_pb2.FilterChain,
+    tcp: TcpForward | None,
+    settings: ListenerSettings,
+) -> None:
+    """For connections that no chain's match is for."""
+    if tcp is None:
+        chain.name = PASSTHROUGH_FILTER_CHAIN
+        chain.filters.append(single_cluster(egress_cluster(settings), settings))
+    else:
+        chain.filters.extend(tcp_filters(tcp, settings))
+
+
+def _opaque_chain(
+    chain: OpaqueChain, settings: ListenerSettings
+) -> listener_components_pb2.FilterChain:
+    proto = listener_components_pb2.FilterChain()
+    for text in chain.networks:
+        network = ipaddress.ip_network(text, strict=False)
+        block = proto.filter_chain_match.prefix_ranges.add()
+        block.address_prefix = str(network.network_address)
+        block.prefix_len.value = network.prefixlen
+    if chain.server_names:
+        proto.filter_chain_match.transport_protocol = TLS
+        proto.filter_chain_match.server_names.extend(chain.server_names)
+    proto.filters.extend(tcp_filters(chain.tcp, settings))
     return proto
 
 
@@ -117,7 +154,7 @@ def gateway_listener(
 def egress_cluster(settings: ListenerSettings) -> str:
     """Where bytes for destinations unknown to the mesh go."""
     match settings.outbound:
-        case OutboundTrafficPolicy.ALLOW_ANY:
+        case OutboundTrafficPolicy.ALLOW_ANY | OutboundTrafficPolicy.ALLOW_ANY_DYNAMIC_DNS:
             if settings.egress_proxy is not None:
                 return names.cluster_name(settings.egress_proxy)
             return names.PASSTHROUGH_CLUSTER

@@ -13,6 +13,9 @@ PASSTHROUGH_CLUSTER = "PassthroughCluster"
 BLACK_HOLE_CLUSTER = "BlackHoleCluster"
 """A cluster without endpoints: unknown hosts under REGISTRY_ONLY, and capture loops."""
 
+DYNAMIC_DNS_CLUSTER = "AllowAnyDynamicDNSCluster"
+"""Where the Host of a request leads, under ALLOW_ANY_DYNAMIC_DNS."""
+
 INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"
 """Inbound traffic to ports that no service names."""
 

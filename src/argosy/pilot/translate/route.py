@@ -11,7 +11,6 @@ from typing import assert_never
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
 from argosy.base.names import ObjectKey
-from argosy.model.proxy import ClusterKey
 from argosy.model.route import (
     DirectResponse,
     Redirect,
@@ -48,7 +47,11 @@ def route_configuration(table: RouteTable) -> route_pb2.RouteConfiguration:
         case UnknownHosts.NOT_FOUND:
             pass
         case UnknownHosts.PASSTHROUGH:
-            proto.virtual_hosts.append(_allow_any(table.egress_proxy))
+            proxy = table.egress_proxy
+            known = names.PASSTHROUGH_CLUSTER if proxy is None else names.cluster_name(proxy)
+            proto.virtual_hosts.append(_allow_any(known))
+        case UnknownHosts.DYNAMIC:
+            proto.virtual_hosts.append(_allow_any(names.DYNAMIC_DNS_CLUSTER))
         case UnknownHosts.BLOCK:
             proto.virtual_hosts.append(_block_all())
         case _:
@@ -123,12 +126,10 @@ def _route_configuration(name: str) -> route_pb2.RouteConfiguration:
     return proto
 
 
-def _allow_any(egress_proxy: ClusterKey | None) -> route_components_pb2.VirtualHost:
+def _allow_any(cluster: str) -> route_components_pb2.VirtualHost:
     proto = _catch_all(names.ALLOW_ANY_VHOST)
     action = proto.routes[0].route
-    action.cluster = (
-        names.PASSTHROUGH_CLUSTER if egress_proxy is None else names.cluster_name(egress_proxy)
-    )
+    action.cluster = cluster
     action.timeout.SetInParent()
     action.max_stream_duration.grpc_timeout_header_max.SetInParent()
     return proto

@@ -9,6 +9,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from argosy.model.listener import ListenerSettings, TcpForward
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import access_logs
+from argosy.pilot.translate.dynamic_forward import sni_filter
 
 TCP_PROXY_FILTER = "envoy.filters.network.tcp_proxy"
 SET_FILTER_STATE_FILTER = "envoy.filters.network.set_filter_state"
@@ -33,6 +34,8 @@ def tcp_filters(
     filters = []
     if forward.opaque_to_detecting:
         filters.append(_offer_opaque_alpn())
+    if forward.dynamic_port is not None:
+        filters.append(sni_filter(forward.dynamic_port))
     filters.append(network_filter(TCP_PROXY_FILTER, tcp_proxy(forward, settings)))
     return filters
 

@@ -1,0 +1,181 @@
+"""ServiceEntries of every resolution, as workloads and the servers outside see them.
+
+https://istio.io/latest/docs/tasks/traffic-management/egress/egress-control/
+https://istio.io/latest/docs/reference/config/networking/service-entry/
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from external import Internet, Site, internet
+from inside import Inside, InsideError, inside
+from manifests import deployment, mesh_config, namespace, server, service
+from mesh import Mesh, eventually
+from rules import Rules, document
+
+pytestmark = pytest.mark.e2e
+
+REGISTRY_ONLY = mesh_config("outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
+HTTP = {"number": 80, "name": "http", "protocol": "HTTP"}
+TLS = {"number": 443, "name": "tls", "protocol": "TLS"}
+
+SITES = (
+    Site("httpbin.org"),
+    Site("www.google.com"),
+    Site("edition.cnn.com", redirect=True),
+    Site("*.wikipedia.org", aliases=("www.wikipedia.org",)),
+)
+WORKLOADS = (
+    namespace("other")
+    + deployment("curl", image="curlimages/curl")
+    + deployment("curl", image="curlimages/curl", namespace="other")
+    + deployment("known", *server("any", "8000,7000"), port=8000)
+    + service("known", "known", {"name": "http", "port": 80, "targetPort": 8000})
+)
+
+
+def entry(name: str, *hosts: str, **spec: Any) -> str:
+    return document("networking.istio.io/v1", "ServiceEntry", name, {"hosts": hosts, **spec})
+
+
+def is_closed(curl: Inside, address: str) -> bool:
+    try:
+        return curl.call("exchange", host=address, port=7000, text="hi") == ""
+    except InsideError:  # reset
+        return True
+
+
+@pytest.fixture(scope="module")
+def net(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Internet]:
+    directory = tmp_path_factory.mktemp("entries")
+    file = directory / "workloads.yaml"
+    file.write_text(WORKLOADS + REGISTRY_ONLY)
+    with internet(mesh, directory, *SITES) as made:
+        mesh.up(file, made.manifest)
+        made.connect()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def curl(mesh: Mesh, net: Internet) -> Iterator[Inside]:
+    with inside(mesh, "deploy/curl") as clients:
+        yield clients
+
+
+@pytest.fixture
+def rules(mesh: Mesh, net: Internet) -> Iterator[Rules]:
+    with Rules(mesh) as rules:
+        yield rules
+
+
+def test_access_to_external_services_is_granted_by_entries(
+    net: Internet, curl: Inside, rules: Rules
+) -> None:
+    """The task egress-control under REGISTRY_ONLY: 502 and no TLS before, 200 after."""
+    assert curl.get("http://httpbin.org/headers").status == 502
+    assert curl.get("https://www.google.com/", ca=net.ca).status == 0
+    rules.apply("httpbin", entry("httpbin", "httpbin.org", ports=[HTTP], resolution="DNS"))
+    rules.apply("google", entry("google", "www.google.com", ports=[TLS], resolution="DNS"))
+    answer = curl.get("http://httpbin.org/headers")
+    assert answer.status == 200
+    assert answer.headers["server"] == "envoy"
+    found = curl.get("https://www.google.com/", ca=net.ca)
+    assert (found.status, found.json["tls"]["sni"]) == (200, "www.google.com")
+    assert curl.get("https://httpbin.org/", ca=net.ca).status == 0, "only its port 80 is let out"
+    route = [{"destination": {"host": "httpbin.org"}}]
+    rules.route("httpbin.org", route=route, timeout="0.5s")
+    assert curl.get("http://httpbin.org/delay/5").status == 504
+    rules.delete("vs-httpbin.org")
+    rules.delete("httpbin")
+    assert curl.get("http://httpbin.org/headers").status == 502
+
+
+def test_resolution_none_keeps_the_address(net: Internet, curl: Inside, rules: Rules) -> None:
+    """Wildcards too: the application has resolved the name, and the proxy does not again."""
+    wiki = entry("wiki", "*.wikipedia.org", ports=[HTTP, TLS], resolution="NONE")
+    rules.apply("wiki", wiki)
+    for language in ("en", "de"):
+        host = f"{language}.wikipedia.org"
+        assert curl.get(f"http://{host}/wiki/").json["host"] == host
+        assert curl.get(f"https://{host}/wiki/", ca=net.ca).json["tls"]["sni"] == host
+    assert curl.get("http://www.google.com/").status == 502, "no wildcard covers it"
+    assert curl.get("https://www.google.com/", ca=net.ca).status == 0
+
+
+def test_resolution_dynamic_dns_resolves_what_is_asked_for(
+    net: Internet, curl: Inside, rules: Rules
+) -> None:
+    wiki = entry("wiki", "*.wikipedia.org", ports=[HTTP, TLS], resolution="DYNAMIC_DNS")
+    rules.apply("wiki", wiki)
+    elsewhere = net.address("httpbin.org")
+    for language in ("fr", "it"):
+        host = f"{language}.wikipedia.org"
+        found = curl.get(f"http://{elsewhere}/wiki/", headers={"host": host}).json
+        assert (found["site"], found["host"]) == ("*.wikipedia.org", host), "not where it dialled"
+        assert curl.get(f"https://{host}/wiki/", ca=net.ca).json["tls"]["sni"] == host
+    assert curl.get("http://httpbin.org/").status == 502
+
+
+def test_resolution_static_and_its_weights(net: Internet, curl: Inside, rules: Rules) -> None:
+    endpoints = [
+        {"address": net.address("httpbin.org"), "weight": 3, "labels": {"version": "a"}},
+        {"address": net.address("www.google.com"), "weight": 1, "labels": {"version": "b"}},
+    ]
+    static = entry(
+        "static",
+        "api.example.com",
+        addresses=["192.0.2.10"],
+        ports=[HTTP, {"number": 9000, "name": "tcp", "protocol": "TCP", "targetPort": 7000}],
+        resolution="STATIC",
+        endpoints=endpoints,
+    )
+    rules.apply("static", static)
+    rules.destination("api.example.com", {"loadBalancer": {"simple": "ROUND_ROBIN"}})
+    answers = curl.requests("http://api.example.com/", count=40)
+    sites = Counter(answer.json["site"] for answer in answers)
+    assert sites == {"httpbin.org": 30, "www.google.com": 10}
+    assert curl.call("addresses", name="api.example.com") == ["192.0.2.10"]
+    assert curl.call("exchange", host="192.0.2.10", port=9000, text="hi") == "raw:hi"
+    subsets = [{"name": "b", "labels": {"version": "b"}}]
+    rules.destination("api.example.com", None, *subsets)
+    to_b = [{"destination": {"host": "api.example.com", "subset": "b"}}]
+    rules.route("api.example.com", route=to_b)
+    answers = curl.requests("http://api.example.com/", count=10)
+    assert {answer.json["site"] for answer in answers} == {"www.google.com"}
+
+
+def test_networks_of_an_entry(net: Internet, curl: Inside, rules: Rules) -> None:
+    """Opaque bytes to a network go out; those to other addresses of the port do not."""
+    port = {"number": 7000, "name": "tcp", "protocol": "TCP"}
+    address = net.address("httpbin.org")
+    network = entry("network", "db.example.com", addresses=[f"{address}/32"], ports=[port])
+    assert is_closed(curl, address)
+    rules.apply("network", network)
+    assert curl.call("exchange", host=address, port=7000, text="hi") == "raw:hi"
+    other = net.address("www.google.com")
+    assert is_closed(curl, other)
+
+
+def test_tls_origination(net: Internet, curl: Inside, rules: Rules) -> None:
+    """The task egress-tls-origination: first a 301 to https; after, one 200."""
+    ports = [{**HTTP, "targetPort": 443}, {**TLS, "protocol": "HTTPS"}]
+    plain = entry("cnn", "edition.cnn.com", ports=[HTTP, ports[1]], resolution="DNS")
+    rules.apply("cnn", plain)
+    first = curl.get("http://edition.cnn.com/politics", ca=net.ca, follow=True)
+    assert (first.status, first.history) == (200, [301])
+    rules.apply("cnn", entry("cnn", "edition.cnn.com", ports=ports, resolution="DNS"))
+    simple = {"mode": "SIMPLE", "caCertificates": net.ca}
+    policy = {"portLevelSettings": [{"port": {"number": 80}, "tls": simple}]}
+    rules.destination("edition.cnn.com", policy)
+    after = curl.get("http://edition.cnn.com/politics", follow=True)
+    assert (after.status, after.history) == (200, [])
+    assert after.json["tls"]["sni"] == "edition.cnn.com"
+    assert curl.get("https://edition.cnn.com/politics", ca=net.ca).status == 200
+    # Negative: a server whose certificate is for another name is not believed.
+    net.answer("edition.cnn.com", net.address("httpbin.org"))
+    eventually(
+        lambda: curl.get("http://edition.cnn.com/politics").status == 503, "another certificate"
+    )
+    net.answer("edition.cnn.com", net.address("edition.cnn.com"))
