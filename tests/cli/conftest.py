@@ -30,7 +30,7 @@ from argosy.api.registry import KINDS
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
 from argosy.cli.main import main
-from argosy.pilot.graph.problems import problems_of
+from argosy.pilot.analyze.findings import findings_of
 from argosy.platforms.local.state import MeshDirectory, MeshRecord, Published
 from argosy.server.http import services
 from argosy.server.http.app import create_app
@@ -77,9 +77,12 @@ class Neighbours:
         return ""
 
     def problems(self, key: ObjectKey) -> tuple[Problem, ...]:
-        found = self.engine.value(problems_of, key)
+        found = self.engine.value(findings_of, key)
         assert not isinstance(found, derive.Failed), found
         return found
+
+    def problems_of_many(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, tuple[Problem, ...]]:
+        return {key: self.problems(key) for key in keys}
 
     def spread(self, key: ObjectKey) -> services.Spread | None:
         return services.Spread(2, 2)

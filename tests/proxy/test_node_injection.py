@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from argosy.api.core_pod import Pod
-from argosy.proxy.node_injection import Injection, added_labels, injection, workload_name
+from argosy.pilot.compile.injection import Injection
+from argosy.proxy.node_injection import added_labels, injection, workload_name
 
 
 def pod(**metadata: Any) -> Pod:

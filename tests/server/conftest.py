@@ -74,6 +74,9 @@ class Neighbours:
     def problems(self, key: ObjectKey) -> tuple[Problem, ...]:
         return self.found.get(key, ())
 
+    def problems_of_many(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, tuple[Problem, ...]]:
+        return {key: self.problems(key) for key in keys}
+
     def spread(self, key: ObjectKey) -> Spread | None:
         return self.spreads.get(key)
 

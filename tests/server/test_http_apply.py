@@ -82,7 +82,9 @@ async def test_an_invalid_object_is_told_and_its_last_version_stays(
     (problem,) = body["results"][1]["problems"]
     assert (problem["file"], problem["line"]) == ("0.yaml", 14)
     assert (problem["field"], problem["severity"]) == ("spec.mtls.mode", "Error")
-    assert set(problem) == {"file", "line", "field", "code", "message", "hint", "severity"}
+    assert set(problem) == {
+        *("file", "line", "field", "code", "istioCode", "message", "hint", "severity")
+    }
     shown = (await api.get(POLICY)).json()
     assert shown["spec"]["mtls"]["mode"] == "STRICT"
     (accepted, *_) = shown["status"]["conditions"]

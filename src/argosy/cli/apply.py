@@ -121,7 +121,8 @@ def show_results(answer: Json, *, client: ApiClient | None = None, dry_run: bool
         out.print(f"{escape(about)} {saying}{suffix}")
     problems = [*_problems_of(results), *answer.get("problems", [])]
     for problem in problems:
-        show_problem(problem)
+        if severity_of(problem) != "Info":  # argosy analyze and describe tell these too
+            show_problem(problem)
     wrong = any(severity_of(problem) == "Error" for problem in problems)
     if not results and not wrong:  # as kubectl has it: an error, for it is hardly what was meant
         show_error("there is no object in the input")

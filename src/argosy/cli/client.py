@@ -82,11 +82,19 @@ class ApiClient:
             timeout = httpx.Timeout(seconds, connect=5.0)
             return self._api.request(method, path, params=params, json=body, timeout=timeout)
 
+        response = self._answer(ask, repeatable=repeatable or method == "GET")
+        answer: Json = response.json() if response.content else {}
+        return answer
+
+    def content(self, path: str) -> bytes:
+        """An answer as it is."""
+        return self._answer(lambda: self._api.get(path, timeout=120.0), repeatable=True).content
+
+    def _answer(self, ask: Callable[[], httpx.Response], *, repeatable: bool) -> httpx.Response:
         with self._reaching("control plane"):
-            response = self._patiently(ask, repeatable=repeatable or method == "GET")
+            response = self._patiently(ask, repeatable=repeatable)
         if response.is_success:
-            answer: Json = response.json() if response.content else {}
-            return answer
+            return response
         message = _message(response)
         if response.status_code == 404:
             raise NotFoundError(message)

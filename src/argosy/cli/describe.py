@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from argosy.cli.client import ApiClient, Json
+from argosy.cli.client import ApiClient, Json, name_of, namespace_of
 from argosy.cli.description import Description, Table, pairs, path_of
 from argosy.cli.get import ObjectsArgument, fetch
 from argosy.cli.kinds import Kind, wanted
 from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption, SelectorOption
-from argosy.cli.output import age, as_yaml, err, out, severity_of, show_facts, show_table
+from argosy.cli.output import (
+    age,
+    as_yaml,
+    code_of,
+    err,
+    out,
+    severity_of,
+    show_facts,
+    show_table,
+    style_of,
+)
 
 if TYPE_CHECKING:
     from argosy.cli.snapshot import Snapshot
@@ -77,7 +87,7 @@ def show(kind: Kind, item: Json, snapshot: "Snapshot") -> None:
     show_facts([*_head(item), *described.facts, *_conditions(kind, item)])
     for table in described.tables:
         _show_table(table)
-    _show_problems([*_messages(item), *described.problems])
+    _show_problems([*_messages(item), *_findings(kind, item, snapshot)])
     if kind.kind not in _WITHOUT_SPEC:
         _show_content(kind, item)
 
@@ -111,6 +121,26 @@ def _why(condition: Json) -> str:
     return "no proxy had to change" if message.startswith("0 of 0 ") else message or reason
 
 
+def _findings(kind: Kind, item: Json, snapshot: "Snapshot") -> list[Json]:
+    """Of kinds without a status that tells: Istio's have one."""
+    from argosy.pilot.analyze import codes
+
+    if kind.group.endswith("istio.io"):
+        return []
+    problems = snapshot.problems(kind.kind, namespace_of(item), name_of(item))
+    return [
+        {
+            "level": problem.severity.value.upper(),
+            "field": problem.field,
+            "message": problem.message,
+            "hint": problem.hint,
+            "istioCode": code.id if code else "",
+        }
+        for problem in problems
+        for code in (codes.find(kind.kind, problem.field, problem.code),)
+    ]
+
+
 def _messages(item: Json) -> list[Json]:
     messages: list[Json] = list((item.get("status") or {}).get("validationMessages", ()))
     return messages
@@ -140,10 +170,9 @@ def _show_problems(problems: list[Json]) -> None:
     out.print("[bold]Problems:[/]")
     for problem in problems:
         severity = severity_of(problem)
-        style = "red" if severity == "Error" else "yellow"
         place = ":".join(str(problem[key]) for key in ("file", "line") if problem.get(key))
         parts = [escape(p) for p in (place, problem.get("field"), problem["message"]) if p]
-        out.print(f"  [{style}]{severity}:[/] " + ": ".join(parts))
+        out.print(f"  [{style_of(severity)}]{severity}:[/] " + ": ".join(parts) + code_of(problem))
         if problem.get("hint"):
             out.print(f"         {escape(problem['hint'])}")
 

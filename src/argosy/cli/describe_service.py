@@ -1,7 +1,6 @@
 """Services described: their names, endpoints and rules. Pure."""
 
 from argosy.base.names import Namespace
-from argosy.base.problems import Severity
 from argosy.cli.client import Json, name_of, namespace_of
 from argosy.cli.describe_rules import destination_hosts
 from argosy.cli.description import NONE, Description, Table, pairs, path_of, spec_of
@@ -15,18 +14,9 @@ from argosy.pilot.compile.hostnames import aliases, resolve
 
 def service(item: Json, snapshot: Snapshot) -> Description:
     namespace = namespace_of(item)
-    problems = tuple(
-        {
-            "level": "ERROR" if problem.severity is Severity.ERROR else "WARNING",
-            "field": problem.field,
-            "message": problem.message,
-            "hint": problem.hint,
-        }
-        for problem in snapshot.problems("Service", namespace, name_of(item))
-    )
     found = snapshot.service(namespace, name_of(item))
     if found is None:
-        return Description(problems=problems)
+        return Description()
     policy = snapshot.policy(found.hostname, namespace)
     return Description(
         facts=(
@@ -39,7 +29,6 @@ def service(item: Json, snapshot: Snapshot) -> Description:
             ("Named by", _named_by(found, snapshot)),
         ),
         tables=(_ports(found, snapshot), _endpoints(found, policy, snapshot)),
-        problems=problems,
     )
 
 

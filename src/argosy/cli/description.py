@@ -20,11 +20,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """``facts`` with an empty value are left out. ``problems`` are what only describing shows."""
+    """``facts`` with an empty value are left out."""
 
     facts: tuple[tuple[str, str], ...] = ()
     tables: tuple[Table, ...] = ()
-    problems: tuple[Json, ...] = ()
 
 
 def pairs(labels: Mapping[str, Any] | None, separator: str = ", ") -> str:

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from argosy.cli import (
+    analyze,
     apply,
     check,
     delete,
@@ -42,6 +43,7 @@ app.command("demo", rich_help_panel=_RUN)(demo.demo)
 app.command("check", rich_help_panel=_RUN)(check.check)
 app.command("version", rich_help_panel=_RUN)(version.version)
 app.command("apply", rich_help_panel=_CONFIG)(apply.apply)
+app.command("analyze", rich_help_panel=_CONFIG)(analyze.analyze)
 app.command("delete", rich_help_panel=_CONFIG)(delete.delete)
 app.command("wait", rich_help_panel=_CONFIG)(wait.wait)
 app.command("status", rich_help_panel=_LOOK)(status.status)

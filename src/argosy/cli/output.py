@@ -92,8 +92,19 @@ def show_facts(facts: Iterable[tuple[str, str]], indent: str = "") -> None:
 
 
 def severity_of(problem: Json) -> str:
-    """``Error`` or ``Warning``, of a problem of an apply or of a status."""
+    """``Error``, ``Warning`` or ``Info``, of a problem of an apply or of a status."""
     return str(problem.get("severity") or problem.get("level") or "Error").capitalize()
+
+
+def style_of(severity: str) -> str:
+    return {"Error": "red", "Warning": "yellow"}.get(severity, "cyan")
+
+
+def code_of(problem: Json) -> str:
+    """Istio's code for it, of a problem of an apply or of a status, to stand behind its words."""
+    kind = problem.get("type")
+    code = kind.get("code") if isinstance(kind, dict) else problem.get("istioCode")
+    return escape(f" [{code}]") if code else ""
 
 
 def show_problem(problem: Json) -> None:
@@ -108,10 +119,9 @@ def show_problem(problem: Json) -> None:
         if part
     )
     severity = severity_of(problem)
-    style = "red" if severity == "Error" else "yellow"
     parts = [escape(p) for p in (place, about, problem.get("field") or "") if p]
     parts.append(escape(problem.get("message") or problem.get("code") or ""))
-    err.print(f"[{style}]{severity}:[/] " + ": ".join(parts))
+    err.print(f"[{style_of(severity)}]{severity}:[/] " + ": ".join(parts) + code_of(problem))
     if problem.get("hint"):
         err.print(f"       {escape(problem['hint'])}")
 

@@ -19,8 +19,9 @@ from argosy.model.route import Attachment
 from argosy.model.service import Service
 from argosy.model.traffic import Destination
 from argosy.model.workload import Endpoint, Labels
+from argosy.pilot.analyze.findings import findings_of
 from argosy.pilot.compile.authn import Demands
-from argosy.pilot.graph import destinations, gateways, problems, rules, world
+from argosy.pilot.graph import destinations, gateways, rules, world
 from argosy.platforms.local.state import Published
 from argosy.store.cells import CellFeed
 from argosy.store.transaction import Event
@@ -29,6 +30,7 @@ _KINDS = (
     "Namespace",
     "Service",
     "Pod",
+    "Deployment",
     "ConfigMap",
     "VirtualService",
     "DestinationRule",
@@ -101,7 +103,7 @@ class Snapshot:
 
     def problems(self, kind: str, namespace: str, name: str) -> tuple[Problem, ...]:
         """What the compilers find wrong with an object."""
-        return self._ask(problems.problems_of, ObjectKey(kind, Namespace(namespace), name))
+        return self._ask(findings_of, ObjectKey(kind, Namespace(namespace), name))
 
     @property
     def root_namespace(self) -> str:

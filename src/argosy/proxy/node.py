@@ -23,6 +23,7 @@ import structlog
 from argosy.api.apps import Deployment
 from argosy.api.core_pod import Pod
 from argosy.base import log as logging
+from argosy.pilot.compile.injection import Injection
 from argosy.platforms.local import images, logs, network, process, state, workloads
 from argosy.platforms.local.container import timestamp
 from argosy.platforms.local.exec import ExecError, ExecRequest
@@ -42,7 +43,7 @@ from argosy.proxy.node_credentials import credentials
 from argosy.proxy.node_egress import Egress
 from argosy.proxy.node_grpc import GrpcAgent
 from argosy.proxy.node_ingress import Ingress, published_sockets
-from argosy.proxy.node_injection import Injection, added_labels, injection
+from argosy.proxy.node_injection import added_labels, injection
 from argosy.proxy.node_resolver import resolver
 from argosy.proxy.node_sidecar import EnvoySidecar, MeshFacts, PlainSidecar
 

@@ -5,37 +5,17 @@ is on unless it is switched off.
 """
 
 from collections.abc import Mapping
-from enum import Enum
 
 from argosy.api.core_pod import Pod
-from argosy.model.proxy import ProxyType
-from argosy.pilot.compile.roles import proxy_type
+from argosy.pilot.compile.injection import Injection, injection_of
 from argosy.platforms.local.workloads import HASH_LABEL, MESHED_LABEL
 
-_INJECT = "sidecar.istio.io/inject"
-_NAMESPACE_INJECTION = "istio-injection"
 _CANONICAL_NAME = "service.istio.io/canonical-name"
 _CANONICAL_REVISION = "service.istio.io/canonical-revision"
 
 
-class Injection(Enum):
-    SIDECAR = "sidecar"
-    GATEWAY = "gateway"
-    GRPC = "grpc"
-    NONE = "none"
-
-
 def injection(pod: Pod, namespace_labels: Mapping[str, str]) -> Injection:
-    """The pod's own word counts before its namespace's."""
-    if proxy_type(pod) is ProxyType.ROUTER:
-        return Injection.GATEWAY
-    of_pod = Injection.GRPC if proxy_type(pod) is ProxyType.GRPC else Injection.SIDECAR
-    own = pod.metadata.labels.get(_INJECT) or pod.metadata.annotations.get(_INJECT) or ""
-    if own.lower() == "true":
-        return of_pod
-    if own.lower() == "false" or namespace_labels.get(_NAMESPACE_INJECTION) == "disabled":
-        return Injection.NONE
-    return of_pod
+    return injection_of(pod.metadata, namespace_labels)
 
 
 def workload_name(pod: Pod) -> str:

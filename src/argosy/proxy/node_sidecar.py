@@ -20,6 +20,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from argosy.api.core_pod import Pod
 from argosy.model.proxy import ProxyType
+from argosy.pilot.compile.injection import Injection
 from argosy.pilot.compile.localities import locality_of
 from argosy.platforms.local import netns, process, procfs, state
 from argosy.platforms.local.backoff import Backoff
@@ -29,7 +30,7 @@ from argosy.proxy.annotations import proxy_settings
 from argosy.proxy.bootstrap import ProxyFacts, bootstrap
 from argosy.proxy.capture import DNS_PORT, PROXY_DNS_PORT, UNCAPTURED_INBOUND_PORTS
 from argosy.proxy.names import Answer, NameTable
-from argosy.proxy.node_injection import Injection, proxy_labels, workload_name
+from argosy.proxy.node_injection import proxy_labels, workload_name
 
 _POLL_SECONDS = 0.025
 _DRAIN_POLL_SECONDS = 0.1

@@ -1,6 +1,6 @@
 """What the control plane knows of its proxies, in the HTTP API's words; NACKs with their causes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from cryptography import x509
@@ -11,7 +11,8 @@ from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
 from argosy.citadel.service import CertificateRecord, CertificateService
 from argosy.model.proxy import ProxyType, Role
-from argosy.pilot.graph.problems import gateway_table_problems, problems_of
+from argosy.pilot.analyze.findings import findings_of, findings_of_all
+from argosy.pilot.graph.problems import gateway_table_problems
 from argosy.pilot.graph.rules import claim_conflicts
 from argosy.pilot.graph.world import demands
 from argosy.server.delivery import Delivery
@@ -94,12 +95,18 @@ class Proxies:
         return "" if self.serving else "the discovery service is starting"
 
     def problems(self, key: ObjectKey) -> tuple[Problem, ...]:
-        found = self._engine.value(problems_of, key)
+        found = self._engine.value(findings_of, key)
         if isinstance(found, derive.Failed):
-            found = (
-                Problem(key, "", "InternalError", str(found), "this is a bug of Argosy: report it"),
-            )
+            found = (_our_bug(key, found),)
         return (*found, *self._rejections_of(key))
+
+    def problems_of_many(
+        self, keys: Sequence[ObjectKey]
+    ) -> Mapping[ObjectKey, tuple[Problem, ...]]:
+        together = self._engine.value(findings_of_all, tuple(keys))
+        if isinstance(together, derive.Failed):  # one of them: the others have their answers
+            return {key: self.problems(key) for key in keys}
+        return {key: (*found, *self._rejections_of(key)) for key, found in together}
 
     def spread(self, key: ObjectKey) -> services.Spread | None:
         written = self._store.get(key)
@@ -183,6 +190,10 @@ class Proxies:
         if origin is None:
             return services.Cause(str(key))
         return services.Cause(str(key), origin.file, origin.line)
+
+
+def _our_bug(key: ObjectKey, failed: derive.Failed) -> Problem:
+    return Problem(key, "", "InternalError", str(failed), "this is a bug of Argosy: report it")
 
 
 def _certificate(

@@ -172,7 +172,7 @@ def _server(gateway: ObjectKey, written: Server, report: Report) -> GatewayServe
             "bind to an IP address, or leave it out",
         )
         return None
-    hosts = _hosts(written.hosts, gateway.namespace)
+    hosts = server_hosts(written.hosts, gateway.namespace)
     if not hosts:
         report.at("hosts").error("NoHosts", "without hosts no rule can be bound", 'add "*"')
         return None
@@ -188,7 +188,7 @@ def _server(gateway: ObjectKey, written: Server, report: Report) -> GatewayServe
     )
 
 
-def _hosts(written: Iterable[str], namespace: Namespace) -> tuple[tuple[str, Hostname], ...]:
+def server_hosts(written: Iterable[str], namespace: Namespace) -> tuple[tuple[str, Hostname], ...]:
     """``ns/host``, ``./host`` (this namespace), ``*/host`` and ``host`` (any namespace)."""
     hosts = []
     for text in written:

@@ -94,7 +94,7 @@ def _check_hosts(attachment: Attachment, lookup: RouteLookup, report: Report) ->
         if is_wildcard(host) or lookup.service(host) is not None:
             continue
         report.at(f"spec.hosts[{index}]").warning(
-            "HostNotFound",
+            "UnknownHost",
             f"there is no service {host}, so the rules hold only for requests to port 80 "
             "that name this host",
             _spelling_hint(host, lookup),

@@ -1,6 +1,7 @@
 """Pods → roles: what the configuration of the pod's proxy depends on."""
 
 from argosy.api.core_pod import TEMPLATES_ANNOTATION, Pod
+from argosy.api.meta import Metadata
 from argosy.base.names import Namespace
 from argosy.model.proxy import ProxyType, Role
 from argosy.model.workload import sorted_labels
@@ -15,7 +16,12 @@ def proxy_type(pod: Pod) -> ProxyType:
 
     https://istio.io/latest/docs/setup/additional-setup/gateway/
     """
-    written = pod.metadata.annotations.get(TEMPLATES_ANNOTATION)
+    return template_type(pod.metadata)
+
+
+def template_type(metadata: Metadata) -> ProxyType:
+    """As ``proxy_type``, of a pod's metadata or of its template's."""
+    written = metadata.annotations.get(TEMPLATES_ANNOTATION)
     if not written:
         return ProxyType.SIDECAR
     templates = [template.strip() for template in written.split(",")]

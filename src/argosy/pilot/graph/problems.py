@@ -7,6 +7,7 @@ from argosy.model.proxy import ProxyType, Scope, Sight
 from argosy.model.route import MESH
 from argosy.pilot.compile import authn, gateways
 from argosy.pilot.compile import sidecars as sidecar_rules
+from argosy.pilot.compile.matches import gateway_name
 from argosy.pilot.compile.references import check_references
 from argosy.pilot.graph import destinations, outbound, rules, sidecars, world
 from argosy.pilot.graph import gateways as gateway_formulas
@@ -53,7 +54,7 @@ def virtual_service_problems(get: Reader, namespace: Namespace, name: str) -> tu
         *get(rules.claim_conflicts),
         *get(reference_problems, namespace, name),
         *(get(gateway_table_problems) if bound != {MESH} else ()),
-        *_missing_gateways(get, attachment.value.object, bound),
+        *_missing_gateways(get, namespace, name),
     )
 
 
@@ -97,17 +98,19 @@ def gateway_ports(get: Reader, namespace: Namespace, name: str) -> frozenset[int
     return frozenset(ports)
 
 
-def _missing_gateways(get: Reader, owner: ObjectKey, bound: frozenset[str]) -> list[Problem]:
+def _missing_gateways(get: Reader, namespace: Namespace, called: str) -> list[Problem]:
+    written = get(rules.virtual_service, namespace, called)
     problems = []
-    for name in sorted(bound - {MESH}):
-        of, _, called = name.partition("/")
-        if get(gateway_formulas.gateway, Namespace(of), called) is None:
+    for index, name in enumerate(written.spec.gateways if written else ()):
+        bound = gateway_name(name, namespace)
+        of, _, gateway = bound.partition("/")
+        if bound != MESH and get(gateway_formulas.gateway, Namespace(of), gateway) is None:
             problems.append(
                 Problem(
-                    owner,
-                    "spec.gateways",
+                    ObjectKey(rules.KIND, namespace, called),
+                    f"spec.gateways[{index}]",
                     "GatewayNotFound",
-                    f"there is no Gateway {name}, so these rules are not served there",
+                    f"there is no Gateway {bound}, so these rules are not served there",
                     "create the Gateway, or name it as <namespace>/<name>",
                 )
             )

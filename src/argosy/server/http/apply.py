@@ -105,9 +105,11 @@ class Apply:
             for key, found in problems.items():
                 if actions.get(key, Action.INVALID) is Action.INVALID and _has_error(found):
                     self._findings.refused.refuse(key, [p for p in found if _is_error(p)])
+            stored = [o.object for o in commit.outcomes if o.object is not None]
+            findings = self._findings.problems_of_many(stored)
             for outcome in commit.outcomes:
                 if outcome.object is not None:
-                    found = list(self._findings.problems(outcome.object))
+                    found = list(findings[outcome.key])
                     if outcome.action is not Action.UNCHANGED:
                         # What proxies have refused so far is not this version of the object.
                         found = [p for p in found if p.code != REJECTED_BY_PROXY]

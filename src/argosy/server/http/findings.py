@@ -6,13 +6,14 @@ message for each problem, with file and line. The shape is Istio's:
 https://istio.io/latest/docs/reference/config/config-status/
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from argosy.api.located import LocatedProblem, locate
 from argosy.api.meta import Object
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Severity
+from argosy.pilot.analyze import codes
 from argosy.server.http.encoding import Json
 from argosy.server.http.services import ProblemProvider, Spread
 
@@ -52,6 +53,13 @@ class Findings:
         """What the compilers found in the stored object."""
         return tuple(locate(problem, value) for problem in self.provider.problems(value.key))
 
+    def problems_of_many(
+        self, values: Sequence[Object]
+    ) -> Mapping[ObjectKey, tuple[LocatedProblem, ...]]:
+        """As ``problems``, of many objects."""
+        found = self.provider.problems_of_many([value.key for value in values])
+        return {value.key: tuple(locate(p, value) for p in found[value.key]) for value in values}
+
     def status(self, value: Object) -> dict[str, Json]:
         """The computed status of an object of an Istio kind."""
         refused = self.refused.of(value.key)
@@ -71,8 +79,12 @@ class Findings:
 
 def message(problem: LocatedProblem) -> Json:
     """A problem as Istio's analysis message, with our fields beside Istio's."""
+    code = code_of(problem)
+    kind: dict[str, Json] = {"name": problem.code}
+    if code is not None:
+        kind["code"] = code.id
     body: dict[str, Json] = {
-        "type": {"name": problem.code},
+        "type": kind,
         "level": problem.severity.value.upper(),
         "message": problem.message,
     }
@@ -81,6 +93,8 @@ def message(problem: LocatedProblem) -> Json:
             body[name] = text
     if problem.line is not None:
         body["line"] = problem.line
+    if code is not None:
+        body["documentationUrl"] = code.page
     return body
 
 
@@ -91,10 +105,18 @@ def problem_body(problem: LocatedProblem) -> dict[str, Json]:
         "line": problem.line,
         "field": problem.field,
         "code": problem.code,
+        "istioCode": code.id if (code := code_of(problem)) else "",
         "message": problem.message,
         "hint": problem.hint,
         "severity": problem.severity.value,
     }
+
+
+def code_of(problem: LocatedProblem) -> codes.Code | None:
+    """Istio's code for it, where Istio has one."""
+    if problem.object is None:
+        return None
+    return codes.find(problem.object.kind, problem.field, problem.code)
 
 
 def _accepted(

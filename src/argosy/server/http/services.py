@@ -4,7 +4,7 @@ The composition root fills in :class:`ApiServices`. Everything here is called on
 a plain method must be quick (well under a millisecond), whatever waits is async.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -141,6 +141,12 @@ class ProblemProvider(Protocol):
     """What the compilers and the proxies say about an object."""
 
     def problems(self, key: ObjectKey) -> tuple[Problem, ...]: ...
+
+    def problems_of_many(
+        self, keys: Sequence[ObjectKey]
+    ) -> Mapping[ObjectKey, tuple[Problem, ...]]:
+        """As ``problems``; what they share is computed once."""
+        ...
 
     def spread(self, key: ObjectKey) -> Spread | None:
         """None when it is not known."""

@@ -1,0 +1,154 @@
+"""The analyzers: one row each, with the kinds of objects that it looks at.
+
+Names follow Istio's (``istioctl analyze --list-analyzers``). What compiling an object shows is told
+by Pilot itself: ``pilot.graph.problems``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from argosy.base.names import ObjectKey
+from argosy.base.problems import Problem
+from argosy.derive import Formula
+from argosy.pilot.analyze import (
+    annotations,
+    conditions,
+    destination_rules,
+    gateways,
+    injection,
+    selectors,
+    services,
+    virtual_services,
+)
+
+Check = Formula[[ObjectKey], tuple[Problem, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Analyzer:
+    """``on_demand`` ones are left out unless somebody asks for them by name."""
+
+    name: str
+    description: str
+    kinds: frozenset[str]
+    check: Check
+    on_demand: bool = False
+
+
+def _row(
+    name: str, kinds: Iterable[str], check: Check, description: str, *, on_demand: bool = False
+) -> Analyzer:
+    return Analyzer(name, description, frozenset(kinds), check, on_demand)
+
+
+WORKLOADS = frozenset({"Deployment", "Pod"})
+
+ANALYZERS: tuple[Analyzer, ...] = (
+    _row(
+        "annotations.AlphaAnalyzer",
+        annotations.KINDS,
+        annotations.alpha_annotations,
+        "Annotations of Istio's alpha features (with --alpha only)",
+        on_demand=True,
+    ),
+    _row(
+        "annotations.K8sAnalyzer",
+        annotations.KINDS,
+        annotations.annotation_problems,
+        "Annotations of Istio's that are unknown, misplaced, deprecated or cannot be read",
+    ),
+    _row(
+        "conditions.ConditionAnalyzer",
+        ("Service",),
+        conditions.negative_conditions,
+        "Conditions in a status that are not fulfilled",
+    ),
+    _row(
+        "deployment.ApplicationUIDAnalyzer",
+        WORKLOADS,
+        injection.application_uid,
+        "Containers that run as the proxy's user",
+    ),
+    _row(
+        "deployment.MultiServiceAnalyzer",
+        ("Deployment",),
+        services.workload_services,
+        "Services of one workload whose ports contradict each other",
+    ),
+    _row(
+        "destinationrule.CaCertificateAnalyzer",
+        ("DestinationRule",),
+        destination_rules.server_verification,
+        "TLS that is originated without saying whom to trust",
+    ),
+    _row(
+        "gateway.CertificateAnalyzer",
+        ("Gateway",),
+        gateways.duplicate_certificates,
+        "Gateways that show the same certificate",
+    ),
+    _row(
+        "gateway.ConflictingGatewayAnalyzer",
+        ("Gateway",),
+        gateways.conflicting_gateways,
+        "Gateways that open the same port of the same workloads for the same host",
+    ),
+    _row(
+        "injection.Analyzer",
+        ("Namespace",),
+        injection.namespace_injection,
+        "Namespaces with contradicting labels, or with rules for sidecars that they have not",
+    ),
+    _row(
+        "injection.ImageAutoAnalyzer",
+        WORKLOADS,
+        injection.image_auto,
+        "The image auto where nobody replaces it",
+    ),
+    _row(
+        "injection.PodAnalyzer",
+        ("Pod",),
+        injection.pod_injection,
+        "Pods that should have a proxy and have none",
+    ),
+    _row(
+        "security.SelectorAnalyzer",
+        ("PeerAuthentication",),
+        selectors.peer_authentication_selector,
+        "Policies whose selectors match no workload",
+    ),
+    _row(
+        "service.PortNameAnalyzer",
+        ("Service",),
+        services.port_names,
+        "Ports whose names tell no protocol",
+    ),
+    _row(
+        "virtualservice.GatewayAnalyzer",
+        ("VirtualService",),
+        virtual_services.gateway_hosts,
+        "VirtualServices at Gateways that do not offer their hosts",
+    ),
+)
+
+
+def _by_kind() -> Mapping[str, tuple[Analyzer, ...]]:
+    kinds = {kind for analyzer in ANALYZERS for kind in analyzer.kinds}
+    return {
+        kind: tuple(a for a in ANALYZERS if kind in a.kinds and not a.on_demand) for kind in kinds
+    }
+
+
+BY_KIND = _by_kind()
+ON_DEMAND = tuple(analyzer for analyzer in ANALYZERS if analyzer.on_demand)
+
+COMPILERS: tuple[tuple[str, str], ...] = (
+    ("schema.ValidationAnalyzer", "Each object by itself: fields, types, ranges, contradictions"),
+    ("virtualservice.DestinationHostAnalyzer", "Hosts and ports that rules send to"),
+    ("virtualservice.DestinationRuleAnalyzer", "Subsets that rules send to"),
+    ("virtualservice.ConflictingMeshGatewayHostsAnalyzer", "Hosts that several rules claim"),
+    ("virtualservice.UnreachableRuleAnalyzer", "Rules and matches that are never used"),
+    ("destinationrule.SubsetSelectPodAnalyzer", "Hosts and subsets without workloads"),
+    ("gateway.IngressGatewayPortAnalyzer", "Gateways' workloads, and the ports of their Services"),
+)
+"""What Pilot looks for anyway when it compiles: name and description, for people."""
