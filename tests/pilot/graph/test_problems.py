@@ -104,4 +104,4 @@ spec:
     bound = route("bound").replace("hosts: [reviews]", "hosts: [reviews]\n  gateways: [missing]")
     graph = Graph(a_service("reviews", 9080), RULE, gateway, bound)
     assert codes(graph, "Gateway", "edge") == [("spec.selector", "NoMatchingWorkloads")]
-    assert ("spec.gateways", "GatewayNotFound") in codes(graph, "VirtualService", "bound")
+    assert ("spec.gateways[0]", "GatewayNotFound") in codes(graph, "VirtualService", "bound")
