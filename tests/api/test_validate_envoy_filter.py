@@ -131,9 +131,9 @@ def test_a_field_of_a_newer_envoy_can_be_given_as_typed_struct() -> None:
     ("patch", "expected"),
     [
         # https://istio.io/latest/docs/reference/config/analysis/ist0152 to ist0154
-        ("applyTo: CLUSTER\npatch: {operation: REPLACE, value: {name: x}}", "InvalidOperation"),
-        ("applyTo: ROUTE_CONFIGURATION\npatch: {operation: ADD, value: {}}", "InvalidOperation"),
-        ("applyTo: ROUTE_CONFIGURATION\npatch: {operation: REMOVE}", "InvalidOperation"),
+        ("applyTo: CLUSTER\npatch: {operation: REPLACE, value: {name: x}}", "InvalidReplace"),
+        ("applyTo: ROUTE_CONFIGURATION\npatch: {operation: ADD, value: {}}", "InvalidAdd"),
+        ("applyTo: ROUTE_CONFIGURATION\npatch: {operation: REMOVE}", "InvalidRemove"),
         ("applyTo: EXTENSION_CONFIG\npatch: {operation: MERGE, value: {}}", "InvalidOperation"),
         (
             "applyTo: CLUSTER\npatch: {operation: INSERT_BEFORE, value: {name: x}}",

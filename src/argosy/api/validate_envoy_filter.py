@@ -49,6 +49,9 @@ OPERATIONS = {
 }
 """What can be done to what."""
 
+_INVALID = {"ADD": "InvalidAdd", "REMOVE": "InvalidRemove", "REPLACE": "InvalidReplace"}
+"""Names of mistakes that Istio's analysis has codes of their own for."""
+
 _OLD_NAMES = {
     "envoy.http_connection_manager": HCM,
     "envoy.tcp_proxy": "envoy.filters.network.tcp_proxy",
@@ -185,7 +188,7 @@ def _operation(patch: ConfigPatch, priority: int, path: str) -> Iterator[Mistake
             yield warning(where, "OperationAsAdd", message, hint)
         else:
             message = f"{operation} cannot be done to {apply_to}"
-            yield Mistake(where, "InvalidOperation", message, hint)
+            yield Mistake(where, _INVALID.get(operation, "InvalidOperation"), message, hint)
     if operation in ("INSERT_BEFORE", "INSERT_AFTER") and operation in allowed and not priority:
         match = patch.match
         if match is not None and match.proxy is not None and match.proxy.proxy_version:

@@ -6,6 +6,7 @@ by Pilot itself: ``pilot.graph.problems``.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
@@ -14,6 +15,7 @@ from argosy.pilot.analyze import (
     annotations,
     conditions,
     destination_rules,
+    envoy_filters,
     gateways,
     injection,
     selectors,
@@ -24,21 +26,30 @@ from argosy.pilot.analyze import (
 Check = Formula[[ObjectKey], tuple[Problem, ...]]
 
 
+class When(Enum):
+    """ALWAYS: at ``apply`` and in statuses too. ANALYSIS: ``argosy analyze`` only, for it is no news
+    to who applies. DEMAND: only if an option asks for it."""
+
+    ALWAYS = "always"
+    ANALYSIS = "analysis"
+    DEMAND = "demand"
+
+
 @dataclass(frozen=True, slots=True)
 class Analyzer:
-    """``on_demand`` ones are left out unless somebody asks for them by name."""
+    """``when`` says who asks for it."""
 
     name: str
     description: str
     kinds: frozenset[str]
     check: Check
-    on_demand: bool = False
+    when: When = When.ALWAYS
 
 
 def _row(
-    name: str, kinds: Iterable[str], check: Check, description: str, *, on_demand: bool = False
+    name: str, kinds: Iterable[str], check: Check, description: str, when: When = When.ALWAYS
 ) -> Analyzer:
-    return Analyzer(name, description, frozenset(kinds), check, on_demand)
+    return Analyzer(name, description, frozenset(kinds), check, when)
 
 
 WORKLOADS = frozenset({"Deployment", "Pod"})
@@ -49,7 +60,7 @@ ANALYZERS: tuple[Analyzer, ...] = (
         annotations.KINDS,
         annotations.alpha_annotations,
         "Annotations of Istio's alpha features (with --alpha only)",
-        on_demand=True,
+        When.DEMAND,
     ),
     _row(
         "annotations.K8sAnalyzer",
@@ -80,6 +91,13 @@ ANALYZERS: tuple[Analyzer, ...] = (
         ("DestinationRule",),
         destination_rules.server_verification,
         "TLS that is originated without saying whom to trust",
+    ),
+    _row(
+        "envoyfilter.EnvoyPatchAnalyzer",
+        ("EnvoyFilter",),
+        envoy_filters.relative_operations,
+        "Patches that depend on the order of EnvoyFilters",
+        When.ANALYSIS,
     ),
     _row(
         "gateway.CertificateAnalyzer",
@@ -132,15 +150,20 @@ ANALYZERS: tuple[Analyzer, ...] = (
 )
 
 
+def checks(kind: str, *, analysis: bool = False, demand: bool = False) -> tuple[Check, ...]:
+    """What looks at objects of a kind."""
+    wanted = {When.ALWAYS}
+    wanted |= {When.ANALYSIS} if analysis else set()
+    wanted |= {When.DEMAND} if demand else set()
+    return tuple(each.check for each in _BY_KIND.get(kind, ()) if each.when in wanted)
+
+
 def _by_kind() -> Mapping[str, tuple[Analyzer, ...]]:
     kinds = {kind for analyzer in ANALYZERS for kind in analyzer.kinds}
-    return {
-        kind: tuple(a for a in ANALYZERS if kind in a.kinds and not a.on_demand) for kind in kinds
-    }
+    return {kind: tuple(each for each in ANALYZERS if kind in each.kinds) for kind in kinds}
 
 
-BY_KIND = _by_kind()
-ON_DEMAND = tuple(analyzer for analyzer in ANALYZERS if analyzer.on_demand)
+_BY_KIND = _by_kind()
 
 COMPILERS: tuple[tuple[str, str], ...] = (
     ("schema.ValidationAnalyzer", "Each object by itself: fields, types, ranges, contradictions"),

@@ -185,7 +185,7 @@ CODES: tuple[Code, ...] = (
         "EnvoyFilter PeerAuthentication ProxyConfig DestinationRule",
         "No workload has the labels that the object selects.",
         "Correct the labels, or deploy the workload.",
-        "NoMatchingWorkloads",
+        "NoMatchingWorkloads SelectsNothing",
     ),
     _code(
         "IST0128",
@@ -347,24 +347,30 @@ CODES: tuple[Code, ...] = (
         "EnvoyFilterUsesReplaceOperationIncorrectly",
         _E,
         "EnvoyFilter",
-        "REPLACE is for HTTP_FILTER and NETWORK_FILTER only.",
+        "REPLACE is for filters only. (Argosy takes it for virtual hosts too, as newer versions of "
+        "Istio do.) The object is refused.",
         "Use MERGE, or REMOVE and ADD.",
+        "InvalidReplace",
     ),
     _code(
         "IST0153",
         "EnvoyFilterUsesAddOperationIncorrectly",
         _E,
         "EnvoyFilter",
-        "ADD has no effect on ROUTE_CONFIGURATION and HTTP_ROUTE.",
-        "Use MERGE or INSERT_FIRST.",
+        "ADD cannot be done to a ROUTE_CONFIGURATION: those of the proxies are there already. "
+        "(Argosy adds routes, as newer versions of Istio do.) The object is refused.",
+        "Use MERGE.",
+        "InvalidAdd",
     ),
     _code(
         "IST0154",
         "EnvoyFilterUsesRemoveOperationIncorrectly",
         _E,
         "EnvoyFilter",
-        "REMOVE has no effect on ROUTE_CONFIGURATION and HTTP_ROUTE.",
+        "REMOVE cannot be done to a ROUTE_CONFIGURATION, which listeners name. (Argosy removes "
+        "routes, as newer versions of Istio do.) The object is refused.",
         "Change the VirtualService instead.",
+        "InvalidRemove",
     ),
     _code(
         "IST0155",
@@ -374,6 +380,7 @@ CODES: tuple[Code, ...] = (
         "As IST0151, and other EnvoyFilters for the same filter hold for some proxy versions only, so "
         "an upgrade may change what the patch meets.",
         "Set priority, or use INSERT_FIRST or ADD.",
+        "RelativeOperation",
     ),
     _code(
         "IST0161",

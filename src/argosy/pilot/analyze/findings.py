@@ -10,7 +10,7 @@ from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem, Severity
 from argosy.derive import Reader, formula
 from argosy.pilot.analyze import codes
-from argosy.pilot.analyze.analyzers import BY_KIND, ON_DEMAND
+from argosy.pilot.analyze.analyzers import checks
 from argosy.pilot.analyze.workloads import metadata_of, object_of
 from argosy.pilot.graph.problems import problems_of
 
@@ -23,8 +23,8 @@ def findings_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
     """Of a stored object. What its annotation suppresses is left out, except what puts it out of
     force: nobody may hide that."""
     found = [*get(problems_of, key)]
-    for analyzer in BY_KIND.get(key.kind, ()):
-        found += get(analyzer.check, key)
+    for check in checks(key.kind):
+        found += get(check, key)
     suppressed = suppressed_by(metadata_annotations(get, key))
     return tuple(
         problem
@@ -72,9 +72,8 @@ def analysis_of(get: Reader, key: ObjectKey, alpha: bool) -> tuple[Finding, ...]
         return ()
     by_itself = dict.fromkeys(validate(written))
     in_mesh = [*get(problems_of, key)]
-    for analyzer in (*BY_KIND.get(key.kind, ()), *(ON_DEMAND if alpha else ())):
-        if key.kind in analyzer.kinds:
-            in_mesh += get(analyzer.check, key)
+    for check in checks(key.kind, analysis=True, demand=alpha):
+        in_mesh += get(check, key)
     found: Iterable[Problem] = dict.fromkeys((*by_itself, *in_mesh))
     if isinstance(written, VirtualService):
         found = _whole_rules(written, found)
