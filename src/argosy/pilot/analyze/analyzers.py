@@ -142,6 +142,18 @@ ANALYZERS: tuple[Analyzer, ...] = (
         "Ports whose names tell no protocol",
     ),
     _row(
+        "sidecar.SelectorAnalyzer",
+        ("Sidecar",),
+        selectors.sidecar_selector,
+        "Sidecars whose selectors match no workload",
+    ),
+    _row(
+        "sidecar.OverlapAnalyzer",
+        ("Sidecar",),
+        selectors.overlapping_sidecars,
+        "Workloads that several Sidecars select",
+    ),
+    _row(
         "virtualservice.GatewayAnalyzer",
         ("VirtualService",),
         virtual_services.gateway_hosts,
@@ -172,6 +184,7 @@ COMPILERS: tuple[tuple[str, str], ...] = (
     ("virtualservice.ConflictingMeshGatewayHostsAnalyzer", "Hosts that several rules claim"),
     ("virtualservice.UnreachableRuleAnalyzer", "Rules and matches that are never used"),
     ("destinationrule.SubsetSelectPodAnalyzer", "Hosts and subsets without workloads"),
+    ("sidecar.DefaultSelectorAnalyzer", "Sidecars of the same workloads or namespace"),
     ("gateway.IngressGatewayPortAnalyzer", "Gateways' workloads, and the ports of their Services"),
 )
 """What Pilot looks for anyway when it compiles: name and description, for people."""
