@@ -41,12 +41,14 @@ def http(
     ca: str = "",
     pair: tuple[str, str] | None = None,
     follow: bool = False,
+    proxy: str = "",
 ) -> list[Json]:
     """``count`` requests, ``parallel`` at a time; ``size`` is that of the body to send, of ``x``.
 
     Without a status there was no answer, and ``error`` says why. Bodies over 64 KiB come as
     their length and SHA-256. ``ca`` is the file of those to trust for https, ``pair`` the files
     of a certificate and key to show. ``follow``: redirects are, and ``history`` are their statuses.
+    ``proxy`` is the URL of an HTTP proxy to ask.
     """
     limits = httpx.Limits(max_keepalive_connections=0 if fresh else None)
     content: Any = None if size is None else b"x" * size
@@ -63,6 +65,7 @@ def http(
         trust_env=False,
         verify=trusted,
         follow_redirects=follow,
+        proxy=proxy or None,
     ) as client:
 
         def request(_: int) -> Json:

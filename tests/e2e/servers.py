@@ -2,6 +2,8 @@
 
 servers.py any PORT,...   HTTP/1.1, h2c and opaque bytes on one port, told apart by the first bytes
 servers.py greeting PORT  speaks first, then echoes, as MySQL and SMTP begin
+An address may stand before a port (127.0.0.1:8081); unix:PATH is a UNIX socket.
+
 servers.py flaky PORT     HTTP/1.1: fails a request as often as it asks for, by its x-case
 """
 
@@ -27,7 +29,7 @@ Writer: TypeAlias = asyncio.StreamWriter
 
 def description(protocol: str, path: str, headers: dict[str, str], writer: Writer) -> bytes:
     found = {
-        "connection": writer.get_extra_info("peername")[1],
+        "connection": (writer.get_extra_info("peername") or ("", 0))[1],
         "protocol": protocol,
         "path": path,
         "headers": headers,
@@ -146,7 +148,7 @@ class Flaky:
             await writer.drain()
 
 
-async def main(kind: str, ports: list[int]) -> None:
+async def main(kind: str, ports: list[str]) -> None:
     serve: dict[str, Callable[[Reader, Writer], Awaitable[None]]] = {
         "any": serve_any,
         "greeting": serve_greeting,
@@ -161,10 +163,14 @@ async def main(kind: str, ports: list[int]) -> None:
         finally:
             writer.close()
 
-    for port in ports:
-        await asyncio.start_server(connected, "0.0.0.0", port, backlog=512)
+    for place in ports:
+        host, _, port = place.rpartition(":")
+        if host == "unix":
+            await asyncio.start_unix_server(connected, port)
+        else:
+            await asyncio.start_server(connected, host or "0.0.0.0", int(port), backlog=512)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], [int(port) for port in sys.argv[2].split(",")]))
+    asyncio.run(main(sys.argv[1], sys.argv[2].split(",")))

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import field
 
 from argosy.api.core import ConfigMap
-from argosy.api.meta import Duration, Int32, KubernetesPart, UInt32
+from argosy.api.meta import Duration, Int32, KubernetesPart, LabelSelector, UInt32
 from argosy.api.networking_destination_rule import (
     ClientTLSSettings,
     ConnectionPoolSettings,
@@ -64,6 +64,15 @@ class DefaultTrafficPolicy(KubernetesPart, frozen=True, kw_only=True):
     outlier_detection: OutlierDetection | None = None
 
 
+class ServiceScope(KubernetesPart, frozen=True, kw_only=True):
+    cluster_local: bool = False
+
+
+class ServiceSettings(KubernetesPart, frozen=True, kw_only=True):
+    settings: ServiceScope = ServiceScope()
+    hosts: tuple[str, ...] = ()
+
+
 class ProxyConfig(KubernetesPart, frozen=True, kw_only=True):
     """``concurrency`` is the number of Envoy's worker threads; 0 is all cores."""
 
@@ -81,6 +90,7 @@ class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
 
     proxy_listen_port: UInt32 = 15001
     proxy_inbound_listen_port: UInt32 = 15006
+    proxy_http_port: UInt32 = 0
     connect_timeout: Duration = Duration(10_000)
     protocol_detection_timeout: Duration = Duration(0)
     dns_refresh_rate: Duration = Duration(60_000)
@@ -98,6 +108,11 @@ class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     h2_upgrade_policy: H2UpgradePolicy | None = None
     path_normalization: PathNormalization = PathNormalization()
     default_http_retry_policy: HTTPRetry | None = None
+    default_inbound_http_retry_policy: HTTPRetry | None = None
+    inbound_cluster_stat_name: str = ""
+    outbound_cluster_stat_name: str = ""
+    service_settings: tuple[ServiceSettings, ...] = ()
+    discovery_selectors: tuple[LabelSelector, ...] = ()
     default_traffic_policy: DefaultTrafficPolicy | None = None
     mesh_mtls: TLSConfig | None = field(name="meshMTLS", default=None)
     tls_defaults: TLSConfig | None = None

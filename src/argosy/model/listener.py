@@ -7,8 +7,9 @@ from enum import Enum
 from argosy.base.names import Hostname
 from argosy.model.authn import MtlsMode
 from argosy.model.proxy import ClusterKey
+from argosy.model.route import RetryPolicy
 from argosy.model.service import Protocol
-from argosy.model.traffic import TerminatedTls
+from argosy.model.traffic import NO_PARAMETERS, TerminatedTls, TlsParameters
 from argosy.model.tunnel import Tunnel
 
 WILDCARD = "0.0.0.0"
@@ -56,6 +57,10 @@ class AccessLog:
     format: str | tuple[tuple[str, str], ...] = ""
 
 
+INBOUND_RETRIES = RetryPolicy(attempts=2, retry_on="reset-before-request")
+"""A pooled connection that the application closed just now: it has not seen the request."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
     """The mesh-wide settings that listeners depend on, with Istio's defaults.
@@ -66,6 +71,9 @@ class ListenerSettings:
     front of the gateways may append to X-Forwarded-For. ``trust_domains``: whose certificates
     workloads accept. ``egress_proxy``: where unknown destinations' traffic goes, if not there.
     ``dynamic_hosts``: routes may lead to hosts that are resolved when a request names them.
+    ``http_proxy_port``: every sidecar is an HTTP proxy at this port of 127.0.0.1.
+    ``inbound_retries``: when a workload's proxy asks its application again. ``mesh_tls`` is what
+    servers accept of mesh mTLS, ``other_tls`` of any other.
     """
 
     outbound: OutboundTrafficPolicy = OutboundTrafficPolicy.ALLOW_ANY
@@ -77,6 +85,10 @@ class ListenerSettings:
     access_log: AccessLog | None = None
     egress_proxy: ClusterKey | None = None
     dynamic_hosts: bool = False
+    inbound_retries: RetryPolicy | None = INBOUND_RETRIES
+    http_proxy_port: int | None = None
+    mesh_tls: TlsParameters = NO_PARAMETERS
+    other_tls: TlsParameters = NO_PARAMETERS
 
 
 # Where requests are routed by: the key of a route table.
@@ -115,7 +127,12 @@ class SocketRoutes:
     bind: str
 
 
-RouteTableKey = PortRoutes | HostRoutes | GatewayRoutes | SocketRoutes
+@dataclass(frozen=True, slots=True)
+class MeshProxyRoutes:
+    """All HTTP ports that a sidecar sees, asked for as of an HTTP proxy: Istio's ``http_proxy``."""
+
+
+RouteTableKey = MeshProxyRoutes | PortRoutes | HostRoutes | GatewayRoutes | SocketRoutes
 
 
 # What happens to opaque bytes.

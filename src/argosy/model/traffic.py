@@ -247,9 +247,22 @@ class OriginatedTls:
     sni: str = ""
     peers: PeerNames = ()
     skip_verify: bool = False
+    parameters: "TlsParameters | None" = None
 
 
 ClientTls = Plaintext | MeshTls | OriginatedTls
+
+
+@dataclass(frozen=True, slots=True)
+class TlsParameters:
+    """``minimum`` is Istio's name of a version; TLS_AUTO and empty lists leave things open."""
+
+    minimum: str = "TLS_AUTO"
+    ciphers: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
+
+
+NO_PARAMETERS = TlsParameters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +412,7 @@ class Cluster:
     rule: ObjectKey | None = None
     groups: tuple[LocalityGroup, ...] = ()
     dns_refresh: timedelta = timedelta(seconds=60)
+    stat_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +427,7 @@ class ApplicationCluster:
     services: tuple[ServiceName, ...] = ()
     connection_pool: ConnectionPool = ConnectionPool()
     endpoint: ApplicationEndpoint = OWN_ADDRESS
+    stat_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,6 +438,8 @@ class TrafficDefaults:
     HTTP/2 to every HTTP port; False: HTTP/1.1 unless the port is declared HTTP/2. ``policy`` holds
     for every block that no DestinationRule sets. ``loopback``: applications are reached at 127.0.0.1.
     ``dynamic_dns_tls``: how unknown hosts are spoken to under ALLOW_ANY_DYNAMIC_DNS.
+    ``tls`` holds for TLS that is not the mesh's. The ``..._stat_name`` are patterns of what
+    clusters are called in statistics; empty: by their names.
     https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig
     """
 
@@ -436,3 +453,6 @@ class TrafficDefaults:
     root_namespace: Namespace = ROOT_NAMESPACE
     dns_refresh: timedelta = timedelta(seconds=60)
     dynamic_dns_tls: ClientTls = Plaintext()
+    tls: TlsParameters = NO_PARAMETERS
+    inbound_stat_name: str = ""
+    outbound_stat_name: str = ""

@@ -94,6 +94,7 @@ class Node:
             names=lambda: self._names,
             forward=self._resolver,
             credentials=credentials(self._api),
+            sources=self._cluster.sources,
         )
         self._host = PodHost(
             images=options.images,

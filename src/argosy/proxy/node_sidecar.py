@@ -24,6 +24,8 @@ from argosy.pilot.compile.injection import Injection
 from argosy.pilot.compile.localities import locality_of
 from argosy.platforms.local import netns, process, procfs, state
 from argosy.platforms.local.backoff import Backoff
+from argosy.platforms.local.environment import ConfigError, Sources
+from argosy.platforms.local.mounts import View
 from argosy.platforms.local.process import Command, Process, Sandbox
 from argosy.proxy import capture, capture_nft, dns, envoy
 from argosy.proxy.annotations import proxy_settings
@@ -31,6 +33,7 @@ from argosy.proxy.bootstrap import ProxyFacts, bootstrap
 from argosy.proxy.capture import DNS_PORT, PROXY_DNS_PORT, UNCAPTURED_INBOUND_PORTS
 from argosy.proxy.names import Answer, NameTable
 from argosy.proxy.node_injection import proxy_labels, workload_name
+from argosy.proxy.user_volumes import user_view
 
 _POLL_SECONDS = 0.025
 _DRAIN_POLL_SECONDS = 0.1
@@ -54,13 +57,17 @@ class Credentials(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MeshFacts:
-    """What all sidecars of a node share. ``names`` and ``forward`` serve DNS."""
+    """What all sidecars of a node share. ``names`` and ``forward`` serve DNS.
+
+    ``sources`` are the present ConfigMaps and Secrets of a namespace.
+    """
 
     mesh: str
     ads: tuple[str, int]
     names: Callable[[], NameTable]
     forward: dns.Forward
     credentials: Callable[[Pod, Path], Credentials]
+    sources: Callable[[str], Sources]
 
 
 class NameService:
@@ -202,7 +209,7 @@ class EnvoySidecar:
                 self._write_bootstrap(address)
                 self.message = "the proxy waits for its certificate"
                 await credentials.ready()
-                await self._keep_envoy()
+                await self._keep_envoy(await self._user_view(address))
         finally:
             await self.admin.close()
 
@@ -224,7 +231,20 @@ class EnvoySidecar:
                 return
             await asyncio.sleep(_DRAIN_POLL_SECONDS)
 
-    async def _keep_envoy(self) -> None:
+    async def _user_view(self, address: str) -> View | None:
+        """The volumes that the pod's annotations want, as soon as their Secrets are there."""
+        keep = (envoy.envoy_path().parent, self._directory)
+        place = self._directory / "proxy"
+        while True:
+            try:
+                sources = self._facts.sources(self._pod.metadata.namespace)
+                return await asyncio.to_thread(user_view, self._pod, address, sources, place, keep)
+            except (ConfigError, OSError) as error:
+                self.message = str(error)
+                self._changed()
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _keep_envoy(self, view: View | None) -> None:
         backoff = Backoff(initial=0.1, maximum=30.0, reset_after=60.0)
         command = Command(
             envoy.command(
@@ -236,7 +256,7 @@ class EnvoySidecar:
         )
         while True:
             began = time.monotonic()
-            why = await self._run_envoy(command)
+            why = await self._run_envoy(command, view)
             self._ready.clear()
             delay = backoff.after_run(time.monotonic() - began)
             self.message = f"the proxy ended ({why}); starts again in {delay:g} s"
@@ -245,10 +265,12 @@ class EnvoySidecar:
             log.warning("envoy.ended", pod=self._pod.metadata.name, why=why, restart_in=delay)
             await asyncio.sleep(delay)
 
-    async def _run_envoy(self, command: Command) -> str:
+    async def _run_envoy(self, command: Command, view: View | None) -> str:
         """One run of Envoy; returns how it ended."""
         try:
-            running = await asyncio.to_thread(process.start, Sandbox(self._netns), command)
+            running = await asyncio.to_thread(
+                process.start, Sandbox(self._netns, view=view), command
+            )
         except process.StartError as error:
             return str(error)
         self._process = running

@@ -1,6 +1,7 @@
 """What a workload answers on → the clusters by which its sidecar reaches the application."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from argosy.model.application import ApplicationEndpoint
 from argosy.model.listener import InboundListener, InboundPort
@@ -12,6 +13,7 @@ from argosy.model.traffic import (
     UpstreamProtocol,
 )
 from argosy.pilot.compile.endpoints import ContainerPorts, target_port
+from argosy.pilot.compile.stat_names import stat_name
 
 
 def application_clusters(
@@ -20,8 +22,12 @@ def application_clusters(
     container_ports: ContainerPorts,
     pool: Callable[[InboundPort], ConnectionPool],
     endpoint: Callable[[InboundPort], ApplicationEndpoint],
+    stat_pattern: str = "",
 ) -> tuple[ApplicationCluster, ...]:
-    """One for each port of ``listener``. ``services`` select the workload."""
+    """One for each port of ``listener``. ``services`` select the workload.
+
+    ``stat_pattern`` is what they are called in statistics; empty: by their names.
+    """
     known = tuple(services)
     return tuple(
         ApplicationCluster(
@@ -38,9 +44,18 @@ def application_clusters(
             ),
             connection_pool=pool(port),
             endpoint=endpoint(port),
+            stat_name=_stat_name(port, known, stat_pattern),
         )
         for port in listener.ports
     )
+
+
+def _stat_name(port: InboundPort, services: tuple[Service, ...], pattern: str) -> str:
+    service = next((one for one in services if one.hostname == port.host), None)
+    service_port = None if service is None else service.get_port(port.service_port)
+    if service is None or service_port is None:
+        return ""
+    return stat_name(pattern, service, replace(service_port, target=port.port))
 
 
 def terminated_protocol(declared: Protocol) -> Protocol:

@@ -17,6 +17,7 @@ from argosy.model.proxy import ClusterKey, ProxyType, Scope
 from argosy.model.route import HashPolicy
 from argosy.model.service import Protocol, Resolution, Service, ServicePort
 from argosy.model.traffic import (
+    NO_PARAMETERS,
     NO_POLICY,
     Cluster,
     ConnectionPool,
@@ -48,6 +49,7 @@ from argosy.pilot.compile.localities import asks_where, detection
 from argosy.pilot.compile.mesh import DEFAULT_MESH, PUBLIC, Mesh
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.services import export_to
+from argosy.pilot.compile.stat_names import stat_name
 from argosy.pilot.compile.traffic_policy import traffic_policy
 
 # One rule.
@@ -315,6 +317,7 @@ def cluster(
         tunnel=policy.tunnel,
         rule=None if chosen is None else chosen.rule,
         dns_refresh=defaults.dns_refresh,
+        stat_name=stat_name(defaults.outbound_stat_name, service, target.port, target.subset),
     )
 
 
@@ -370,8 +373,9 @@ def _client_tls(
         case Plaintext():
             return policy.tls
         case OriginatedTls(peers=peers):
-            named = tuple(ExactName(name) for name in target.service.peers)
-            return policy.tls if peers else dataclasses.replace(policy.tls, peers=named)
+            named = peers or tuple(ExactName(name) for name in target.service.peers)
+            parameters = None if defaults.tls == NO_PARAMETERS else defaults.tls
+            return dataclasses.replace(policy.tls, peers=named, parameters=parameters)
         case MeshTlsPolicy(sni, peers):
             own = peers or _peers(target.service, endpoints, defaults)
             return MeshTls(MeshTlsUse.ALWAYS, own, sni)

@@ -14,6 +14,7 @@ from argosy.model.listener import (
     WILDCARD,
     DetectingListener,
     HttpListener,
+    MeshProxyRoutes,
     OpaqueListener,
     OutboundListener,
     PortRoutes,
@@ -66,6 +67,11 @@ def egress_listeners(
             listeners.setdefault((one.address, one.port), one)
     ordered = tuple(listeners[site] for site in sorted(listeners))
     return Compiled(ordered, tuple(problems))
+
+
+def mesh_proxy(port: int) -> HttpListener:
+    """The HTTP proxy of every sidecar (MeshConfig ``proxyHttpPort``)."""
+    return HttpListener(LOCALHOST, port, MeshProxyRoutes(), absolute_urls=True, bound=True)
 
 
 def proxy_of_table(egress: Egress, name: str) -> int | None:

@@ -10,22 +10,29 @@ from datetime import timedelta
 
 from argosy.api import meshconfig as api
 from argosy.api.core import ConfigMap
+from argosy.api.meta import LabelSelector
+from argosy.api.networking_virtual_service import HTTPRetry
 from argosy.base.names import Namespace
 from argosy.base.problems import Compiled
 from argosy.model.listener import (
+    INBOUND_RETRIES,
     AccessLog,
     ListenerSettings,
     OutboundTrafficPolicy,
     PathNormalization,
 )
 from argosy.model.locality import LocalityPolicy
+from argosy.model.route import DEFAULT_RETRIES, RetryPolicy
 from argosy.model.traffic import (
+    NO_PARAMETERS,
     ClientTls,
     OriginatedTls,
     Plaintext,
+    TlsParameters,
     TrafficDefaults,
     TrafficPolicy,
 )
+from argosy.pilot.compile.actions import retries
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
 from argosy.pilot.compile.localities import locality_policy
 from argosy.pilot.compile.report import Report
@@ -73,6 +80,8 @@ class Mesh:
     """Istio's defaults, where MeshConfig says nothing.
 
     The ``export_to`` are as written, with ``.`` and ``~``: they hold for objects that have none.
+    ``http_retry`` holds for HTTP rules that say nothing of retries, ``retries`` is the same where
+    there are no rules. ``discovery`` selects the namespaces that the mesh looks at; empty: all.
     """
 
     domain: str = CLUSTER_DOMAIN
@@ -80,6 +89,9 @@ class Mesh:
     listeners: ListenerSettings = field(default_factory=ListenerSettings)
     service_export_to: tuple[str, ...] = (PUBLIC,)
     virtual_service_export_to: tuple[str, ...] = (PUBLIC,)
+    http_retry: HTTPRetry | None = None
+    retries: RetryPolicy | None = DEFAULT_RETRIES
+    discovery: tuple[LabelSelector, ...] = ()
     destination_rule_export_to: tuple[str, ...] = (PUBLIC,)
 
 
@@ -100,6 +112,9 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         traffic=_traffic(written, report),
         listeners=_listeners(written, report),
         service_export_to=written.default_service_export_to or (PUBLIC,),
+        http_retry=written.default_http_retry_policy,
+        retries=retries(written.default_http_retry_policy),
+        discovery=written.discovery_selectors,
         virtual_service_export_to=written.default_virtual_service_export_to or (PUBLIC,),
         destination_rule_export_to=written.default_destination_rule_export_to or (PUBLIC,),
     )
@@ -128,6 +143,9 @@ def _traffic(written: api.MeshConfig, report: Report) -> TrafficDefaults:
         dynamic_dns_tls=_dynamic_dns_tls(written, report.at("outboundTrafficPolicy")),
         trust_domain=written.trust_domain,
         root_namespace=Namespace(written.root_namespace),
+        tls=_tls(written.tls_defaults),
+        inbound_stat_name=written.inbound_cluster_stat_name,
+        outbound_stat_name=written.outbound_cluster_stat_name,
     )
 
 
@@ -153,6 +171,12 @@ def _dynamic_dns_tls(written: api.MeshConfig, report: Report) -> ClientTls:
     return Plaintext()
 
 
+def _tls(written: api.TLSConfig | None) -> TlsParameters:
+    if written is None:
+        return NO_PARAMETERS
+    return TlsParameters(written.min_protocol_version, written.cipher_suites, written.ecdh_curves)
+
+
 def _listeners(written: api.MeshConfig, report: Report) -> ListenerSettings:
     normalization = written.path_normalization.normalization
     return ListenerSettings(
@@ -163,6 +187,12 @@ def _listeners(written: api.MeshConfig, report: Report) -> ListenerSettings:
         detection_timeout=timedelta(milliseconds=written.protocol_detection_timeout),
         trust_domains=(written.trust_domain, *written.trust_domain_aliases),
         access_log=_access_log(written, report.at("accessLogFormat")),
+        inbound_retries=INBOUND_RETRIES
+        if written.default_inbound_http_retry_policy is None
+        else retries(written.default_inbound_http_retry_policy),
+        http_proxy_port=written.proxy_http_port or None,
+        mesh_tls=_tls(written.mesh_mtls),
+        other_tls=_tls(written.tls_defaults),
     )
 
 
@@ -198,10 +228,8 @@ def _report_unsupported(written: api.MeshConfig, report: Report) -> None:
         "proxyInboundListenPort": (
             written.proxy_inbound_listen_port != default.proxy_inbound_listen_port
         ),
-        "defaultHttpRetryPolicy": written.default_http_retry_policy is not None,
-        "meshMTLS": written.mesh_mtls is not None,
-        "tlsDefaults": written.tls_defaults is not None,
         "enableTracing": written.enable_tracing,
+        "serviceSettings": any(item.settings.cluster_local for item in written.service_settings),
     }
     for name, is_set in without_effect.items():
         if is_set:

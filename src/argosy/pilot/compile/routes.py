@@ -56,8 +56,11 @@ def mesh_virtual_host(
     rules: tuple[HttpRule, ...],
     scope: Scope,
     lookup: RouteLookup,
+    retries: RetryPolicy | None = DEFAULT_RETRIES,
 ) -> VirtualHost:
     """One port of a service, as sidecars of ``scope`` call it.
+
+    ``retries`` are those of requests that no rule is for.
 
     ``rules`` are those of the VirtualService that wins the host, or none. Where none of them is
     for this client and port, the service answers as if there were no rules.
@@ -65,7 +68,7 @@ def mesh_virtual_host(
     listening = Listening(MESH, port.number)
     routes = routes_of(rules, listening, scope, lookup)
     if not routes:
-        routes = (default_route(service.hostname, port.number, lookup),)
+        routes = (default_route(service.hostname, port.number, lookup, retries),)
     short = aliases(service.hostname, scope.namespace)
     addresses = tuple(_address_domain(a) for a in service.addresses if "/" not in a)
     own: tuple[str, ...] = (service.hostname, *addresses)
@@ -158,12 +161,14 @@ def _address_domain(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def default_route(host: Hostname, port: int, lookup: RouteLookup) -> Route:
-    """All requests to the service itself, with Istio's default retries and no timeout."""
+def default_route(
+    host: Hostname, port: int, lookup: RouteLookup, retries: RetryPolicy | None = DEFAULT_RETRIES
+) -> Route:
+    """All requests to the service itself, without timeout."""
     policy = lookup.hash_policy(host, port, "")
     cluster = WeightedCluster(ClusterKey(port, "", host))
     hashes = () if policy is None else (policy,)
-    action = RouteTo((cluster,), retries=_retries(DEFAULT_RETRIES, hashes), hash_policies=hashes)
+    action = RouteTo((cluster,), retries=_retries(retries, hashes), hash_policies=hashes)
     match = RouteMatch()
     return Route(match, action, DEFAULT_ROUTE, operation=f"{host}:{port}/*")
 

@@ -7,7 +7,9 @@ https://istio.io/latest/docs/reference/config/networking/virtual-service/
 
 from dataclasses import replace
 
-from argosy.api.networking_virtual_service import VirtualService
+from msgspec import structs
+
+from argosy.api.networking_virtual_service import HTTPRetry, VirtualService
 from argosy.base.names import Hostname
 from argosy.base.problems import Compiled
 from argosy.model.route import (
@@ -23,7 +25,7 @@ from argosy.model.route import (
 from argosy.model.tcp_route import TcpRule
 from argosy.model.workload import Labels
 from argosy.pilot.compile.actions import action, cors, fault, with_authority
-from argosy.pilot.compile.attachments import exported_namespaces
+from argosy.pilot.compile.attachments import EVERYWHERE, exported_namespaces
 from argosy.pilot.compile.delegates import FindDelegate, Written, written_rules
 from argosy.pilot.compile.header_operations import header_operations
 from argosy.pilot.compile.hostnames import resolve
@@ -59,6 +61,22 @@ def attachment(vs: VirtualService) -> Compiled[Attachment]:
         opaque=bool(vs.spec.tcp or vs.spec.tls),
     )
     return Compiled(value, tuple(report.problems))
+
+
+def with_defaults(
+    vs: VirtualService, export_to: tuple[str, ...], retry: HTTPRetry | None
+) -> VirtualService:
+    """With the mesh's ``exportTo`` and retries, where the object says nothing of them."""
+    spec = vs.spec
+    if not spec.export_to and export_to != (EVERYWHERE,):
+        spec = structs.replace(spec, export_to=export_to)
+    if retry is not None:
+        http = tuple(
+            route if route.retries is not None else structs.replace(route, retries=retry)
+            for route in spec.http
+        )
+        spec = structs.replace(spec, http=http)
+    return vs if spec is vs.spec else structs.replace(vs, spec=spec)
 
 
 def source_selectors(vs: VirtualService) -> frozenset[Labels]:

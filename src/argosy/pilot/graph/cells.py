@@ -3,14 +3,17 @@
 from typing import TypeVar, cast
 
 from argosy.api import core
-from argosy.base.names import Namespace, ObjectKey
+from argosy.base.names import CLUSTER_SCOPED, Namespace, ObjectKey
 from argosy.base.problems import Compiled
 from argosy.derive import ABSENT, Reader, formula
 from argosy.model.workload import Labels
-from argosy.pilot.compile import mesh
+from argosy.pilot.compile import mesh, selectors
 from argosy.store.cells import Annotated, Labeled, Names, Namespaces
 
 T = TypeVar("T")
+
+NAMESPACE_NAME = "kubernetes.io/metadata.name"
+"""A label that Kubernetes gives to every namespace."""
 
 MESH_CONFIG = ObjectKey("ConfigMap", Namespace("istio-system"), "istio")
 
@@ -25,13 +28,16 @@ def read(get: Reader, key: ObjectKey, kind: type[T]) -> T | None:
 
 
 def names_of(get: Reader, kind: str, namespace: str) -> tuple[str, ...]:
-    """The sorted names of the objects of a kind in a namespace."""
+    """The sorted names of the objects of a kind in a namespace, if the mesh looks there."""
+    if not get(is_discovered, namespace):
+        return ()
     return _strings(get.cell(Names(kind, namespace)))
 
 
 def namespaces(get: Reader, kind: str) -> tuple[str, ...]:
-    """The sorted namespaces that have objects of a kind."""
-    return _strings(get.cell(Namespaces(kind)))
+    """The sorted namespaces that have objects of a kind, of those that the mesh looks at."""
+    found = _strings(get.cell(Namespaces(kind)))
+    return tuple(namespace for namespace in found if get(is_discovered, namespace))
 
 
 def keys(get: Reader, kind: str) -> tuple[ObjectKey, ...]:
@@ -65,6 +71,21 @@ def compiled_mesh(get: Reader) -> Compiled[mesh.Mesh]:
 @formula
 def mesh_settings(get: Reader) -> mesh.Mesh:
     return get(compiled_mesh).value
+
+
+@formula
+def is_discovered(get: Reader, namespace: str) -> bool:
+    """Whether the mesh looks at a namespace (MeshConfig ``discoverySelectors``): OR of selectors.
+
+    The root namespace always counts, as do objects without namespace.
+    """
+    mesh_wide = get(mesh_settings)
+    if not mesh_wide.discovery or namespace in ("", mesh_wide.traffic.root_namespace):
+        return True
+    found = read(get, ObjectKey("Namespace", CLUSTER_SCOPED, namespace), core.Namespace)
+    labels = dict(found.metadata.labels) if found is not None else {}
+    labels.setdefault(NAMESPACE_NAME, namespace)
+    return any(selectors.matches(selector, labels) for selector in mesh_wide.discovery)
 
 
 def labelled(get: Reader, kind: str, namespace: Namespace, selector: Labels) -> tuple[str, ...]:

@@ -93,7 +93,9 @@ def application_clusters(get: Reader, role: Role) -> tuple[ApplicationCluster, .
             return listening.endpoint
         return Loopback("127.0.0.1", port.port) if traffic.loopback else OwnAddress()
 
-    return applications.application_clusters(listener, services, role.ports, pool, endpoint)
+    return applications.application_clusters(
+        listener, services, role.ports, pool, endpoint, traffic.inbound_stat_name
+    )
 
 
 @formula

@@ -99,7 +99,9 @@ def service_virtual_host(
     if found is None or service_port is None:
         return None
     applied = get(rules.mesh_rules, host, scope.sight)
-    return routes.mesh_virtual_host(found, service_port, applied, scope, rules.Lookup(get, scope))
+    lookup = rules.Lookup(get, scope)
+    retries = get(mesh_settings).retries
+    return routes.mesh_virtual_host(found, service_port, applied, scope, lookup, retries)
 
 
 @formula
@@ -167,13 +169,17 @@ def port_table(get: Reader, scope: Scope, port: int) -> RouteTable | None:
 @formula
 def proxy_table(get: Reader, scope: Scope, name: str) -> RouteTable | None:
     """The routes of an egress listener that takes requests for all ports, by its table's name."""
-    egress = get(sidecars.egress, scope.sidecar)
-    index = None if egress is None else egress_listeners.proxy_of_table(egress, name)
-    if index is None:
-        return None
+    if name == names.MESH_PROXY_ROUTE:
+        services = get(rules.visible_services, scope.sight)
+    else:
+        egress = get(sidecars.egress, scope.sidecar)
+        index = None if egress is None else egress_listeners.proxy_of_table(egress, name)
+        if index is None:
+            return None
+        services = get(rules.listener_services, scope.sight, index)
     ports = [
         (service, port)
-        for service in get(rules.listener_services, scope.sight, index)
+        for service in services
         for port in service.ports
         if port.protocol.is_http or port.protocol is Protocol.AUTO
     ]
@@ -207,7 +213,7 @@ def route_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
     host, separator, number = name.rpartition(":")
     known: Mapping[Hostname, CommonHost] = {}
     if not number.isdigit():
-        table = get(proxy_table, scope, name) if scope.sidecar is not None else None
+        table = get(proxy_table, scope, name) if _may_be_proxied(scope, name) else None
     elif separator:
         table = get(host_table, scope, Hostname(host), int(number))
     else:
@@ -223,6 +229,10 @@ def route_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
         return route_translation.encoded_virtual_host(host)
 
     return joined(name, route_translation.encoded_route_configuration(table, encoded))
+
+
+def _may_be_proxied(scope: Scope, name: str) -> bool:
+    return scope.sidecar is not None or name == names.MESH_PROXY_ROUTE
 
 
 # Listeners.
@@ -271,12 +281,15 @@ def compiled_listeners(get: Reader, scope: Scope) -> Compiled[tuple[OutboundList
 
 @formula
 def listeners_by_name(get: Reader, scope: Scope) -> MappingProxyType[str, OutboundListener]:
-    return MappingProxyType(
-        {
-            listener_translation.outbound_listener_name(listener): listener
-            for listener in get(compiled_listeners, scope).value
-        }
-    )
+    found = {
+        listener_translation.outbound_listener_name(listener): listener
+        for listener in get(compiled_listeners, scope).value
+    }
+    port = get(mesh_settings).listeners.http_proxy_port
+    if port is not None:
+        proxy = egress_listeners.mesh_proxy(port)
+        found.setdefault(listener_translation.outbound_listener_name(proxy), proxy)
+    return MappingProxyType(found)
 
 
 @formula

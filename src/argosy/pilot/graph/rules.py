@@ -34,7 +34,12 @@ KIND = "VirtualService"
 
 @formula
 def virtual_service(get: Reader, namespace: Namespace, name: str) -> VirtualService | None:
-    return read(get, ObjectKey(KIND, namespace, name), VirtualService)
+    """With the mesh's defaults for what it does not say."""
+    found = read(get, ObjectKey(KIND, namespace, name), VirtualService)
+    if found is None:
+        return None
+    mesh = get(mesh_settings)
+    return virtual_services.with_defaults(found, mesh.virtual_service_export_to, mesh.http_retry)
 
 
 @formula

@@ -13,6 +13,7 @@ from argosy.pilot.graph import entries
 from argosy.pilot.graph.cells import MESH_CONFIG as MESH_CONFIG
 from argosy.pilot.graph.cells import annotated as annotated
 from argosy.pilot.graph.cells import compiled_mesh as compiled_mesh
+from argosy.pilot.graph.cells import is_discovered as is_discovered
 from argosy.pilot.graph.cells import keys as keys
 from argosy.pilot.graph.cells import labelled as labelled
 from argosy.pilot.graph.cells import mesh_settings as mesh_settings
@@ -26,7 +27,7 @@ from argosy.pilot.graph.cells import read as read
 @formula
 def compiled_service(get: Reader, namespace: Namespace, name: str) -> Compiled[Service | None]:
     found = read(get, ObjectKey("Service", namespace, name), core.Service)
-    if found is None:
+    if found is None or not get(is_discovered, namespace):
         return Compiled(None)
     return services.service(found, get(mesh_settings))
 

@@ -50,7 +50,7 @@ _STAT_DELIMITER = ";"
 
 def cluster(value: Cluster) -> cluster_pb2.Cluster:
     """An outbound cluster. Endpoints that cannot take new requests get none, however few are left."""
-    proto = _named(names.cluster_name(value.key))
+    proto = _named(names.cluster_name(value.key), value.stat_name)
     match value.discovery:
         case Discovery.EDS:
             proto.type = cluster_pb2.Cluster.EDS
@@ -86,7 +86,7 @@ def cluster(value: Cluster) -> cluster_pb2.Cluster:
 
 def application_cluster(value: ApplicationCluster) -> cluster_pb2.Cluster:
     """``inbound|<port>||``: on to the application, from an address that is not captured."""
-    proto = _named(names.inbound_cluster(value.port))
+    proto = _named(names.inbound_cluster(value.port), value.stat_name)
     match value.endpoint:
         case OwnAddress(port):
             _original_destination(proto)
@@ -158,10 +158,10 @@ def black_hole_cluster(pool: ConnectionPool) -> cluster_pb2.Cluster:
     return proto
 
 
-def _named(name: str) -> cluster_pb2.Cluster:
+def _named(name: str, stat_name: str = "") -> cluster_pb2.Cluster:
     proto = cluster_pb2.Cluster()
     proto.name = name
-    proto.alt_stat_name = name + _STAT_DELIMITER
+    proto.alt_stat_name = (stat_name or name) + _STAT_DELIMITER
     return proto
 
 

@@ -11,6 +11,7 @@ from argosy.model.listener import (
     GatewayRoutes,
     HostRoutes,
     ListenerSettings,
+    MeshProxyRoutes,
     PathNormalization,
     PortRoutes,
     RouteTableKey,
@@ -105,6 +106,8 @@ def route_table_name(key: RouteTableKey) -> str:
         case GatewayRoutes(port, bind):
             name = names.gateway_http_route(port)
             return f"{name}.{bind}" if bind else name
+        case MeshProxyRoutes():
+            return names.MESH_PROXY_ROUTE
         case SocketRoutes(bind):
             return bind
         case _:

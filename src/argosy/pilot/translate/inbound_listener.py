@@ -224,16 +224,18 @@ def _chain(
     match.application_protocols.extend(case.alpn)
     if case.http:
         proto.name = place.http_chain
-        routes = inbound_route(place.cluster, place.service_port, place.operation)
+        routes = inbound_route(
+            place.cluster, place.service_port, place.operation, settings.inbound_retries
+        )
         proto.filters.append(inbound_http(place.stat_prefix, routes, settings))
     else:
         proto.name = place.tcp_chain
         proto.filters.append(single_cluster(place.cluster, settings, authenticated=case.mtls))
     if case.terminated is not None:
-        context = terminated_downstream_context(case.terminated, http=case.http)
+        context = terminated_downstream_context(case.terminated, settings.other_tls, http=case.http)
         proto.transport_socket.CopyFrom(tls_transport_socket(context))
     elif case.mtls:
-        context = mesh_downstream_context(settings.trust_domains)
+        context = mesh_downstream_context(settings.trust_domains, settings.mesh_tls)
         proto.transport_socket.CopyFrom(tls_transport_socket(context))
     return proto
 

@@ -18,6 +18,7 @@ from argosy.model.listener import (
     OutboundListener,
     OutboundTrafficPolicy,
     TcpForward,
+    TcpTarget,
 )
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import listener_access_logs
@@ -51,7 +52,7 @@ def virtual_outbound(settings: ListenerSettings) -> listener_pb2.Listener:
     loop.filters.append(single_cluster(names.BLACK_HOLE_CLUSTER, settings))
 
     unknown = proto.filter_chains.add(name=names.VIRTUAL_OUTBOUND_CATCHALL_TCP)
-    unknown.filters.append(single_cluster(egress_cluster(settings), settings))
+    unknown.filters.extend(unknown_filters(settings))
     return proto
 
 
@@ -106,7 +107,7 @@ def _otherwise(
     """For connections that no chain's match is for."""
     if tcp is None:
         chain.name = PASSTHROUGH_FILTER_CHAIN
-        chain.filters.append(single_cluster(egress_cluster(settings), settings))
+        chain.filters.extend(unknown_filters(settings))
     else:
         chain.filters.extend(tcp_filters(tcp, settings))
 
@@ -151,12 +152,19 @@ def gateway_listener(
     return proto
 
 
+def unknown_filters(settings: ListenerSettings) -> list[listener_components_pb2.Filter]:
+    """What becomes of bytes for destinations unknown to the mesh."""
+    if settings.egress_proxy is not None and settings.outbound is OutboundTrafficPolicy.ALLOW_ANY:
+        # The proxy's port may be HTTP, and its cluster say so in TLS: these bytes need not be.
+        target = TcpTarget(settings.egress_proxy)
+        return tcp_filters(TcpForward((target,), opaque_to_detecting=True), settings)
+    return [single_cluster(egress_cluster(settings), settings)]
+
+
 def egress_cluster(settings: ListenerSettings) -> str:
     """Where bytes for destinations unknown to the mesh go."""
     match settings.outbound:
         case OutboundTrafficPolicy.ALLOW_ANY | OutboundTrafficPolicy.ALLOW_ANY_DYNAMIC_DNS:
-            if settings.egress_proxy is not None:
-                return names.cluster_name(settings.egress_proxy)
             return names.PASSTHROUGH_CLUSTER
         case OutboundTrafficPolicy.REGISTRY_ONLY:
             return names.BLACK_HOLE_CLUSTER

@@ -109,6 +109,10 @@ def address_listener(address: str, port: int) -> str:
     return f"{address}_{port}"
 
 
+MESH_PROXY_ROUTE = "http_proxy"
+"""The route table of the HTTP proxy that MeshConfig ``proxyHttpPort`` opens."""
+
+
 def http_route(port: int) -> str:
     """The route configuration of ``http_listener(port)``: ``9080``."""
     return str(port)

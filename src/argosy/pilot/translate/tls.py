@@ -4,6 +4,8 @@ Mesh certificates come from files that the agent renews and Envoy watches. The p
 relative to Envoy's working directory, so that every proxy's configuration is equal bytes.
 """
 
+from dataclasses import replace
+
 from envoy.config.core.v3 import base_pb2, config_source_pb2, proxy_protocol_pb2
 from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
@@ -11,11 +13,13 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tl
 from envoy.type.matcher.v3 import string_pb2
 
 from argosy.model.traffic import (
+    NO_PARAMETERS,
     ExactName,
     OriginatedTls,
     PeerNames,
     ProxyProtocol,
     TerminatedTls,
+    TlsParameters,
     UpstreamProtocol,
 )
 from argosy.pilot.translate import names
@@ -99,6 +103,8 @@ def originated_upstream_context(
     context = tls_pb2.UpstreamTlsContext(sni=tls.sni)
     common = context.common_tls_context
     _versions(common)
+    if tls.parameters is not None:
+        _parameters(common, tls.parameters)
     if protocol is UpstreamProtocol.HTTP2:
         common.alpn_protocols.append("h2")
     if tls.certificate is not None:
@@ -118,13 +124,15 @@ def originated_upstream_context(
     return context
 
 
-def mesh_downstream_context(trust_domains: tuple[str, ...]) -> tls_pb2.DownstreamTlsContext:
+def mesh_downstream_context(
+    trust_domains: tuple[str, ...], parameters: TlsParameters = NO_PARAMETERS
+) -> tls_pb2.DownstreamTlsContext:
     """A server's end of mesh mTLS: the client must show a certificate of these trust domains."""
     context = tls_pb2.DownstreamTlsContext()
     context.require_client_certificate.value = True
     common = context.common_tls_context
     _versions(common)
-    common.tls_params.cipher_suites.extend(MESH_CIPHERS)
+    _parameters(common, replace(parameters, ciphers=parameters.ciphers or MESH_CIPHERS))
     common.alpn_protocols.extend(SERVER_ALPN)
     _mesh_secrets(common)
     validation = common.combined_validation_context.default_validation_context
@@ -135,18 +143,18 @@ def mesh_downstream_context(trust_domains: tuple[str, ...]) -> tls_pb2.Downstrea
 
 
 def terminated_downstream_context(
-    terminated: TerminatedTls, *, http: bool
+    terminated: TerminatedTls, defaults: TlsParameters, *, http: bool
 ) -> tls_pb2.DownstreamTlsContext:
     """A server's end of TLS with the user's own files."""
     context = tls_pb2.DownstreamTlsContext()
     common = context.common_tls_context
     _versions(common)
     params = common.tls_params
-    if terminated.minimum in _TLS_VERSIONS:
-        params.tls_minimum_protocol_version = _TLS_VERSIONS[terminated.minimum]
+    own = terminated.minimum if terminated.minimum in _TLS_VERSIONS else defaults.minimum
+    ciphers = terminated.ciphers or defaults.ciphers or MESH_CIPHERS
+    _parameters(common, TlsParameters(own, ciphers, defaults.curves))
     if terminated.maximum in _TLS_VERSIONS:
         params.tls_maximum_protocol_version = _TLS_VERSIONS[terminated.maximum]
-    params.cipher_suites.extend(terminated.ciphers or MESH_CIPHERS)
     if http:
         common.alpn_protocols.extend(SERVER_ALPN)
     certificate = common.tls_certificates.add()
@@ -207,6 +215,14 @@ def secret(name: str, path: str) -> secret_pb2.SdsSecretConfig:
 def _versions(common: tls_pb2.CommonTlsContext) -> None:
     common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
     common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+
+
+def _parameters(common: tls_pb2.CommonTlsContext, parameters: TlsParameters) -> None:
+    params = common.tls_params
+    if parameters.minimum in _TLS_VERSIONS:
+        params.tls_minimum_protocol_version = _TLS_VERSIONS[parameters.minimum]
+    params.cipher_suites.extend(parameters.ciphers)
+    params.ecdh_curves.extend(parameters.curves)
 
 
 def _mesh_secrets(common: tls_pb2.CommonTlsContext) -> None:

@@ -289,7 +289,7 @@ class PodRunner:
             network.detach(self._link)
         if self._address:
             self._host.addresses.give_back(self._address)
-        for name in ("volumes", "scratch", "etc", "certs"):
+        for name in ("volumes", "scratch", "etc", "certs", "proxy"):
             state.remove_tree(self.directory / name)
 
     def _close_netns(self) -> None:
