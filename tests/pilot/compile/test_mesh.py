@@ -108,8 +108,7 @@ def test_a_format_that_is_not_json_is_reported(format_: str) -> None:
     "text",
     [
         "proxyListenPort: 1",
-        "defaultHttpRetryPolicy: {attempts: 1}",
-        "meshMTLS: {minProtocolVersion: TLSV1_3}",
+        "serviceSettings: [{settings: {clusterLocal: true}, hosts: ['*']}]",
     ],
 )
 def test_nothing_is_ignored_silently(text: str) -> None:
