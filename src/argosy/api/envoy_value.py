@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from argosy.api.located import child
 from argosy.api.typed import Mistake, described, did_you_mean, short
+from argosy.base.envoy_rules import WRAPPERS
 from argosy.base.envoy_types import (
     ISTIO_TYPES,
     ISTIO_WASM,
@@ -57,11 +58,7 @@ _TEXTS = {
     ),
     "google.protobuf.FieldMask": (re.compile(r"[\w.,]*\Z"), "a field mask", "a,b.c"),
 }
-_WRAPPERS = frozenset(
-    f"google.protobuf.{name}Value"
-    for name in ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
-)
-_WELL_KNOWN = _FREE_FORM | _TEXTS.keys() | _WRAPPERS
+_WELL_KNOWN = _FREE_FORM | _TEXTS.keys() | WRAPPERS
 _BITS = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
@@ -116,7 +113,7 @@ class _Walk:
             return self._free_form(data, name, path)
         if name in _TEXTS:
             return self._text(data, name, path)
-        if name in _WRAPPERS:
+        if name in WRAPPERS:
             return self._scalar(data, descriptor.fields_by_name["value"], path)
         if not isinstance(data, Mapping):
             return self._wrong("a mapping", data, path)

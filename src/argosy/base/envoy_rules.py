@@ -20,6 +20,11 @@ from argosy.base.envoy_types import get_descriptor, new_message, type_name
 _HEADER_NAME = re2.compile(r"^:?[0-9a-zA-Z!#$%&'*+\-.^_|~`]+$")
 _HEADER_VALUE = re2.compile("^[^\x00-\x08\x0a-\x1f\x7f]*$")
 _NOT_STRICT = re2.compile("^[^\x00\x0a\x0d]*$")
+WRAPPERS = frozenset(
+    f"google.protobuf.{name}Value"
+    for name in ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
+)
+"""Plain values that can be told from values that are not set."""
 
 
 def unpacked(value: any_pb2.Any) -> Message | None:
@@ -104,7 +109,7 @@ def _field(
     if kind is None:
         return
     value = getattr(message, field.name)
-    if field.message_type is not None and field.message_type.full_name.endswith("Value"):
+    if field.message_type is not None and field.message_type.full_name in WRAPPERS:
         value = getattr(value, "value", value)  # a wrapped number or text
     yield from _one(value, kind, getattr(rules, kind), path)
 
@@ -151,7 +156,7 @@ def _one(value: Any, kind: str, rule: Any, path: str) -> Iterator[tuple[str, str
         case "bool":
             if rule.HasField("const") and value != rule.const:
                 yield path, f"it must be {str(rule.const).lower()}"
-        case "any":
+        case "any" if isinstance(value, any_pb2.Any):
             allowed = list(getattr(rule, "in"))
             if (allowed and value.type_url not in allowed) or value.type_url in rule.not_in:
                 yield path, f"{value.type_url} is not allowed"
@@ -159,7 +164,7 @@ def _one(value: Any, kind: str, rule: Any, path: str) -> Iterator[tuple[str, str
             seconds = _seconds(value)
             for why in _bounds(seconds, rule, _seconds):
                 yield path, f"{why} s"
-        case "timestamp" | "message" | "repeated" | "map":
+        case "any" | "timestamp" | "message" | "repeated" | "map":
             return
         case _:
             if rule.ignore_empty and not value:

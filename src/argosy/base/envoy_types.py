@@ -19,6 +19,11 @@ TYPED_STRUCTS = frozenset({"udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct"
 _ROOTS = frozenset({"envoy", "udpa", "xds"})
 _TYPE_NAME = re.compile(r"((?:[a-z][a-z0-9_]*\.)+)[A-Z]\w*(?:\.[A-Z]\w*)*\Z", re.ASCII)
 
+_LISTED = tuple(
+    f"envoy.extensions.{kind}."
+    for kind in ("access_loggers", "clusters", "filters", "tracers", "transport_sockets")
+)
+
 ISTIO_TYPES = {
     "stats.PluginConfig": "metrics",
     "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig": "alpn",
@@ -80,9 +85,10 @@ def new_message(descriptor: Descriptor) -> Message:
 def envoy_has(name: str) -> bool:
     """Whether a type is configuration of an extension that is in this build of Envoy.
 
-    Parts of an extension's configuration stand in its package: those count as well.
+    Parts of an extension's configuration stand in its package: those count as well. Envoy does not
+    tell all that it has; of these kinds it does.
     """
-    if not name.startswith("envoy.extensions."):
+    if not name.startswith(_LISTED):
         return True
     return name in _built_in() or _package(name) in _packages()
 

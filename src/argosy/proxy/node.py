@@ -95,6 +95,7 @@ class Node:
             forward=self._resolver,
             credentials=credentials(self._api),
             sources=self._cluster.sources,
+            bootstrap_patches=self._cluster.bootstrap_patches,
         )
         self._host = PodHost(
             images=options.images,

@@ -2,20 +2,31 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from argosy.api.apps import Deployment
 from argosy.api.core import ConfigMap, Namespace, Secret, Service, ServicePort
 from argosy.api.core_pod import Pod
 from argosy.api.meta import Object
+from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_service_entry import ServiceEntry
 from argosy.pilot.compile import mesh, service_entries
 from argosy.platforms.local import workloads
 from argosy.platforms.local.environment import Sources
+from argosy.proxy.bootstrap_patches import bootstrap_patches
 from argosy.proxy.capture import ServiceTarget
 from argosy.proxy.names import HostRecord, NameTable, Record
 
-KINDS = ("Namespace", "Pod", "Deployment", "Service", "ConfigMap", "Secret", "ServiceEntry")
+KINDS = (
+    "Namespace",
+    "EnvoyFilter",
+    "Pod",
+    "Deployment",
+    "Service",
+    "ConfigMap",
+    "Secret",
+    "ServiceEntry",
+)
 _MESH_CONFIG = ("istio-system", "istio")
 _HEADLESS = "None"
 Key = tuple[str, str]
@@ -86,6 +97,12 @@ class Cluster:
             and (workloads.is_ready(pod) or not_ready)
         ]
         return sorted(found, key=lambda p: p.status.pod_ip if p.status else "")
+
+    def bootstrap_patches(self, pod: Pod) -> list[dict[str, Any]]:
+        """What EnvoyFilters change in the bootstrap of a pod's proxy."""
+        settings = mesh.mesh(self.get(ConfigMap, *_MESH_CONFIG)).value
+        filters = self.all(EnvoyFilter)
+        return bootstrap_patches(pod, filters, settings.traffic.root_namespace) if filters else []
 
     def names(self) -> NameTable:
         """What DNS answers."""

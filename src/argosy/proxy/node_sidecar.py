@@ -30,6 +30,7 @@ from argosy.platforms.local.process import Command, Process, Sandbox
 from argosy.proxy import capture, capture_nft, dns, envoy
 from argosy.proxy.annotations import proxy_settings
 from argosy.proxy.bootstrap import ProxyFacts, bootstrap
+from argosy.proxy.bootstrap_patches import patched_bootstrap
 from argosy.proxy.capture import DNS_PORT, PROXY_DNS_PORT, UNCAPTURED_INBOUND_PORTS
 from argosy.proxy.names import Answer, NameTable
 from argosy.proxy.node_injection import proxy_labels, workload_name
@@ -60,6 +61,7 @@ class MeshFacts:
     """What all sidecars of a node share. ``names`` and ``forward`` serve DNS.
 
     ``sources`` are the present ConfigMaps and Secrets of a namespace.
+    ``bootstrap_patches`` are those of EnvoyFilters, for a pod that starts.
     """
 
     mesh: str
@@ -68,6 +70,7 @@ class MeshFacts:
     forward: dns.Forward
     credentials: Callable[[Pod, Path], Credentials]
     sources: Callable[[str], Sources]
+    bootstrap_patches: Callable[[Pod], list[dict[str, Any]]] = lambda _: []
 
 
 class NameService:
@@ -206,9 +209,11 @@ class EnvoySidecar:
                     for_ever("proxy dns", lambda: self._names.run_for_proxy(pod_netns))
                 )
                 tasks.create_task(for_ever("credentials", credentials.run))
-                self._write_bootstrap(address)
+                content = self._bootstrap(address)
+                self._write_bootstrap(content)
                 self.message = "the proxy waits for its certificate"
                 await credentials.ready()
+                await self._patch_bootstrap(content)
                 await self._keep_envoy(await self._user_view(address))
         finally:
             await self.admin.close()
@@ -305,7 +310,7 @@ class EnvoySidecar:
                 self._ready.clear()
                 self._changed()
 
-    def _write_bootstrap(self, address: str) -> None:
+    def _bootstrap(self, address: str) -> dict[str, Any]:
         pod = self._pod
         gateway = self._kind is Injection.GATEWAY
         facts = ProxyFacts(
@@ -322,8 +327,22 @@ class EnvoySidecar:
             locality=locality_of(pod),
             stats=self._settings.stats,
         )
-        content = json.dumps(bootstrap(facts), sort_keys=True).encode()
+        return bootstrap(facts)
+
+    def _write_bootstrap(self, bootstrap: dict[str, Any]) -> None:
+        content = json.dumps(bootstrap, sort_keys=True).encode()
         state.write_private(self._directory / envoy.BOOTSTRAP_FILE, content)
+
+    async def _patch_bootstrap(self, bootstrap: dict[str, Any]) -> None:
+        """What EnvoyFilters say of it; what Envoy would refuse is left out."""
+        patches = self._facts.bootstrap_patches(self._pod)
+        if not patches:
+            return
+        self.message = "the proxy's bootstrap is being patched"
+        patched, refused = await patched_bootstrap(bootstrap, patches, self._directory)
+        for why in refused:
+            log.warning("bootstrap.patch_refused", pod=self._pod.metadata.name, why=why)
+        self._write_bootstrap(patched)
 
 
 async def for_ever(what: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -65,7 +65,10 @@ class LayerLog:
 
 @dataclass(frozen=True, slots=True)
 class Rescope:
-    """How one type's layers of a group changed: names that may have come, gone or become others."""
+    """One type's layers of a group changed: names that may have come, gone or become others.
+
+    They are those that layers list; names that a client asked for one by one may be others too.
+    """
 
     type_url: str
     names: frozenset[str]
@@ -137,14 +140,13 @@ class Catalog:
         rescopes = []
         for type_url, old in list(self._layers.get(group, {}).items()):
             new = self._layers[group][type_url] = self._open(group, type_url)
-            names: set[str] = set()
-            if old != new:
-                names = self._affected(old, new)
+            if old == new:
+                continue
+            names = self._affected(old, new)
             for log in old:
                 if log not in new:
                     self._leave(log, group)
-            if names:
-                rescopes.append(Rescope(type_url, frozenset(names)))
+            rescopes.append(Rescope(type_url, frozenset(names)))
         return tuple(rescopes)
 
     def _affected(self, old: tuple[LayerLog, ...], new: tuple[LayerLog, ...]) -> set[str]:

@@ -251,8 +251,11 @@ class Subscription:
         self.seen = catalog.generation
 
     def rescope(self, rescope: Rescope, catalog: Catalog) -> None:
-        """The group has other layers now: look at every name that may be affected."""
-        names = rescope.names if self.wildcard else rescope.names & self.names
+        """The group has other layers now: look at every name that may be affected.
+
+        Layers do not list the names that are served to who asks for them: all of these may be.
+        """
+        names = rescope.names | self.names if self.wildcard else self.names
         for name in names:
             self.dirty.setdefault(name, catalog.generation)
 

@@ -10,25 +10,9 @@ from google.protobuf import any_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from argosy.base.envoy_rules import unpacked
+from argosy.base.envoy_rules import WRAPPERS, unpacked
 
-_WHOLE = frozenset(
-    {"google.protobuf.Duration", "google.protobuf.Timestamp"}
-    | {
-        f"google.protobuf.{name}Value"
-        for name in (
-            "Bool",
-            "Bytes",
-            "Double",
-            "Float",
-            "Int32",
-            "Int64",
-            "String",
-            "UInt32",
-            "UInt64",
-        )
-    }
-)
+_WHOLE = WRAPPERS | {"google.protobuf.Duration", "google.protobuf.Timestamp"}
 _TRANSPORT_SOCKET = "envoy.config.core.v3.TransportSocket"
 
 
