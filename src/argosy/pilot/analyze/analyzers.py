@@ -19,6 +19,7 @@ from argosy.pilot.analyze import (
     gateways,
     injection,
     selectors,
+    service_entries,
     services,
     virtual_services,
 )
@@ -70,7 +71,7 @@ ANALYZERS: tuple[Analyzer, ...] = (
     ),
     _row(
         "conditions.ConditionAnalyzer",
-        ("Service",),
+        ("Service", "ServiceEntry"),
         conditions.negative_conditions,
         "Conditions in a status that are not fulfilled",
     ),
@@ -140,6 +141,12 @@ ANALYZERS: tuple[Analyzer, ...] = (
         ("Service",),
         services.port_names,
         "Ports whose names tell no protocol",
+    ),
+    _row(
+        "serviceentry.ConflictingServiceEntryProtocolAnalyzer",
+        ("ServiceEntry",),
+        service_entries.conflicting_protocols,
+        "ServiceEntries with the same host and port and different protocols",
     ),
     _row(
         "sidecar.SelectorAnalyzer",

@@ -246,7 +246,8 @@ CODES: tuple[Code, ...] = (
         "ServiceEntry",
         "A TCP port of a ServiceEntry without addresses: its connections can be told from those to "
         "other hosts by the port only.",
-        "Set addresses.",
+        "Set addresses, or protocol TLS. (Hosts that Argosy allocates an address for need none.)",
+        "TakesAll",
     ),
     _code(
         "IST0135",
@@ -445,6 +446,8 @@ def find(kind: str, field: str, problem: str) -> Code | None:
     """Istio's code for a problem of this name, at a field of an object of a kind."""
     if problem == "NoMatchingWorkloads" and kind in _SELECTING:
         return BY_ID["IST0101"]
+    if problem == "HostConflict" and kind != "VirtualService":
+        return None
     if problem == "HostConflict" and field == "spec.http":  # at a gateway, which merges the rules
         return BY_ID["IST0130"]
     if problem == "UnreachableRule" and _ONE_MATCH.search(field):
