@@ -4,13 +4,14 @@ https://istio.io/latest/docs/tasks/traffic-management/egress/egress-control/
 https://istio.io/latest/docs/reference/config/networking/service-entry/
 """
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from external import Internet, Site, internet
-from inside import Inside, InsideError, inside
+from inside import Answer, Inside, InsideError, inside
 from manifests import deployment, mesh_config, namespace, server, service
 from mesh import Mesh, eventually
 from rules import Rules, document
@@ -38,6 +39,10 @@ WORKLOADS = (
 
 def entry(name: str, *hosts: str, **spec: Any) -> str:
     return document("networking.istio.io/v1", "ServiceEntry", name, {"hosts": hosts, **spec})
+
+
+def workload_entry(name: str, **spec: Any) -> str:
+    return document("networking.istio.io/v1", "WorkloadEntry", name, spec)
 
 
 def is_closed(curl: Inside, address: str) -> bool:
@@ -146,6 +151,82 @@ def test_resolution_static_and_its_weights(net: Internet, curl: Inside, rules: R
     assert {answer.json["site"] for answer in answers} == {"www.google.com"}
 
 
+def test_allocated_addresses_tell_opaque_services_apart(
+    net: Internet, curl: Inside, rules: Rules
+) -> None:
+    """Two hosts share a port of opaque bytes; each name stands for an address of its own."""
+    port = {"number": 7000, "name": "tcp", "protocol": "TCP"}
+    for name in ("httpbin.org", "www.google.com"):
+        rules.apply(name, entry(name, name, ports=[port], resolution="DNS"))
+    found = {}
+    for name in ("httpbin.org", "www.google.com"):
+        (address,) = curl.call("addresses", name=name)
+        assert address.startswith("240.240.")
+        assert curl.call("addresses", name=name.upper()) == [address]
+        assert curl.call("lookup", name=f"{name}.", kind="AAAA")["rcode"] == "NOERROR"
+        assert curl.call("lookup", name=f"{name}.", kind="AAAA")["answers"] == []
+        before = len(net.seen(name))
+        assert curl.call("exchange", host=name, port=7000, text="hi") == "raw:hi"
+        assert len(net.seen(name)) > before, "it arrived where its name leads"
+        found[name] = address
+    assert len(set(found.values())) == 2
+    rules.apply("httpbin.org", entry("httpbin.org", "httpbin.org", ports=[port, HTTP]))
+    assert curl.call("addresses", name="httpbin.org") == [net.address("httpbin.org")], (
+        "with resolution NONE the name is not the mesh's"
+    )
+
+
+def test_workload_entries_are_endpoints(
+    mesh: Mesh, net: Internet, curl: Inside, rules: Rules
+) -> None:
+    """Of a ServiceEntry and of a Service, which also selects a pod; by weight, port and health."""
+    vm = {"labels": {"app": "known"}, "address": net.address("httpbin.org")}
+    rules.apply("vm", workload_entry("vm", **vm, ports={"http": 80}, weight=3))
+    answers = curl.requests("http://known/", count=40)
+    assert {answer.status for answer in answers} == {200}
+    from_vm = [answer for answer in answers if answer.json.get("site") == "httpbin.org"]
+    assert 0 < len(from_vm) < 40
+    assert "x-forwarded-client-cert" not in from_vm[0].json["headers"], "it is in no mesh"
+    selecting = entry(
+        "legacy",
+        "legacy.internal",
+        ports=[HTTP],
+        location="MESH_INTERNAL",
+        resolution="STATIC",
+        workloadSelector={"labels": {"app": "vm"}},
+    )
+    rules.apply("legacy", selecting)
+    assert curl.get("http://legacy.internal/").status == 503
+    rules.apply("vm", workload_entry("vm", **{**vm, "labels": {"app": "vm"}}))
+    assert curl.get("http://legacy.internal/").json["site"] == "httpbin.org"
+    answers = curl.requests("http://known/", count=10)
+    assert not [answer for answer in answers if "site" in answer.json], "it is the other's now"
+
+
+def test_a_workload_entry_of_the_mesh_is_spoken_to_in_mutual_tls(
+    mesh: Mesh, curl: Inside, rules: Rules
+) -> None:
+    (pod,) = mesh.get("pods", "-l", "app=known")
+    labels = {"app": "meshed", "security.istio.io/tlsMode": "istio"}
+    address = pod["status"]["podIP"]
+    meshed = entry(
+        "meshed",
+        "meshed.internal",
+        ports=[{**HTTP, "targetPort": 8000}],
+        location="MESH_INTERNAL",
+        resolution="STATIC",
+        workloadSelector={"labels": {"app": "meshed"}},
+    )
+    rules.apply("meshed", meshed)
+    own = workload_entry("own", address=address, labels=labels, serviceAccount="default")
+    rules.apply("own", own)
+    seen = curl.get("http://meshed.internal/").json["headers"]["x-forwarded-client-cert"]
+    assert "spiffe://cluster.local/ns/default/sa/default" in seen
+    other = workload_entry("own", address=address, labels=labels, serviceAccount="impostor")
+    rules.apply("own", other)
+    assert curl.get("http://meshed.internal/").status == 503, "not the identity it should have"
+
+
 def test_networks_of_an_entry(net: Internet, curl: Inside, rules: Rules) -> None:
     """Opaque bytes to a network go out; those to other addresses of the port do not."""
     port = {"number": 7000, "name": "tcp", "protocol": "TCP"}
@@ -179,3 +260,64 @@ def test_tls_origination(net: Internet, curl: Inside, rules: Rules) -> None:
         lambda: curl.get("http://edition.cnn.com/politics").status == 503, "another certificate"
     )
     net.answer("edition.cnn.com", net.address("edition.cnn.com"))
+
+
+def test_unknown_hosts_are_resolved_by_their_names(
+    net: Internet, curl: Inside, rules: Rules
+) -> None:
+    """outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS: HTTP goes by its Host, all else as dialled."""
+    dynamic = mesh_config("outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}")
+    elsewhere = net.address("www.google.com")
+    host = {"host": "httpbin.org"}
+    assert curl.get(f"http://{elsewhere}/", headers=host).status == 502
+    rules.apply("config", dynamic)
+    rules.forget("config")
+    try:
+        assert curl.get(f"http://{elsewhere}/", headers=host).json["site"] == "httpbin.org"
+        assert curl.get("http://absent.example.com.:80/", timeout=5).status == 0
+        answer = curl.get(f"http://{elsewhere}/", headers={"host": "absent.example.com"})
+        assert answer.status == 503, "there is no such name"
+        found = curl.get("https://www.google.com/", ca=net.ca)
+        assert found.status == 200, "opaque bytes pass"
+        assert curl.get("http://known/").status == 200
+    finally:
+        rules.apply("config", REGISTRY_ONLY)
+        rules.forget("config")
+
+
+def test_no_request_fails_while_entries_and_endpoints_change(
+    mesh: Mesh, net: Internet, rules: Rules
+) -> None:
+    first, second = net.address("httpbin.org"), net.address("www.google.com")
+
+    def static(*addresses: str, hosts: tuple[str, ...] = ("steady.example.com",)) -> str:
+        endpoints = [{"address": address} for address in addresses]
+        return entry("steady", *hosts, ports=[HTTP], resolution="STATIC", endpoints=endpoints)
+
+    rules.apply("steady", static(first))
+    found: list[Answer] = []
+    done = threading.Event()
+
+    def load() -> None:
+        with inside(mesh, "deploy/curl") as clients:
+            while not done.is_set():
+                found.extend(clients.requests("http://steady.example.com/", count=50, parallel=2))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        eventually(lambda: bool(found), "the load has begun", 30)
+        for addresses in 5 * ((first, second), (second,), (first,)):
+            rules.apply("steady", static(*addresses))
+        rules.apply("steady", static(first, hosts=("steady.example.com", "more.example.com")))
+        for name in ("a", "b"):
+            rules.apply(name, entry(name, f"{name}.example.com", ports=[HTTP, TLS]))
+            rules.delete(name)
+        before = len(found)
+        rules.destination("steady.example.com", {"loadBalancer": {"simple": "RANDOM"}})
+        eventually(lambda: len(found) > before + 100, "requests after the changes", 30)
+    finally:
+        done.set()
+        thread.join()
+    failed = [answer for answer in found if answer.status != 200]
+    assert not failed, (len(failed), len(found), failed[0])

@@ -86,7 +86,8 @@ class Service:
     is a sorted tuple of label pairs; empty selects nothing. ``export_to`` holds namespaces, or
     ``*``. ``entry`` is the ServiceEntry that defines it; None: a Kubernetes Service does.
     ``external``: outside the mesh, so mesh mTLS is never tried. ``peers`` are names that the
-    servers' certificates carry besides those of the endpoints' identities.
+    servers' certificates carry besides those of the endpoints' identities. ``allocated``: the
+    addresses are the mesh's own, so clients that ask other resolvers dial others.
     """
 
     hostname: Hostname
@@ -102,6 +103,7 @@ class Service:
     external: bool = False
     peers: tuple[str, ...] = ()
     entry: ObjectKey | None = None
+    allocated: bool = False
 
     @property
     def owner(self) -> ObjectKey:

@@ -1,7 +1,7 @@
 """Defaults and checks that need the other objects, done when an object is stored.
 
 Pure functions of the object, its predecessor and a view of the store: namespaces, cluster IPs,
-the label every Namespace has, and a Secret's ``stringData``.
+addresses of ServiceEntries, the label every Namespace has, and a Secret's ``stringData``.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +12,10 @@ from msgspec import structs
 
 from argosy.api.core import Namespace, Secret, Service
 from argosy.api.meta import Object
+from argosy.api.networking_service_entry import ServiceEntry
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
+from argosy.store import entry_addresses
 from argosy.store.store import View
 from argosy.store.transaction import Delete, InvalidError
 
@@ -48,11 +50,15 @@ class KubernetesAdmission:
                 return service(new, old if isinstance(old, Service) else None, view)
             case Namespace():
                 return named(new)
+            case ServiceEntry():
+                return entry_addresses.with_addresses(new, view)
             case Secret():
                 return structs.replace(new, data=new.values, string_data={})
         return new
 
     def claims(self, key: ObjectKey, value: Object) -> tuple[str, ...]:
+        if isinstance(value, ServiceEntry):
+            return entry_addresses.claims(value)
         if not isinstance(value, Service) or value.spec.cluster_ip in ("", HEADLESS):
             return ()
         return (_claim(value.spec.cluster_ip),)

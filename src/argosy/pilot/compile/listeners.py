@@ -28,6 +28,9 @@ from argosy.model.route import SourceIpHash
 from argosy.model.service import Protocol, Service, ServicePort
 from argosy.model.traffic import Cluster, Discovery, Maglev, MeshTls, RingHash, UpstreamProtocol
 
+NAMED = frozenset({Protocol.TLS, Protocol.HTTPS})
+"""Protocols whose clients say which host they mean before anything else."""
+
 
 class Site(NamedTuple):
     """Where a listener stands. Sites sort by address, then port."""
@@ -70,6 +73,8 @@ def sites(service: Service, port: ServicePort, instances: tuple[str, ...]) -> tu
     addresses = instances if service.headless else service.addresses
     found = {Site(a, port.number) for a in addresses if not is_network(a)}
     if any(map(is_network, addresses)) or (service.entry is not None and not addresses):
+        found.add(Site(WILDCARD, port.number))
+    if service.allocated and port.protocol in NAMED:
         found.add(Site(WILDCARD, port.number))
     return tuple(sorted(found))
 
@@ -187,7 +192,7 @@ def _chains(site: Site, opaque: list[Claim]) -> tuple[tuple[OpaqueChain, ...], t
     owners: dict[tuple[str, str], Claim] = {}
     for claim in opaque:
         networks = tuple(sorted(a for a in claim.service.addresses if is_network(a)))
-        names = (claim.service.hostname,) if claim.port.protocol in _NAMED else ()
+        names = (claim.service.hostname,) if claim.port.protocol in NAMED else ()
         wanted = [(network, name) for network in networks or ("",) for name in names or ("",)]
         free = [key for key in wanted if key not in owners]
         if len(free) < len(wanted):
@@ -198,10 +203,6 @@ def _chains(site: Site, opaque: list[Claim]) -> tuple[tuple[OpaqueChain, ...], t
             kept = tuple(dict.fromkeys(network for network, _ in free if network))
             chains.append(OpaqueChain(claim.tcp, kept, names))
     return tuple(chains), tuple(problems)
-
-
-_NAMED = frozenset({Protocol.TLS, Protocol.HTTPS})
-"""Protocols whose clients say which host they mean before anything else."""
 
 
 def outbound_listeners(

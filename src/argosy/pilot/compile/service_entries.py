@@ -51,6 +51,7 @@ def services(written: api.ServiceEntry, mesh: Mesh = DEFAULT_MESH) -> tuple[Serv
             external=spec.location == "MESH_EXTERNAL",
             peers=spec.subject_alt_names,
             entry=written.key,
+            allocated=not spec.addresses and host in allocated,
         )
         for host in hosts(written)
     )

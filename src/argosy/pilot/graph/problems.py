@@ -5,11 +5,11 @@ from argosy.base.problems import Problem
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ProxyType, Scope, Sight
 from argosy.model.route import MESH
-from argosy.pilot.compile import authn, gateways
+from argosy.pilot.compile import authn, gateways, service_entries
 from argosy.pilot.compile import sidecars as sidecar_rules
 from argosy.pilot.compile.matches import gateway_name
 from argosy.pilot.compile.references import check_references
-from argosy.pilot.graph import destinations, outbound, rules, sidecars, world
+from argosy.pilot.graph import destinations, entries, outbound, rules, sidecars, world
 from argosy.pilot.graph import gateways as gateway_formulas
 from argosy.pilot.graph.envoy_filter_problems import envoy_filter_problems
 from argosy.pilot.graph.world import keys
@@ -31,6 +31,8 @@ def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
             found = authn.check(get(world.peer_authentications, key.namespace))
         case "EnvoyFilter":
             found = get(envoy_filter_problems, key.namespace, key.name)
+        case "ServiceEntry":
+            found = get(entry_problems, key.namespace, key.name)
         case "Service":
             found = get(service_problems, key.namespace, key.name)
         case "ConfigMap" if key == world.MESH_CONFIG:
@@ -161,6 +163,21 @@ def sidecar_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Prob
         return found
     sees = get(rules.visible_services, Sight(namespace, key))
     return (*found, *sidecar_rules.check_egress(egress, key, sees, get(rules.mesh_claims)))
+
+
+@formula
+def entry_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    """What other definitions of its hosts, and other services of its ports, take from an entry."""
+    written = get(entries.entry, namespace, name)
+    if written is None:
+        return ()
+    hosts = service_entries.hosts(written)
+    parts = {host: get(world.parts, host) for host in hosts}
+    scope = Scope(ProxyType.SIDECAR, namespace)
+    return (
+        *service_entries.check(written, parts),
+        *get(outbound.listener_conflicts, scope),
+    )
 
 
 @formula
