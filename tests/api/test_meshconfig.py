@@ -54,10 +54,10 @@ def test_settings_are_read() -> None:
 
 
 def test_settings_that_have_no_effect_are_warned_of() -> None:
-    compiled = mesh_config(config_map("ingressClass: istio\ntrustDomian: a\n"))
+    compiled = mesh_config(config_map("verifyCertificateAtClient: true\ntrustDomian: a\n"))
     assert compiled.value == MeshConfig()
     assert [(p.field, p.code, p.severity) for p in compiled.problems] == [
-        ("data.mesh.ingressClass", "UnknownField", Severity.WARNING),
+        ("data.mesh.verifyCertificateAtClient", "UnknownField", Severity.WARNING),
         ("data.mesh.trustDomian", "UnknownField", Severity.WARNING),
     ]
     assert '"trustDomain"' in compiled.problems[1].hint

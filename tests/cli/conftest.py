@@ -76,6 +76,9 @@ class Neighbours:
     def ready(self) -> str:
         return ""
 
+    def addresses(self, key: ObjectKey) -> tuple[str, ...]:
+        return ()
+
     def problems(self, key: ObjectKey) -> tuple[Problem, ...]:
         found = self.engine.value(findings_of, key)
         assert not isinstance(found, derive.Failed), found

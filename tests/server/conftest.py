@@ -71,6 +71,9 @@ class Neighbours:
     def ready(self) -> str:
         return self.waiting
 
+    def addresses(self, key: ObjectKey) -> tuple[str, ...]:
+        return ()
+
     def problems(self, key: ObjectKey) -> tuple[Problem, ...]:
         return self.found.get(key, ())
 

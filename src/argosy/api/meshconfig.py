@@ -34,6 +34,7 @@ OutboundMode = Literal["REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"]
 InboundMode = Literal["PASSTHROUGH", "LOCALHOST"]
 Normalization = Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
 AccessLogEncoding = Literal["TEXT", "JSON"]
+IngressControllerMode = Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"]
 
 
 class OutboundTrafficPolicy(KubernetesPart, frozen=True, kw_only=True):
@@ -104,6 +105,10 @@ class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     default_service_export_to: tuple[str, ...] = ()
     default_virtual_service_export_to: tuple[str, ...] = ()
     default_destination_rule_export_to: tuple[str, ...] = ()
+    ingress_class: str = "istio"
+    ingress_service: str = "istio-ingressgateway"
+    ingress_controller_mode: IngressControllerMode = "STRICT"
+    ingress_selector: str = ""
     locality_lb_setting: LocalityLoadBalancerSetting | None = None
     h2_upgrade_policy: H2UpgradePolicy | None = None
     path_normalization: PathNormalization = PathNormalization()

@@ -10,6 +10,7 @@ from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
+from argosy.api.networking_ingress import Ingress, IngressClass
 from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_sidecar import Sidecar
 from argosy.api.networking_virtual_service import VirtualService
@@ -17,6 +18,7 @@ from argosy.api.networking_workload_entry import WorkloadEntry, WorkloadGroup
 from argosy.api.security import PeerAuthentication
 
 NETWORKING = "networking.istio.io"
+K8S_NETWORKING = "networking.k8s.io"
 SECURITY = "security.istio.io"
 
 
@@ -75,6 +77,8 @@ KINDS: tuple[Registered, ...] = (
         ("dr",),
     ),
     Registered(NETWORKING, _ISTIO_NETWORKING, "Gateway", "gateways", True, Gateway, ("gw",)),
+    Registered(K8S_NETWORKING, ("v1",), "Ingress", "ingresses", True, Ingress, ("ing",)),
+    Registered(K8S_NETWORKING, ("v1",), "IngressClass", "ingressclasses", False, IngressClass),
     Registered(NETWORKING, ("v1alpha3",), "EnvoyFilter", "envoyfilters", True, EnvoyFilter),
     Registered(NETWORKING, _ISTIO_NETWORKING, "Sidecar", "sidecars", True, Sidecar),
     Registered(

@@ -11,7 +11,7 @@ _KINDS = {
     "autoscaling": "HorizontalPodAutoscaler",
     "policy": "PodDisruptionBudget",
     "discovery.k8s.io": "EndpointSlice",
-    "networking.k8s.io": "Ingress IngressClass NetworkPolicy",
+    "networking.k8s.io": "NetworkPolicy",
     "rbac.authorization.k8s.io": "ClusterRole ClusterRoleBinding Role RoleBinding",
     "apiextensions.k8s.io": "CustomResourceDefinition",
     "admissionregistration.k8s.io": "MutatingWebhookConfiguration ValidatingWebhookConfiguration",

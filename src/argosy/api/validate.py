@@ -15,6 +15,7 @@ from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
+from argosy.api.networking_ingress import Ingress, IngressClass
 from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_sidecar import Sidecar
 from argosy.api.networking_virtual_service import VirtualService
@@ -25,6 +26,7 @@ from argosy.api.validate_core import validate_config_map, validate_secret, valid
 from argosy.api.validate_destination_rule import validate_destination_rule
 from argosy.api.validate_envoy_filter import validate_envoy_filter
 from argosy.api.validate_gateway import validate_gateway
+from argosy.api.validate_ingress import validate_ingress, validate_ingress_class
 from argosy.api.validate_pod import validate_deployment, validate_pod
 from argosy.api.validate_security import validate_peer_authentication
 from argosy.api.validate_service_entry import validate_service_entry
@@ -45,6 +47,8 @@ _RULES: Mapping[type[Object], Callable[[Any], Iterable[Mistake]]] = {
     VirtualService: validate_virtual_service,
     DestinationRule: validate_destination_rule,
     Gateway: validate_gateway,
+    Ingress: validate_ingress,
+    IngressClass: validate_ingress_class,
     EnvoyFilter: validate_envoy_filter,
     Sidecar: validate_sidecar,
     ServiceEntry: validate_service_entry,

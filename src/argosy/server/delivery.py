@@ -22,7 +22,15 @@ from argosy.store.transaction import Event
 log = structlog.get_logger()
 
 POLICY_KINDS = frozenset(
-    {"VirtualService", "DestinationRule", "Gateway", "Sidecar", "PeerAuthentication", "EnvoyFilter"}
+    {
+        "VirtualService",
+        "DestinationRule",
+        "Gateway",
+        "Ingress",
+        "Sidecar",
+        "PeerAuthentication",
+        "EnvoyFilter",
+    }
 )
 """What people write to steer traffic: the first suspects when a proxy refuses a resource."""
 

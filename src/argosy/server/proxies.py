@@ -12,6 +12,7 @@ from argosy.base.problems import Problem
 from argosy.citadel.service import CertificateRecord, CertificateService
 from argosy.model.proxy import ProxyType, Role
 from argosy.pilot.analyze.findings import findings_of, findings_of_all
+from argosy.pilot.graph import ingresses
 from argosy.pilot.graph.problems import gateway_table_problems
 from argosy.pilot.graph.rules import claim_conflicts
 from argosy.pilot.graph.world import demands
@@ -107,6 +108,10 @@ class Proxies:
         if isinstance(together, derive.Failed):  # one of them: the others have their answers
             return {key: self.problems(key) for key in keys}
         return {key: (*found, *self._rejections_of(key)) for key, found in together}
+
+    def addresses(self, key: ObjectKey) -> tuple[str, ...]:
+        found = self._engine.value(ingresses.addresses, key.namespace, key.name)
+        return () if isinstance(found, derive.Failed) else found
 
     def spread(self, key: ObjectKey) -> services.Spread | None:
         written = self._store.get(key)

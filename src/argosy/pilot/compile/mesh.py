@@ -14,6 +14,7 @@ from argosy.api.meta import LabelSelector
 from argosy.api.networking_virtual_service import HTTPRetry
 from argosy.base.names import Namespace
 from argosy.base.problems import Compiled
+from argosy.model.ingress import DEFAULT_INGRESS, IngressMode, IngressSettings
 from argosy.model.listener import (
     INBOUND_RETRIES,
     AccessLog,
@@ -85,6 +86,7 @@ class Mesh:
     """
 
     domain: str = CLUSTER_DOMAIN
+    ingress: IngressSettings = DEFAULT_INGRESS
     traffic: TrafficDefaults = field(default_factory=TrafficDefaults)
     listeners: ListenerSettings = field(default_factory=ListenerSettings)
     service_export_to: tuple[str, ...] = (PUBLIC,)
@@ -109,6 +111,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
     report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", list(decoded.problems))
     _report_unsupported(written, report)
     compiled = Mesh(
+        ingress=_ingress(written),
         traffic=_traffic(written, report),
         listeners=_listeners(written, report),
         service_export_to=written.default_service_export_to or (PUBLIC,),
@@ -175,6 +178,19 @@ def _tls(written: api.TLSConfig | None) -> TlsParameters:
     if written is None:
         return NO_PARAMETERS
     return TlsParameters(written.min_protocol_version, written.cipher_suites, written.ecdh_curves)
+
+
+def _ingress(written: api.MeshConfig) -> IngressSettings:
+    """Without a selector the gateway is called as its service, but for Istio's own."""
+    default, mode = DEFAULT_INGRESS, written.ingress_controller_mode
+    service = written.ingress_service or default.service
+    by_service = default.selector if service == default.service else service
+    return IngressSettings(
+        mode=IngressMode.STRICT if mode == "UNSPECIFIED" else IngressMode(mode),
+        class_name=written.ingress_class or default.class_name,
+        selector=written.ingress_selector or by_service,
+        service=service,
+    )
 
 
 def _listeners(written: api.MeshConfig, report: Report) -> ListenerSettings:

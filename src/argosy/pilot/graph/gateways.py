@@ -14,9 +14,10 @@ from argosy.model.proxy import ClusterKey, ProxyType, Role, Sight
 from argosy.model.route import Attachment, RouteTable
 from argosy.model.traffic import Cluster
 from argosy.pilot.compile import gateway_routes, gateways, listeners, tcp_routes
+from argosy.pilot.compile.ingresses import ingress_of
 from argosy.pilot.compile.roles import role_of
 from argosy.pilot.compile.routes import Listening
-from argosy.pilot.graph import destinations, rules
+from argosy.pilot.graph import destinations, ingresses, rules
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.world import annotated, keys, mesh_settings, read, services_of_labels
@@ -28,6 +29,9 @@ KIND = "Gateway"
 
 @formula
 def gateway(get: Reader, namespace: Namespace, name: str) -> Gateway | None:
+    """As written, or as an Ingress stands for it."""
+    if ingress_of(name) is not None:
+        return get(ingresses.gateway, namespace, name)
     return read(get, ObjectKey(KIND, namespace, name), Gateway)
 
 
@@ -43,7 +47,7 @@ def compiled_servers(
 def gateways_of(get: Reader, role: Role) -> tuple[ObjectKey, ...]:
     """The Gateways that select the proxy, oldest first."""
     found = []
-    for key in keys(get, KIND):
+    for key in (*keys(get, KIND), *get(ingresses.gateway_keys)):
         written = get(gateway, key.namespace, key.name)
         if written is not None and gateways.gateway_selects(written, role.labels):
             found.append((written.metadata.creation_timestamp, key))

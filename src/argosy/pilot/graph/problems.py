@@ -7,9 +7,18 @@ from argosy.model.proxy import ProxyType, Scope, Sight
 from argosy.model.route import MESH
 from argosy.pilot.compile import authn, gateways, service_entries
 from argosy.pilot.compile import sidecars as sidecar_rules
+from argosy.pilot.compile.ingresses import blame
 from argosy.pilot.compile.matches import gateway_name
 from argosy.pilot.compile.references import check_references
-from argosy.pilot.graph import destinations, entries, outbound, rules, sidecars, world
+from argosy.pilot.graph import (
+    destinations,
+    entries,
+    ingresses,
+    outbound,
+    rules,
+    sidecars,
+    world,
+)
 from argosy.pilot.graph import gateways as gateway_formulas
 from argosy.pilot.graph.envoy_filter_problems import envoy_filter_problems
 from argosy.pilot.graph.world import keys
@@ -25,6 +34,8 @@ def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
             found = get(destinations.rule_problems, key.namespace, key.name)
         case "Gateway":
             found = get(gateway_problems, key.namespace, key.name)
+        case "Ingress":
+            found = get(ingress_problems, key.namespace, key.name)
         case "Sidecar":
             found = get(sidecar_problems, key.namespace, key.name)
         case "PeerAuthentication":
@@ -58,6 +69,21 @@ def virtual_service_problems(get: Reader, namespace: Namespace, name: str) -> tu
         *(get(gateway_table_problems) if bound != {MESH} else ()),
         *_missing_gateways(get, namespace, name),
     )
+
+
+@formula
+def ingress_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    """Its own, and those of the Gateway and VirtualServices that it stands for."""
+    made = get(ingresses.converted, namespace, name)
+    found: list[Problem] = []
+    for one in made.virtual_services:
+        called = one.metadata.name
+        of = get(virtual_service_problems, namespace, called)
+        found += [problem for problem in of if problem.object == one.key]
+    if made.gateway is not None:
+        found += get(gateway_problems, namespace, made.gateway.metadata.name)
+    own = ingresses.key_of(namespace, name)
+    return (*made.problems, *(blame(problem, own) for problem in found))
 
 
 @formula

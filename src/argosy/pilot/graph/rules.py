@@ -16,7 +16,8 @@ from argosy.pilot.compile import attachments as compiling
 from argosy.pilot.compile import sidecars as scoping
 from argosy.pilot.compile import tcp_routes, virtual_services
 from argosy.pilot.compile.hostnames import is_wildcard
-from argosy.pilot.graph import destinations, sidecars
+from argosy.pilot.compile.ingresses import ingress_of
+from argosy.pilot.graph import destinations, ingresses, sidecars
 from argosy.pilot.graph.world import (
     exported_services,
     keys,
@@ -34,8 +35,11 @@ KIND = "VirtualService"
 
 @formula
 def virtual_service(get: Reader, namespace: Namespace, name: str) -> VirtualService | None:
-    """With the mesh's defaults for what it does not say."""
-    found = read(get, ObjectKey(KIND, namespace, name), VirtualService)
+    """With the mesh's defaults for what it does not say; or as an Ingress stands for it."""
+    if ingress_of(name) is None:
+        found = read(get, ObjectKey(KIND, namespace, name), VirtualService)
+    else:
+        found = get(ingresses.virtual_service, namespace, name)
     if found is None:
         return None
     mesh = get(mesh_settings)
@@ -92,8 +96,13 @@ def attachments_in(get: Reader, namespace: Namespace) -> tuple[Attachment, ...]:
 
 @formula
 def attachments(get: Reader) -> tuple[Attachment, ...]:
-    """Every VirtualService's claims."""
-    return tuple(a for n in namespaces(get, KIND) for a in get(attachments_in, Namespace(n)))
+    """Every VirtualService's claims, and what Ingresses claim."""
+    written = (a for n in namespaces(get, KIND) for a in get(attachments_in, Namespace(n)))
+    made = (
+        get(compiled_attachment, key.namespace, key.name)
+        for key in get(ingresses.virtual_service_keys)
+    )
+    return (*written, *(compiled.value for compiled in made if compiled is not None))
 
 
 @formula

@@ -60,6 +60,11 @@ class Findings:
         found = self.provider.problems_of_many([value.key for value in values])
         return {value.key: tuple(locate(p, value) for p in found[value.key]) for value in values}
 
+    def load_balancer(self, value: Object) -> dict[str, Json]:
+        """The status of an Ingress: where its gateway is reached inside the mesh."""
+        found = self.provider.addresses(value.key)
+        return {"loadBalancer": {"ingress": [{"ip": address} for address in found]}}
+
     def status(self, value: Object) -> dict[str, Json]:
         """The computed status of an object of an Istio kind."""
         refused = self.refused.of(value.key)

@@ -11,6 +11,7 @@ from argosy.api.decode import Decoded, decode_json, decode_yaml
 from argosy.api.encode import encode
 from argosy.api.located import LocatedProblem, locate
 from argosy.api.meta import Object
+from argosy.api.networking_ingress import Ingress
 from argosy.api.registry import BY_KIND, Registered
 from argosy.api.validate import validate
 from argosy.base.problems import Severity
@@ -87,6 +88,8 @@ class Presenter:
             status = body.get("status")
             stored = status if isinstance(status, dict) else {}
             body["status"] = {**stored, **self.findings.status(value)}
+        elif isinstance(value, Ingress):
+            body["status"] = {**(body.get("status") or {}), **self.findings.load_balancer(value)}
         return body
 
     def stored(self, value: Object) -> dict[str, Any]:

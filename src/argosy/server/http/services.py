@@ -148,6 +148,10 @@ class ProblemProvider(Protocol):
         """As ``problems``; what they share is computed once."""
         ...
 
+    def addresses(self, key: ObjectKey) -> tuple[str, ...]:
+        """Of the gateway that serves an Ingress; none when nobody does."""
+        ...
+
     def spread(self, key: ObjectKey) -> Spread | None:
         """None when it is not known."""
         ...

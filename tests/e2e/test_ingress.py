@@ -1,0 +1,132 @@
+"""Kubernetes Ingress at the ingress gateway: Istio's task, with what must not get in.
+
+https://istio.io/latest/docs/tasks/traffic-management/ingress/kubernetes-ingress/
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from inside import Inside, outside
+from mesh import SAMPLES, Mesh
+from rules import Rules
+
+pytestmark = pytest.mark.e2e
+
+HOST = "httpbin.example.com"
+CLASS = """
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: istio}
+spec: {controller: istio.io/ingress-controller}
+"""
+HTTPBIN = {"service": {"name": "httpbin", "port": {"number": 8000}}}
+
+
+@pytest.fixture(scope="module")
+def meshed(mesh: Mesh) -> Mesh:
+    mesh.up(SAMPLES / "httpbin" / "httpbin.yaml")
+    return mesh
+
+
+@pytest.fixture(scope="module")
+def url(meshed: Mesh) -> str:
+    return meshed.url
+
+
+@pytest.fixture(scope="module")
+def browser(meshed: Mesh) -> Iterator[Inside]:
+    with outside() as clients:
+        yield clients
+
+
+@pytest.fixture
+def rules(meshed: Mesh) -> Iterator[Rules]:
+    with Rules(meshed) as rules:
+        rules.apply("class", CLASS)
+        yield rules
+
+
+def ingress(spec: dict[str, Any], annotations: dict[str, str] | None = None) -> str:
+    metadata = {"name": "ingress", "namespace": "default", "annotations": annotations or {}}
+    kind = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}
+    return json.dumps({**kind, "metadata": metadata, "spec": spec})
+
+
+def path(text: str, kind: str = "Prefix", backend: Any = HTTPBIN) -> dict[str, Any]:
+    return {"path": text, "pathType": kind, "backend": backend}
+
+
+def status(browser: Inside, url: str, host: str = HOST) -> int:
+    found = browser.get(url, headers={"host": host})
+    assert found.error == "" or found.status == 0
+    return found.status
+
+
+@pytest.mark.covers(
+    "Ingress.ingressClassName",
+    "Ingress.rules[].host",
+    "Ingress.rules[].http.paths[].path",
+    "Ingress.rules[].http.paths[].backend.service.port.number",
+    "IngressClass.controller",
+)
+def test_the_task(rules: Rules, browser: Inside, url: str) -> None:
+    spec = {
+        "ingressClassName": "istio",
+        "rules": [{"host": HOST, "http": {"paths": [path("/status")]}}],
+    }
+    rules.apply("ingress", ingress(spec))
+    assert status(browser, f"{url}/status/200") == 200
+    assert status(browser, f"{url}/headers") == 404
+    assert status(browser, f"{url}/status/200", "other.example.com") == 404
+    rules.delete("ingress")
+    assert status(browser, f"{url}/status/200") in (0, 404)
+
+
+@pytest.mark.covers("Ingress.rules[].http.paths[].pathType")
+def test_paths_match_whole_elements(rules: Rules, browser: Inside, url: str) -> None:
+    paths = [path("/status/200"), path("/headers", "Exact")]
+    rules.apply(
+        "ingress", ingress({"ingressClassName": "istio", "rules": [{"http": {"paths": paths}}]})
+    )
+    assert status(browser, f"{url}/status/200") == 200
+    assert status(browser, f"{url}/status/2001") == 404
+    assert status(browser, f"{url}/status") == 404
+    assert status(browser, f"{url}/headers") == 200
+    assert status(browser, f"{url}/headers/") == 404
+
+
+@pytest.mark.covers(
+    "Ingress.defaultBackend", "Ingress.rules[].http.paths[].backend.service.port.name"
+)
+def test_what_no_rule_takes_goes_to_the_default_backend(
+    rules: Rules, browser: Inside, url: str
+) -> None:
+    by_name = {"service": {"name": "httpbin", "port": {"name": "http"}}}
+    spec = {
+        "ingressClassName": "istio",
+        "defaultBackend": by_name,
+        "rules": [{"host": HOST, "http": {"paths": [path("/headers")]}}],
+    }
+    rules.apply("ingress", ingress(spec))
+    assert status(browser, f"{url}/status/202") == 202
+    assert status(browser, f"{url}/status/203", "other.example.com") == 203
+
+
+def test_ingresses_of_other_classes_are_not_served(rules: Rules, browser: Inside, url: str) -> None:
+    spec: dict[str, Any] = {"rules": [{"http": {"paths": [path("/status")]}}]}
+    rules.apply("ingress", ingress(spec, {"kubernetes.io/ingress.class": "nginx"}))
+    assert status(browser, f"{url}/status/200") in (0, 404)
+    rules.apply("ingress", ingress(spec, {"kubernetes.io/ingress.class": "istio"}))
+    assert status(browser, f"{url}/status/200") == 200
+    rules.apply("ingress", ingress(spec))
+    assert status(browser, f"{url}/status/200") in (0, 404)
+
+
+@pytest.mark.covers("Ingress.status.loadBalancer")
+def test_an_ingress_shows_its_gateways_address(meshed: Mesh, rules: Rules) -> None:
+    rules.apply("ingress", ingress({"ingressClassName": "istio", "defaultBackend": HTTPBIN}))
+    (found,) = meshed.get("ingress", "ingress")
+    (service,) = meshed.get("svc", "-n", "istio-system", "istio-ingressgateway")
+    assert found["status"]["loadBalancer"]["ingress"] == [{"ip": service["spec"]["clusterIP"]}]
