@@ -19,7 +19,21 @@ PAGES = tuple(
 RUNNABLE = sorted((p for p in PAGES if p.commands), key=lambda p: p.setup or ())
 SECONDS_PER_PAGE = 120
 # The programs of the machine that the pages use.
-PROGRAMS = ("bash", "cat", "curl", "grep", "head", "rm", "sed", "sleep", "sort", "uniq", "wc")
+PROGRAMS = (
+    "bash",
+    "cat",
+    "curl",
+    "grep",
+    "head",
+    "mktemp",
+    "openssl",
+    "rm",
+    "sed",
+    "sleep",
+    "sort",
+    "uniq",
+    "wc",
+)
 _BUILTINS = ("argosy", "command", "do", "done", "echo", "exec", "for")
 # A page leaves these as it found them, so that the next one can follow on the same mesh.
 LISTS = (

@@ -139,6 +139,14 @@ class Mesh:
         url: str = status["published"][0]["url"]
         return url
 
+    @property
+    def secure_address(self) -> tuple[str, int]:
+        """The ingress gateway's port 443, from this machine."""
+        status = json.loads(self.argosy("status", "-o", "json").stdout)
+        (url,) = [one["url"] for one in status["published"] if one["url"].startswith("https://")]
+        host, _, port = url.removeprefix("https://").partition(":")
+        return host, int(port)
+
     def logs(self) -> str:
         """The ends of the logs, for a failed assertion."""
         parts = []

@@ -43,10 +43,22 @@ class Rules:
         finally:
             self._api.close()
 
-    def apply(self, name: str, text: str) -> None:
-        """Every proxy has it afterwards. ``name`` is for deleting it, or replacing it."""
+    def apply(self, name: str, text: str, *, quietly: bool = True) -> None:
+        """Every proxy has it afterwards. ``name`` is for deleting it, or replacing it.
+
+        ``quietly`` False: it has problems, and that is what the test is about.
+        """
         self._applied[name] = text
-        self._send(text, delete=False)
+        self._send(text, delete=False, quietly=quietly)
+
+    def text(self, name: str) -> str:
+        """What was applied last."""
+        return self._applied[name]
+
+    def clear(self) -> None:
+        """Delete what is left, the last first."""
+        for name in reversed(tuple(self._applied)):
+            self.delete(name)
 
     def delete(self, name: str) -> None:
         self._send(self._applied.pop(name), delete=True)
@@ -76,12 +88,12 @@ class Rules:
             if state["state"] != "NOT SENT"
         }
 
-    def _send(self, text: str, *, delete: bool) -> None:
+    def _send(self, text: str, *, delete: bool, quietly: bool = True) -> None:
         files = [{"path": "test.yaml", "text": text}]
         body = {"files": files, "delete": delete, "namespace": "default"}
         answer = self._call("POST", f"{_PREFIX}/apply", json=body)
         problems = [*answer["problems"], *(p for r in answer["results"] for p in r["problems"])]
-        assert not [p for p in problems if p["severity"] == "Error"], problems
+        assert not quietly or not [p for p in problems if p["severity"] == "Error"], problems
         wanted = {"revision": answer["revision"], "timeoutSeconds": 30}
         spread = self._call("GET", f"{_PREFIX}/distribution", params=wanted)
         assert spread["acknowledged"] == spread["touched"], spread

@@ -26,9 +26,9 @@ from argosy.model.gateway import GatewayServer
 from argosy.model.listener import (
     AccessLog,
     ListenerSettings,
+    OpaqueChain,
     OutboundTrafficPolicy,
     PathNormalization,
-    TcpForward,
 )
 from argosy.model.proxy import ProxyType, Scope
 from argosy.model.route import HashPolicy
@@ -36,6 +36,7 @@ from argosy.model.service import Service, ServicePort
 from argosy.pilot.compile import (
     authn,
     endpoints,
+    gateway_listeners,
     gateways,
     inbound,
     listeners,
@@ -46,6 +47,7 @@ from argosy.pilot.compile.routes import Listening
 from argosy.pilot.compile.virtual_services import attachment
 from argosy.pilot.translate import listener as translate
 from argosy.pilot.translate import names
+from argosy.pilot.translate.gateway_listener import gateway_listener
 from argosy.pilot.translate.inbound_listener import virtual_inbound
 from argosy.testing.golden import Golden, envoy_yaml
 from argosy.testing.running_envoy import static_cluster, validate
@@ -147,12 +149,19 @@ def of_gateway(case: Case, mesh: Mesh) -> Built:
         one for one in mesh.services if one.selector and endpoints.selects(one.selector, labels)
     ]
 
-    def forward(server: GatewayServer) -> TcpForward | None:
+    def forward(server: GatewayServer) -> tuple[OpaqueChain, ...]:
         gateway = f"{server.gateway.namespace}/{server.gateway.name}"
-        targets = tcp_routes.gateway_targets(
+        routes = tcp_routes.gateway_routes(
             server.hosts, Listening(gateway, server.port), attached, scope, mesh
         )
-        return listeners.forward_targets(targets, lambda _: None, gateway) if targets else None
+        return tuple(
+            OpaqueChain(
+                listeners.forward_targets(route.targets, lambda _: None, gateway),
+                route.subnets,
+                route.server_names,
+            )
+            for route in routes
+        )
 
     problems: list[Problem] = []
     servers: list[GatewayServer] = []
@@ -161,12 +170,11 @@ def of_gateway(case: Case, mesh: Mesh) -> Built:
             compiled = gateways.gateway_servers(one)
             servers += compiled.value
             problems += compiled.problems
-    found = gateways.gateway_listeners(
+    found = gateway_listeners.gateway_listeners(
         servers, lambda n: gateways.listen_port(n, selecting, tuple(case.ports.items())), forward
     )
-    protos = (translate.gateway_listener(one, settings(case)) for one in found.value)
     return Built(
-        tuple(proto for proto in protos if proto is not None),
+        tuple(gateway_listener(one, settings(case)) for one in found.value),
         (*problems, *found.problems),
     )
 

@@ -36,7 +36,8 @@ def demo(
     started = time.monotonic()
     directory = samples or _samples()
     images = [directory / "images.yaml"]
-    with meshes.running(mesh, images=images, port=port) as launched:
+    gateways = meshes.Gateways(port=port)
+    with meshes.running(mesh, images=images, gateways=gateways) as launched:
         url = f"{launched.published[0].url}/productpage"
         with ApiClient(mesh) as client:
             _send(client, directory / "bookinfo" / "bookinfo.yaml")

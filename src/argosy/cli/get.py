@@ -47,7 +47,8 @@ def get(
         for item in asked:
             try:
                 place = None if all_namespaces else namespace
-                found.append((item.kind, fetch(client, item, place, selector)))
+                items = fetch(client, item, place, selector)
+                found.append((item.kind, [shown(item.kind, one) for one in items]))
             except NotFoundError as error:
                 missing.append(error)
         if not any(items for _, items in found) and not missing:
@@ -64,6 +65,18 @@ def fetch(client: ApiClient, item: Wanted, namespace: str | None, selector: str 
     if item.name:
         return [client.get(item.kind.path(namespace, item.name))]
     return client.items(item.kind.path(namespace), selector)
+
+
+def shown(kind: Kind, item: Json) -> Json:
+    """A Secret without its values: they end up on screens and in logs too easily."""
+    if kind.kind != "Secret":
+        return item
+    hidden = {
+        field: dict.fromkeys(item[field], "[redacted]")
+        for field in ("data", "stringData")
+        if item.get(field)
+    }
+    return {**item, **hidden}
 
 
 def show(

@@ -4,7 +4,9 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +34,7 @@ from argosy.platforms.local.state import (
 if TYPE_CHECKING:
     from argosy.platforms.local.launcher import Mesh
 
-_GATEWAY = resources.files("argosy.platforms.local") / "ingress_gateway.yaml"
+_MANIFESTS = resources.files("argosy.platforms.local")
 _POLL_SECONDS = 0.1
 _IMAGE_MAP = (
     "Nothing was started. A map reads: images: [{match: REGULAR EXPRESSION, command: [PROGRAM]}]"
@@ -44,6 +46,24 @@ ImagesFlag = Annotated[
     list[Path] | None,
     typer.Option("--images", help="Which command stands in for which image (YAML)."),
 ]
+
+
+@dataclass(frozen=True)
+class Gateways:
+    """Which gateways a mesh starts with, and the ingress gateway's ports on this machine."""
+
+    ingress: bool = True
+    egress: bool = False
+    port: int = 0
+    https_port: int = 0
+
+    @property
+    def manifests(self) -> tuple[Traversable, ...]:
+        wanted = {"ingress_gateway.yaml": self.ingress, "egress_gateway.yaml": self.egress}
+        return tuple(_MANIFESTS / name for name, is_wanted in wanted.items() if is_wanted)
+
+
+DEFAULT_GATEWAYS = Gateways()
 
 
 def up(
@@ -58,6 +78,15 @@ def up(
     port: Annotated[
         int, typer.Option("--port", help="The gateway's port on this machine; 0 is a free one.")
     ] = 0,
+    https_port: Annotated[
+        int,
+        typer.Option(
+            "--https-port", help="The gateway's port 443 on this machine; 0 is a free one."
+        ),
+    ] = 0,
+    egress_gateway: Annotated[
+        bool, typer.Option("--egress-gateway", help="With an egress gateway too.")
+    ] = False,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until every pod is ready.")
     ] = True,
@@ -74,7 +103,12 @@ def up(
     code = 0
     if detach:
         outlive_readers()
-    with running(mesh, images=images or [], detach=detach, gateway=gateway, port=port) as launched:
+    with running(
+        mesh,
+        images=images or [],
+        detach=detach,
+        gateways=Gateways(gateway, egress_gateway, port, https_port),
+    ) as launched:
         with ApiClient(mesh) as client:
 
             def ready() -> None:
@@ -121,7 +155,11 @@ def down(mesh: MeshOption = "default") -> None:
 
 @contextmanager
 def running(
-    mesh: str, *, images: list[Path], detach: bool = False, gateway: bool = True, port: int = 0
+    mesh: str,
+    *,
+    images: list[Path],
+    detach: bool = False,
+    gateways: Gateways = DEFAULT_GATEWAYS,
 ) -> "Iterator[Mesh]":
     """A launched mesh. It ends when the block ends, except a detached one that started well."""
     # Imported here: it brings all of netlink, and most commands need none of it.
@@ -134,8 +172,12 @@ def running(
     except ImageMapError as error:
         raise CliError(" ".join(str(error).split()), _IMAGE_MAP) from error
     publish: tuple[launcher.Publish, ...] = ()
-    if gateway:
-        publish = (launcher.Publish("istio-system", "istio-ingressgateway", 80, host_port=port),)
+    if gateways.ingress:
+        service = ("istio-system", "istio-ingressgateway")
+        publish = (
+            launcher.Publish(*service, 80, host_port=gateways.port),
+            launcher.Publish(*service, 443, host_port=gateways.https_port),
+        )
     try:
         launched = launcher.launch(
             launcher.LaunchOptions(mesh=mesh, publish=publish, images=tuple(images), detach=detach)
@@ -149,13 +191,13 @@ def running(
         raise CliError(words, hint if error.filename else "") from error
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if gateway:
+        for manifest in gateways.manifests:
             with ApiClient(mesh) as client:
-                body = {"files": [{"path": "ingress gateway", "text": _GATEWAY.read_text()}]}
+                body = {"files": [{"path": manifest.name, "text": manifest.read_text()}]}
                 answer = client.call("POST", "/apis/argosy.dev/v1alpha1/apply", body=body)
                 if any(r["action"] == "invalid" for r in answer["results"]):
                     show_results(answer)
-                    raise CliError("the ingress gateway was refused: this is a bug of Argosy")
+                    raise CliError(f"{manifest.name} was refused: this is a bug of Argosy")
         yield launched
     except BaseException as error:
         _end(launched, quick=isinstance(error, CliError))

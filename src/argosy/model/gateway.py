@@ -1,10 +1,11 @@
-"""Ingress gateways: the listeners that gateway proxies open, and whose rules they follow."""
+"""Gateways: the listeners that gateway proxies open, and whose rules they follow."""
 
 from dataclasses import dataclass
 
 from argosy.base.names import Hostname, ObjectKey
-from argosy.model.listener import GatewayRoutes, TcpForward
+from argosy.model.listener import GatewayRoutes, HttpsRoutes, OpaqueChain
 from argosy.model.route import RouteServer
+from argosy.model.server_tls import ServerTls, TerminatedTls
 from argosy.model.service import Protocol
 
 
@@ -14,7 +15,7 @@ class GatewayServer:
 
     ``hosts`` are pairs of the namespace whose VirtualServices may bind (``*``: any) and the host.
     ``field`` is where it stands: ``spec.servers[0]``. ``bind`` empty: every address.
-    ``https_redirect``: plain HTTP is answered with a redirect to HTTPS.
+    ``https_redirect``: plain HTTP is answered with a redirect to HTTPS. ``tls`` None: plain text.
     """
 
     gateway: ObjectKey
@@ -25,6 +26,15 @@ class GatewayServer:
     hosts: tuple[tuple[str, Hostname], ...]
     bind: str = ""
     https_redirect: bool = False
+    port_name: str = ""
+    tls: ServerTls | None = None
+
+    @property
+    def is_routed_http(self) -> bool:
+        """Whether its requests are routed one by one: plain HTTP, and HTTPS that ends here."""
+        if self.protocol is Protocol.HTTPS:
+            return isinstance(self.tls, TerminatedTls)
+        return self.protocol.is_http
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +44,47 @@ class GatewayHttp:
     ``grpc_web``: gRPC-Web is turned into gRPC.
     """
 
-    routes: GatewayRoutes
+    routes: GatewayRoutes | HttpsRoutes
     servers: tuple[RouteServer, ...]
     grpc_web: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayTcp:
-    """Opaque bytes. ``forward`` None: no VirtualService routes this server, so no listener."""
+    """Opaque bytes. No ``chains``: no VirtualService routes this server, so no listener."""
 
     server: GatewayServer
-    forward: TcpForward | None
+    chains: tuple[OpaqueChain, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SniForward:
+    """To the cluster that the server name of mesh TLS names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Closed at once: the server that these names belong to has no certificate that it may show."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsChain:
+    """TLS connections that ask for one of ``server_names`` (empty: all others).
+
+    ``networks`` as in OpaqueChain. ``tls`` None: the bytes go on as they are.
+    """
+
+    server_names: tuple[str, ...]
+    networks: tuple[str, ...]
+    tls: TerminatedTls | None
+    serves: GatewayHttp | OpaqueChain | SniForward | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTls:
+    """Servers told apart by server name; no name and subnet is in two ``chains``."""
+
+    chains: tuple[TlsChain, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +93,15 @@ class GatewayListener:
 
     address: str
     port: int
-    serves: GatewayHttp | GatewayTcp
+    serves: GatewayHttp | GatewayTcp | GatewayTls
+
+    @property
+    def tables(self) -> tuple[GatewayHttp, ...]:
+        """Everything of it that is routed by requests."""
+        match self.serves:
+            case GatewayHttp():
+                return (self.serves,)
+            case GatewayTls(chains):
+                return tuple(c.serves for c in chains if isinstance(c.serves, GatewayHttp))
+            case _:
+                return ()

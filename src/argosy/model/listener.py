@@ -132,7 +132,22 @@ class MeshProxyRoutes:
     """All HTTP ports that a sidecar sees, asked for as of an HTTP proxy: Istio's ``http_proxy``."""
 
 
-RouteTableKey = MeshProxyRoutes | PortRoutes | HostRoutes | GatewayRoutes | SocketRoutes
+@dataclass(frozen=True, slots=True)
+class HttpsRoutes:
+    """One server of a Gateway that ends TLS: Istio's ``https.443.https.my-gateway.default``.
+
+    ``port`` is the server's own number, not the one that the proxy opens.
+    """
+
+    port: int
+    port_name: str
+    gateway: str
+    namespace: str
+
+
+RouteTableKey = (
+    MeshProxyRoutes | PortRoutes | HostRoutes | GatewayRoutes | SocketRoutes | HttpsRoutes
+)
 
 
 # What happens to opaque bytes.
@@ -170,7 +185,7 @@ class TcpForward:
 
 @dataclass(frozen=True, slots=True)
 class OpaqueChain:
-    """Which connections of a wildcard listener are for one service.
+    """Some connections of a listener: for one of several services, or as a rule says.
 
     Those dialled to an address of ``networks`` (empty: any) by TLS clients that name one of
     ``server_names`` (empty: any client).
@@ -186,8 +201,7 @@ class OpaqueListener:
     """Every connection to ``address:port`` is opaque.
 
     Those that none of ``chains`` is for take ``tcp``; None: they go where destinations unknown to
-    the mesh go.
-    ``bound``, here and below: it has a socket; others get their connections by capture. The
+    the mesh go. ``bound``, here and below: it has a socket; others get their connections by capture. The
     address of one that is bound may be ``unix://<path>``, with port 0.
     """
 

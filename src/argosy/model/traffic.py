@@ -13,6 +13,7 @@ from argosy.model.application import OWN_ADDRESS, ApplicationEndpoint
 from argosy.model.locality import LocalityGroup, LocalityPolicy
 from argosy.model.proxy import ClusterKey
 from argosy.model.route import HashPolicy
+from argosy.model.secret import AuthoritiesReference, CredentialReference, PairReference
 from argosy.model.tunnel import Tunnel
 from argosy.model.workload import Labels
 
@@ -234,23 +235,38 @@ class FileCertificate:
 
 @dataclass(frozen=True, slots=True)
 class OriginatedTls:
-    """TLS that the proxy originates with the user's own files.
+    """TLS that the proxy originates with the user's own certificates.
 
     ``certificate`` None: none is shown (SIMPLE). ``ca`` is a path; empty: the system's roots.
     ``sni`` empty: the request's Host, which the server's certificate must then carry unless
     ``peers`` says otherwise. ``skip_verify`` accepts any certificate.
     """
 
-    certificate: FileCertificate | None = None
-    ca: str = ""
+    certificate: FileCertificate | PairReference | None = None
+    ca: str | AuthoritiesReference = ""
     crl: str = ""
     sni: str = ""
     peers: PeerNames = ()
     skip_verify: bool = False
     parameters: "TlsParameters | None" = None
 
+    @property
+    def references(self) -> tuple[CredentialReference, ...]:
+        """The credentials that it needs."""
+        found: list[CredentialReference] = []
+        if isinstance(self.certificate, PairReference):
+            found.append(self.certificate)
+        if isinstance(self.ca, AuthoritiesReference):
+            found.append(self.ca)
+        return tuple(found)
 
-ClientTls = Plaintext | MeshTls | OriginatedTls
+
+@dataclass(frozen=True, slots=True)
+class CredentialMissing:
+    """The credentials for TLS are not there or bad: nothing is sent, in no form."""
+
+
+ClientTls = Plaintext | MeshTls | OriginatedTls | CredentialMissing
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +325,19 @@ class MeshTlsPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialTlsPolicy:
+    """TLS with the credential ``name``: for gateways, and sidecars that the rule selects.
+
+    ``tls`` has it, ``without`` is for all other proxies. ``field`` is where it is named.
+    """
+
+    name: str
+    tls: OriginatedTls
+    without: OriginatedTls
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
 class PoolPolicy:
     """``pool`` has the mesh's defaults already.
 
@@ -333,7 +362,7 @@ class TrafficPolicy:
     locality: LocalityPolicy | None = None
     connection_pool: PoolPolicy | None = None
     outlier_detection: OutlierDetection | None = None
-    tls: Plaintext | MeshTlsPolicy | OriginatedTls | None = None
+    tls: Plaintext | MeshTlsPolicy | OriginatedTls | CredentialTlsPolicy | None = None
     proxy_protocol: ProxyProtocol | None = None
     retry_budget: RetryBudget | None = None
     tunnel: Tunnel | None = None

@@ -8,11 +8,12 @@ from cryptography import x509
 from argosy import __version__, derive, xds
 from argosy.base.clock import Clock
 from argosy.base.names import ObjectKey
-from argosy.base.problems import Problem
+from argosy.base.problems import Problem, Severity
 from argosy.citadel.service import CertificateRecord, CertificateService
 from argosy.model.proxy import ProxyType, Role
 from argosy.pilot.analyze.findings import findings_of, findings_of_all
 from argosy.pilot.graph import ingresses
+from argosy.pilot.graph.credential_problems import lifetimes
 from argosy.pilot.graph.problems import gateway_table_problems
 from argosy.pilot.graph.rules import claim_conflicts
 from argosy.pilot.graph.world import demands
@@ -99,7 +100,7 @@ class Proxies:
         found = self._engine.value(findings_of, key)
         if isinstance(found, derive.Failed):
             found = (_our_bug(key, found),)
-        return (*found, *self._rejections_of(key))
+        return (*found, *self._expired(key), *self._rejections_of(key))
 
     def problems_of_many(
         self, keys: Sequence[ObjectKey]
@@ -107,7 +108,9 @@ class Proxies:
         together = self._engine.value(findings_of_all, tuple(keys))
         if isinstance(together, derive.Failed):  # one of them: the others have their answers
             return {key: self.problems(key) for key in keys}
-        return {key: (*found, *self._rejections_of(key)) for key, found in together}
+        return {
+            key: (*found, *self._expired(key), *self._rejections_of(key)) for key, found in together
+        }
 
     def addresses(self, key: ObjectKey) -> tuple[str, ...]:
         found = self._engine.value(ingresses.addresses, key.namespace, key.name)
@@ -152,6 +155,26 @@ class Proxies:
             return ""
         found = self._engine.value(demands, group.namespace, group.labels)
         return "" if isinstance(found, derive.Failed) else found.other_ports.value
+
+    def _expired(self, key: ObjectKey) -> list[Problem]:
+        """Certificates that an object names and whose time is over: they are served all the same."""
+        found = self._engine.value(lifetimes, key)
+        if isinstance(found, derive.Failed):
+            return []
+        now = self._clock.now()
+        return [
+            Problem(
+                key,
+                one.field,
+                "CertificateExpired",
+                f"the certificate in {one.source} expired on {one.expires:%Y-%m-%d %H:%M} UTC, so "
+                "clients refuse it",
+                "put a new one into the Secret: it is served at once",
+                Severity.WARNING,
+            )
+            for one in found
+            if one.expires <= now
+        ]
 
     def _rejections_of(self, key: ObjectKey) -> list[Problem]:
         """What proxies refuse now because of this object: one problem for each kind of error."""

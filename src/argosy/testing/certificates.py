@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import rsa as _rsa
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
@@ -34,9 +35,13 @@ class ScratchAuthority:
             .sign(self._key, hashes.SHA256())
         )
 
-    def credential(self, *identities: str) -> Credential:
-        """A key and certificate for SPIFFE ids, or for DNS names."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def credential(self, *identities: str, rsa: bool = False) -> Credential:
+        """A key and certificate for SPIFFE ids, or for DNS names. ECDSA unless ``rsa``."""
+        key: _rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+        if rsa:
+            key = _rsa.generate_private_key(65537, 2048)
+        else:
+            key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(x509.Name([]), self._certificate.subject, key.public_key())
             .add_extension(
@@ -81,7 +86,7 @@ def _name(identity: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey | _rsa.RSAPublicKey
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (

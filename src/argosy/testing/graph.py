@@ -19,7 +19,7 @@ from argosy.store.admission import KubernetesAdmission
 from argosy.store.cells import CellFeed
 from argosy.store.store import Store
 from argosy.store.transaction import Delete, Event, Put, SetStatus
-from argosy.testing.xds import route_names
+from argosy.testing.xds import route_names, secret_names
 from argosy.xds import type_urls
 from argosy.xds.warming import awaited_endpoints
 
@@ -28,7 +28,13 @@ T = TypeVar("T")
 
 _FULL = {
     type_urls.short_name(url): url
-    for url in (type_urls.CLUSTER, type_urls.ENDPOINT, type_urls.LISTENER, type_urls.ROUTE)
+    for url in (
+        type_urls.CLUSTER,
+        type_urls.ENDPOINT,
+        type_urls.LISTENER,
+        type_urls.ROUTE,
+        type_urls.SECRET,
+    )
 }
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -96,7 +102,7 @@ class Graph:
     def resources(self, role: Role) -> dict[tuple[str, str], Encoded]:
         """Everything that a proxy of this role gets when it asks for all, and what that names.
 
-        By type (CDS, EDS, LDS, RDS) and name.
+        By type (CDS, EDS, LDS, RDS, SDS) and name.
         """
         layered = self._value(layers.layers, role)
         kept = [(one, url) for one in layered for url in (type_urls.CLUSTER, type_urls.LISTENER)]
@@ -119,6 +125,7 @@ class Graph:
                 found[type_urls.short_name(type_url), name] = encoded
         named: set[tuple[str, str]] = set()
         for (kind, _), encoded in found.items():
+            named |= {(type_urls.SECRET, name) for name in secret_names(kind, encoded.body)}
             if kind == "CDS":
                 awaited = awaited_endpoints(encoded.body)
                 named |= {(type_urls.ENDPOINT, awaited)} if awaited else set()

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2,
 )
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
 from argosy.xds import Change, Group, Layer, Peer, Resource, Server, StreamRefusedError, resource
@@ -183,6 +185,27 @@ def route_names(body: bytes) -> set[str]:
             manager = http_connection_manager_pb2.HttpConnectionManager()
             if one.typed_config.Unpack(manager) and manager.HasField("rds"):
                 names.add(manager.rds.route_config_name)
+    return names
+
+
+def secret_names(kind: str, body: bytes) -> set[str]:
+    """The secrets that a serialized listener (LDS) or cluster (CDS) asks of the control plane."""
+    sockets = []
+    if kind == "LDS":
+        listener = listener_pb2.Listener.FromString(body)
+        sockets = [chain.transport_socket for chain in listener.filter_chains]
+    elif kind == "CDS":
+        sockets = [cluster_pb2.Cluster.FromString(body).transport_socket]
+    names = set()
+    for socket in sockets:
+        for context in (tls_pb2.DownstreamTlsContext(), tls_pb2.UpstreamTlsContext()):
+            if socket.typed_config.Unpack(context):
+                common = context.common_tls_context
+                named = [
+                    *common.tls_certificate_sds_secret_configs,
+                    common.combined_validation_context.validation_context_sds_secret_config,
+                ]
+                names |= {one.name for one in named if one.sds_config.HasField("ads")}
     return names
 
 

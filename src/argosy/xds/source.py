@@ -23,11 +23,12 @@ class Resource:
     The version must depend on the message alone, so that a restarted or a different
     server sends nothing to a client that already has it. Large messages that differ in little
     are given in several parts, of which most are objects that other resources have too.
+    They never print: they may hold a key.
     """
 
     name: str
     version: str
-    parts: tuple[bytes, ...]
+    parts: tuple[bytes, ...] = field(repr=False)
 
     @property
     def body(self) -> bytes:

@@ -375,7 +375,6 @@ def test_default_pool_is_the_meshs() -> None:
     ("policy", "field"),
     [
         ({"loadBalancer": {"zoneAwareLbSetting": {}}}, "loadBalancer.zoneAwareLbSetting"),
-        ({"tls": {"mode": "SIMPLE", "credentialName": "x"}}, "tls.credentialName"),
     ],
 )
 def test_nothing_is_ignored_silently(policy: dict[str, Any], field: str) -> None:

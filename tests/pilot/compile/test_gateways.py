@@ -8,18 +8,20 @@ import pytest
 from argosy.api.networking_gateway import Gateway
 from argosy.base.names import Hostname, Namespace
 from argosy.model.gateway import GatewayHttp, GatewayListener, GatewayServer, GatewayTcp
-from argosy.model.listener import GatewayRoutes, TcpForward, TcpTarget
+from argosy.model.listener import GatewayRoutes, OpaqueChain, TcpForward, TcpTarget
 from argosy.model.proxy import ClusterKey
 from argosy.model.service import Protocol, Service, ServicePort
+from argosy.pilot.compile.gateway_listeners import gateway_listeners
 from argosy.pilot.compile.gateways import (
-    gateway_listeners,
     gateway_selects,
     gateway_servers,
     listen_port,
     reachability,
 )
 
-FORWARD = TcpForward((TcpTarget(ClusterKey(9000, "v1", "tcp-echo.default.svc.cluster.local")),))
+FORWARD = OpaqueChain(
+    TcpForward((TcpTarget(ClusterKey(9000, "v1", "tcp-echo.default.svc.cluster.local")),))
+)
 PORTS = {80: 8080, 81: 8080}
 
 
@@ -41,7 +43,7 @@ def server(number: int, protocol: str = "HTTP", *hosts: str, **more: Any) -> dic
 
 
 def listeners(
-    *gateways: Gateway, forward: TcpForward | None = FORWARD
+    *gateways: Gateway, forward: tuple[OpaqueChain, ...] = (FORWARD,)
 ) -> tuple[tuple[GatewayListener, ...], list[tuple[str, str, str]]]:
     servers: list[GatewayServer] = []
     for one in gateways:
@@ -93,7 +95,7 @@ def test_what_is_not_http_shares_no_port() -> None:
     )
     assert [listener.port for listener in found] == [31400]
     assert isinstance(found[0].serves, GatewayTcp)
-    assert found[0].serves.forward == FORWARD
+    assert found[0].serves.chains == (FORWARD,)
     assert problems == [
         ("new", "spec.servers[0].port", "PortConflict"),
         ("new", "spec.servers[1].port", "PortConflict"),
@@ -101,7 +103,7 @@ def test_what_is_not_http_shares_no_port() -> None:
 
 
 def test_a_tcp_server_without_rules_is_said_to_be_closed() -> None:
-    _, problems = listeners(gateway("g", server(31400, "TCP")), forward=None)
+    _, problems = listeners(gateway("g", server(31400, "TCP")), forward=())
     assert problems == [("g", "spec.servers[0]", "NoTcpRoute")]
 
 
@@ -133,13 +135,8 @@ def test_the_proxys_own_ports_are_refused() -> None:
 @pytest.mark.parametrize(
     ("written", "code", "field"),
     [
-        (
-            server(443, "HTTPS", tls={"mode": "SIMPLE", "credentialName": "c"}),
-            "NotSupported",
-            "tls",
-        ),
-        (server(443, "TLS"), "NotSupported", "port.protocol"),
-        (server(443, "TCP", tls={"mode": "SIMPLE"}), "NotSupported", "tls"),
+        (server(443, "TLS"), "MissingField", "tls"),
+        (server(443, "TCP", tls={"mode": "SIMPLE"}), "ConflictingFields", "tls"),
         (server(80, "HTTP", bind="unix:///x"), "NotSupported", "bind"),
         (server(80, "UDP"), "UnknownProtocol", "port.protocol"),
         (server(80, "gopher"), "UnknownProtocol", "port.protocol"),

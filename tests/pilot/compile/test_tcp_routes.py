@@ -10,12 +10,14 @@ from argosy.model.listener import TcpTarget
 from argosy.model.proxy import ClusterKey, ProxyType, Scope
 from argosy.model.route import HashPolicy
 from argosy.model.service import Protocol, Service, ServicePort
+from argosy.model.tcp_route import TcpRoute
 from argosy.pilot.compile.routes import Listening
 from argosy.pilot.compile.tcp_routes import (
-    gateway_targets,
-    mesh_targets,
+    gateway_routes,
+    mesh_routes,
     tcp_rules,
     tcp_source_selectors,
+    tls_rules,
 )
 from argosy.pilot.compile.virtual_services import attachment
 
@@ -56,7 +58,17 @@ def to(subset: str = "", weight: int = 0) -> dict[str, Any]:
 
 def at_gateway(*rules: VirtualService, port: int = 31400) -> tuple[TcpTarget, ...]:
     attached = [(attachment(vs).value, tcp_rules(vs).value) for vs in rules]
-    return gateway_targets(ANY_HOST, Listening("default/g", port), attached, SCOPE, Lookup())
+    listening = Listening("default/g", port)
+    return all_of(gateway_routes(ANY_HOST, listening, attached, SCOPE, Lookup()))
+
+
+def all_of(routes: tuple[TcpRoute, ...]) -> tuple[TcpTarget, ...]:
+    """The targets of the only route, which takes all; nothing when there is none."""
+    if not routes:
+        return ()
+    (route,) = routes
+    assert route.takes_all
+    return route.targets
 
 
 def target(subset: str, weight: int = 1) -> TcpTarget:
@@ -98,9 +110,9 @@ def test_rules_of_other_gateways_and_hosts_do_not_hold() -> None:
     attached = [(attachment(vs).value, tcp_rules(vs).value)]
     listening = Listening("default/g", 31400)
     elsewhere = (("default", Hostname("b.com")),)
-    assert gateway_targets(elsewhere, listening, attached, SCOPE, Lookup()) == ()
+    assert gateway_routes(elsewhere, listening, attached, SCOPE, Lookup()) == ()
     foreign = (("other", Hostname("*")),)
-    assert gateway_targets(foreign, listening, attached, SCOPE, Lookup()) == ()
+    assert gateway_routes(foreign, listening, attached, SCOPE, Lookup()) == ()
 
 
 def test_sidecars_obey_conditions_on_the_client() -> None:
@@ -112,8 +124,8 @@ def test_sidecars_obey_conditions_on_the_client() -> None:
             gateways=["mesh"],
         )
     ).value
-    assert mesh_targets(rules, 9000, CURL, Lookup()) == (target("v2"),)
-    assert mesh_targets(rules, 9001, CURL, Lookup()) == ()
+    assert all_of(mesh_routes(rules, 9000, CURL, Lookup())) == (target("v2"),)
+    assert mesh_routes(rules, 9001, CURL, Lookup()) == ()
 
 
 def test_client_labels_that_rules_tell_apart() -> None:
@@ -121,15 +133,58 @@ def test_client_labels_that_rules_tell_apart() -> None:
     assert tcp_source_selectors(vs) == {(("app", "web"),)}
 
 
-def test_what_cannot_be_matched_is_left_out_not_widened() -> None:
-    compiled = tcp_rules(
-        virtual_service(
-            {"match": [{"destinationSubnets": ["10.0.0.0/8"]}], "route": [to("v1")]},
-            {"route": [to("v1", 0), to("v2", 0)]},
-        )
-    )
+def test_a_rule_without_destination_is_left_out() -> None:
+    compiled = tcp_rules(virtual_service({"route": [to("v1", 0), to("v2", 0)]}))
     assert compiled.value == ()
     assert [(p.code, p.field) for p in compiled.problems] == [
-        ("NotSupported", "spec.tcp[0].match[0].destinationSubnets"),
-        ("NoDestination", "spec.tcp[1].route"),
+        ("NoDestination", "spec.tcp[0].route")
+    ]
+
+
+def test_subnets_take_their_connections_and_the_next_rule_the_rest() -> None:
+    rules = tcp_rules(
+        virtual_service(
+            {"match": [{"destinationSubnets": ["10.9.8.7/8", "10.0.0.0/8"]}], "route": [to("v1")]},
+            {"match": [{"destinationSubnets": ["10.1.0.0/8", "::1"]}], "route": [to("v2")]},
+            {"route": [to("")]},
+            {"route": [to("v2")]},
+            gateways=["mesh"],
+        )
+    ).value
+    found = mesh_routes(rules, 9000, CURL, Lookup())
+    assert [(route.subnets, route.targets[0].cluster.subset) for route in found] == [
+        (("10.0.0.0/8",), "v1"),
+        (("::1/128",), "v2"),  # of its other subnet the first rule has everything
+        ((), ""),
+    ]
+
+
+def tls(*hosts: str, to_subset: str = "v1", **match: Any) -> dict[str, Any]:
+    return {"match": [{"sniHosts": hosts, **match}], "route": [to(to_subset)]}
+
+
+def test_server_names_choose_and_a_name_belongs_to_the_first_rule() -> None:
+    vs = virtual_service(
+        name="tls",
+        hosts=["*.a.com"],
+        tls=[tls("X.a.com"), tls("x.a.com", "*.a.com", to_subset="v2"), tls("*.a.com")],
+    )
+    routes = mesh_routes(tls_rules(vs).value, 9000, CURL, Lookup())
+    assert [(route.server_names, route.targets[0].cluster.subset) for route in routes] == [
+        (("x.a.com",), "v1"),
+        (("*.a.com",), "v2"),
+    ]
+
+
+def test_a_gateway_serves_the_names_that_its_server_offers() -> None:
+    vs = virtual_service(
+        hosts=["*"],
+        tls=[tls("*.a.com", "b.com"), tls("c.com", port=444), tls("*", to_subset="v2")],
+    )
+    attached = [(attachment(vs).value, tls_rules(vs).value)]
+    offered = (("*", Hostname("x.a.com")), ("*", Hostname("c.com")))
+    routes = gateway_routes(offered, Listening("default/g", 443), attached, SCOPE, Lookup())
+    assert [(route.server_names, route.targets[0].cluster.subset) for route in routes] == [
+        (("x.a.com",), "v1"),
+        ((), "v2"),
     ]

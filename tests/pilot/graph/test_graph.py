@@ -197,14 +197,17 @@ spec:
     assert graph.problems("VirtualService", "default", "mongo") == ()
 
 
-def test_rules_by_server_name_are_said_to_have_no_effect() -> None:
+def test_rules_by_server_name_name_what_there_is() -> None:
     tls = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: tls, namespace: default}
 spec:
   hosts: [mongo]
-  tls: [{match: [{sniHosts: [mongo]}], route: [{destination: {host: mongo}}]}]
+  tls: [{match: [{sniHosts: [mongo]}], route: [{destination: {host: mango}}]}]
 """
     (problem,) = Graph(*WORLD, tls).problems("VirtualService", "default", "tls")
-    assert (problem.field, problem.code) == ("spec.tls", "NotSupported")
+    assert (problem.field, problem.code) == (
+        "spec.tls[0].route[0].destination.host",
+        "HostNotFound",
+    )

@@ -41,8 +41,9 @@ from argosy.model.traffic import (
 )
 from argosy.pilot.translate import names
 from argosy.pilot.translate.cluster_policy import HTTP_PROTOCOL_OPTIONS, http_options
+from argosy.pilot.translate.gateway_listener import gateway_listener
 from argosy.pilot.translate.inbound_listener import virtual_inbound
-from argosy.pilot.translate.listener import gateway_listener, outbound_listener
+from argosy.pilot.translate.listener import outbound_listener
 from argosy.pilot.translate.tls import mesh_upstream_context, tls_transport_socket
 from argosy.testing.certificates import ScratchAuthority
 from argosy.testing.echo_application import echo_application
@@ -133,7 +134,6 @@ def hop(
         match listener:
             case GatewayListener():
                 proto = gateway_listener(listener, SETTINGS)
-                assert proto is not None
             case _:
                 proto = outbound_listener(listener, SETTINGS)
         tables = [

@@ -21,6 +21,7 @@ from argosy.model.traffic import (
     NO_POLICY,
     Cluster,
     ConnectionPool,
+    CredentialTlsPolicy,
     Destination,
     Discovery,
     ExactName,
@@ -188,15 +189,17 @@ def _select_in(
     condition: Callable[[Destination], bool],
 ) -> Destination | None:
     def applies(item: Destination) -> bool:
-        visible = bool(item.export_to & {PUBLIC, scope.namespace})
-        return visible and condition(item) and _is_for(item, scope)
+        return condition(item) and is_for(item, scope)
 
     patterns = (host, *(pattern for pattern in rules.wildcards if covers(pattern, host)))
     candidates = (item for pattern in patterns for item in rules.by_host.get(pattern, ()))
     return next(filter(applies, candidates), None)
 
 
-def _is_for(item: Destination, scope: Scope) -> bool:
+def is_for(item: Destination, scope: Scope) -> bool:
+    """Whether it is exported to clients of ``scope``, and selects them if it selects."""
+    if not item.export_to & {PUBLIC, scope.namespace}:
+        return False
     if item.selector is None:
         return True
     return item.rule.namespace == scope.namespace and item.selector in scope.classes
@@ -296,6 +299,10 @@ def cluster(
     policy = policy_of(chosen, target.port.number, target.subset, defaults.policy)
     pool = policy.connection_pool or _default_pool(defaults)
     discovery = _discovery(target, policy)
+    if isinstance(policy.tls, CredentialTlsPolicy):
+        selected = chosen is not None and chosen.selector is not None
+        own = client_credentials(policy.tls, target.client, selected=selected)
+        policy = dataclasses.replace(policy, tls=own)
     tls = _client_tls(target, policy, discovery, endpoints, defaults)
     balancer = policy.load_balancer
     service = target.service
@@ -376,6 +383,8 @@ def _client_tls(
             named = peers or tuple(ExactName(name) for name in target.service.peers)
             parameters = None if defaults.tls == NO_PARAMETERS else defaults.tls
             return dataclasses.replace(policy.tls, peers=named, parameters=parameters)
+        case CredentialTlsPolicy():
+            raise AssertionError("decided before")
         case MeshTlsPolicy(sni, peers):
             own = peers or _peers(target.service, endpoints, defaults)
             return MeshTls(MeshTlsUse.ALWAYS, own, sni)
@@ -425,6 +434,21 @@ def _protocol(
         if defaults.h2_upgrade or between_sidecars
         else UpstreamProtocol.HTTP1
     )
+
+
+def client_credentials(
+    policy: CredentialTlsPolicy, client: ProxyType, *, selected: bool
+) -> OriginatedTls:
+    """``selected``: the rule has a ``workloadSelector``, without which sidecars get no Secrets."""
+    return policy.tls if client is ProxyType.ROUTER or selected else policy.without
+
+
+def credential_policies(item: Destination) -> tuple[CredentialTlsPolicy, ...]:
+    """Every credential that the rule names, at whatever level, each once."""
+    policies = [item.policy or NO_POLICY, *(subset.policy for subset in item.subsets)]
+    policies += [at_port for policy in policies for _, at_port in policy.ports]
+    found = (p.tls for p in policies if isinstance(p.tls, CredentialTlsPolicy))
+    return tuple(dict.fromkeys(found))
 
 
 # What a rule names and is not there.

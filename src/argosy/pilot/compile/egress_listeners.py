@@ -23,12 +23,14 @@ from argosy.model.listener import (
 from argosy.model.service import Protocol, Service, ServicePort
 from argosy.model.sidecar import Egress, EgressListener
 from argosy.pilot.compile.listeners import (
+    Chaining,
     Claim,
     Forwarding,
     Instances,
     Site,
     merged,
     needs_instances,
+    no_chains,
     sites,
 )
 
@@ -39,7 +41,11 @@ Behind = Callable[[int], tuple[Service, ...]]
 
 
 def egress_listeners(
-    egress: Egress, behind: Behind, instances: Instances, forward: Forwarding
+    egress: Egress,
+    behind: Behind,
+    instances: Instances,
+    forward: Forwarding,
+    chains: Chaining = no_chains,
 ) -> Compiled[tuple[OutboundListener, ...]]:
     """Sorted by site. Where two listeners of the Sidecar meet at a site, the first has it."""
     own_ports = {listener.port for listener in egress.listeners if listener.port}
@@ -56,7 +62,9 @@ def egress_listeners(
                         continue
                     served = port if listener.port is None else _as_declared(port, listener)
                     for site in _sites(listener, service, served, instances):
-                        claim = Claim(service, served, forward(service, served))
+                        claim = Claim(
+                            service, served, forward(service, served), chains(service, served)
+                        )
                         claimed.setdefault(site, []).append(claim)
             compiled = merged(claimed)
             problems += compiled.problems

@@ -1,37 +1,21 @@
-"""Gateways → the listeners of gateway proxies.
+"""Gateways → their servers, and the proxies that open them.
 
-In: Gateway objects, the services and rules around the proxies that they select. Out: a listener
-for each port that the proxies open. Of several Gateways on one port, plain HTTP servers are
-merged, and everything else belongs to the oldest.
 https://istio.io/latest/docs/reference/config/networking/gateway/
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from argosy.api.networking_gateway import Gateway, Server
 from argosy.base.names import Hostname, Namespace, ObjectKey
-from argosy.base.problems import Compiled, Problem, Severity
-from argosy.model.gateway import (
-    GatewayHttp,
-    GatewayListener,
-    GatewayServer,
-    GatewayTcp,
-)
-from argosy.model.listener import WILDCARD, GatewayRoutes, TcpForward
-from argosy.model.route import RouteServer
+from argosy.base.problems import Compiled, Problem
+from argosy.model.gateway import GatewayServer
 from argosy.model.service import Protocol, Service
 from argosy.pilot.compile.endpoints import ContainerPorts, target_port
-from argosy.pilot.compile.listeners import Site
 from argosy.pilot.compile.report import Report
-
-PROXY_PORTS = frozenset({15000, 15020, 15021, 15090})
-"""What a gateway proxy opens for itself: administration, health and metrics."""
+from argosy.pilot.compile.server_tls import server_tls
 
 _PROTOCOLS = {protocol.value.upper(): protocol for protocol in Protocol}
 _TLS_PROTOCOLS = (Protocol.HTTPS, Protocol.TLS)
-
-TcpForwarding = Callable[[GatewayServer], TcpForward | None]
-"""Where a server's opaque bytes go; None when no VirtualService routes them."""
 
 
 def gateway_selects(gateway: Gateway, labels: tuple[tuple[str, str], ...]) -> bool:
@@ -68,37 +52,6 @@ def listen_port(number: int, services: Iterable[Service], container_ports: Conta
     return number
 
 
-def gateway_listeners(
-    servers: Iterable[GatewayServer],
-    port_of: Callable[[int], int],
-    forward: TcpForwarding,
-) -> Compiled[tuple[GatewayListener, ...]]:
-    """The listeners of one gateway proxy, sorted by address and port.
-
-    ``servers`` are those of all Gateways that select it, the oldest Gateway's first. ``port_of``
-    is ``listen_port`` of the proxy.
-    """
-    placed: dict[Site, list[GatewayServer]] = {}
-    problems: list[Problem] = []
-    for server in servers:
-        site = Site(server.bind or WILDCARD, port_of(server.port))
-        if site.port in PROXY_PORTS:
-            problems.append(_reserved(server, site.port))
-            continue
-        present = placed.setdefault(site, [])
-        if present and not (present[0].protocol.is_http and server.protocol.is_http):
-            problems.append(_conflict(server, present[0], site))
-            continue
-        present.append(server)
-    listeners = []
-    for site, present in sorted(placed.items()):
-        listener = _listener(site, present, forward)
-        listeners.append(listener)
-        if isinstance(listener.serves, GatewayTcp) and listener.serves.forward is None:
-            problems.append(_unrouted(present[0]))
-    return Compiled(tuple(listeners), tuple(problems))
-
-
 def reachability(
     gateway: Gateway, *, selects_workloads: bool, service_ports: frozenset[int]
 ) -> tuple[Problem, ...]:
@@ -126,27 +79,6 @@ def reachability(
     return tuple(report.problems)
 
 
-def _listener(site: Site, servers: list[GatewayServer], forward: TcpForwarding) -> GatewayListener:
-    first = servers[0]
-    if not first.protocol.is_http:
-        return GatewayListener(*site, GatewayTcp(first, forward(first)))
-    http = GatewayHttp(
-        routes=GatewayRoutes(site.port, first.bind),
-        servers=tuple(_route_server(server) for server in servers),
-        grpc_web=any(server.protocol is Protocol.GRPC_WEB for server in servers),
-    )
-    return GatewayListener(*site, http)
-
-
-def _route_server(server: GatewayServer) -> RouteServer:
-    return RouteServer(
-        gateway=f"{server.gateway.namespace}/{server.gateway.name}",
-        port=server.port,
-        hosts=server.hosts,
-        https_redirect=server.https_redirect,
-    )
-
-
 def _server(gateway: ObjectKey, written: Server, report: Report) -> GatewayServer | None:
     protocol = _PROTOCOLS.get(written.port.protocol.upper())
     if protocol in (None, Protocol.UDP, Protocol.AUTO):
@@ -157,12 +89,16 @@ def _server(gateway: ObjectKey, written: Server, report: Report) -> GatewayServe
         )
         return None
     assert protocol is not None, "mypy does not narrow by membership"
-    terminates = written.tls is not None and not protocol.is_http
-    if protocol in _TLS_PROTOCOLS or terminates:
-        report.at("tls" if written.tls is not None else "port.protocol").error(
-            "NotSupported",
-            "TLS at gateways is not supported yet, so this server is not opened",
-            "use protocol HTTP for now",
+    if protocol in _TLS_PROTOCOLS and written.tls is None:
+        report.at("tls").error(
+            "MissingField", f"protocol {protocol.value} needs tls settings", "write tls.mode"
+        )
+        return None
+    if written.tls is not None and not (protocol in _TLS_PROTOCOLS or protocol.is_http):
+        report.at("tls").error(
+            "ConflictingFields",
+            f"protocol {protocol.value} cannot have tls settings, so this server is not opened",
+            "write protocol: TLS",
         )
         return None
     if "/" in written.bind or written.bind.startswith("@"):
@@ -185,6 +121,10 @@ def _server(gateway: ObjectKey, written: Server, report: Report) -> GatewayServe
         hosts=hosts,
         bind=written.bind,
         https_redirect=written.tls is not None and written.tls.https_redirect,
+        port_name=written.port.name,
+        tls=None
+        if written.tls is None or protocol not in _TLS_PROTOCOLS
+        else server_tls(written.tls, report.at("tls")),
     )
 
 
@@ -196,35 +136,3 @@ def server_hosts(written: Iterable[str], namespace: Namespace) -> tuple[tuple[st
         owner = {".": str(namespace), "": "*"}.get(before, before) if slash else "*"
         hosts.append((owner, Hostname(after.lower())))
     return tuple(hosts)
-
-
-def _reserved(server: GatewayServer, port: int) -> Problem:
-    return Problem(
-        server.gateway,
-        f"{server.field}.port.number",
-        "ReservedPort",
-        f"port {port} is the gateway proxy's own, so this server is not opened",
-        "choose another port, or another targetPort in the gateway's Service",
-    )
-
-
-def _conflict(server: GatewayServer, winner: GatewayServer, site: Site) -> Problem:
-    return Problem(
-        server.gateway,
-        f"{server.field}.port",
-        "PortConflict",
-        f"port {site.port} serves {winner.protocol.value} for {winner.gateway} already; "
-        f"{server.protocol.value} cannot share it, so this server is not opened",
-        "use another port: only HTTP servers can share one",
-    )
-
-
-def _unrouted(server: GatewayServer) -> Problem:
-    return Problem(
-        server.gateway,
-        server.field,
-        "NoTcpRoute",
-        "no VirtualService with a tcp rule is bound to this server, so it is not opened",
-        "bind one with spec.gateways",
-        Severity.WARNING,
-    )

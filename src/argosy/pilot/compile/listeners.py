@@ -27,6 +27,7 @@ from argosy.model.proxy import ClusterKey
 from argosy.model.route import SourceIpHash
 from argosy.model.service import Protocol, Service, ServicePort
 from argosy.model.traffic import Cluster, Discovery, Maglev, MeshTls, RingHash, UpstreamProtocol
+from argosy.pilot.compile.tcp_routes import unclaimed
 
 NAMED = frozenset({Protocol.TLS, Protocol.HTTPS})
 """Protocols whose clients say which host they mean before anything else."""
@@ -41,11 +42,15 @@ class Site(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A service port that wants to be served at some sites. ``tcp``: where its opaque bytes go."""
+    """A service port that wants to be served at some sites.
+
+    ``tcp``: where its opaque bytes go, except those that ``chains`` take.
+    """
 
     service: Service
     port: ServicePort
     tcp: TcpForward
+    chains: tuple[OpaqueChain, ...] = ()
 
 
 Instances = Callable[[Service, ServicePort], tuple[str, ...]]
@@ -53,6 +58,9 @@ Instances = Callable[[Service, ServicePort], tuple[str, ...]]
 
 Forwarding = Callable[[Service, ServicePort], TcpForward]
 """Where the opaque bytes of a service's port go."""
+
+Chaining = Callable[[Service, ServicePort], tuple[OpaqueChain, ...]]
+"""Where those go that rules tell apart by server name or destination."""
 
 FindCluster = Callable[[ClusterKey], Cluster | None]
 """The policy of a destination; None when there is no such destination."""
@@ -171,15 +179,22 @@ def _at_address(site: Site, ranked: list[Claim]) -> Compiled[OutboundListener | 
     detecting = [claim for claim in ranked if not claim.port.protocol.is_tcp]
     problems = tuple(_conflict(claim, opaque[0], site) for claim in opaque[1:])
     tcp = opaque[0].tcp if opaque else None
+    chains = opaque[0].chains if opaque else ()
     if not detecting:
         assert tcp is not None, "a claim is HTTP, detecting or opaque"
-        return Compiled(OpaqueListener(site.address, site.port, tcp), problems)
+        return Compiled(OpaqueListener(site.address, site.port, tcp, chains=chains), problems)
     routes = (
         PortRoutes(site.port)
         if any(c.port.protocol.is_http for c in ranked)
         else HostRoutes(detecting[0].service.hostname, site.port)
     )
-    return Compiled(DetectingListener(site.address, site.port, routes, tcp), problems)
+    return Compiled(
+        DetectingListener(site.address, site.port, routes, tcp, chains=chains), problems
+    )
+
+
+def no_chains(_service: Service, _port: ServicePort) -> tuple[OpaqueChain, ...]:
+    return ()
 
 
 def _chains(site: Site, opaque: list[Claim]) -> tuple[tuple[OpaqueChain, ...], tuple[Problem, ...]]:
@@ -192,21 +207,29 @@ def _chains(site: Site, opaque: list[Claim]) -> tuple[tuple[OpaqueChain, ...], t
     owners: dict[tuple[str, str], Claim] = {}
     for claim in opaque:
         networks = tuple(sorted(a for a in claim.service.addresses if is_network(a)))
+        for ruled in claim.chains:
+            taken = set(owners)
+            for part, within in unclaimed(ruled.server_names, ruled.networks or networks, taken):
+                chains.append(OpaqueChain(ruled.tcp, within, part))
+            owners.update((key, claim) for key in taken - owners.keys())
         names = (claim.service.hostname,) if claim.port.protocol in NAMED else ()
-        wanted = [(network, name) for network in networks or ("",) for name in names or ("",)]
+        wanted = [(name, network) for network in networks or ("",) for name in names or ("",)]
         free = [key for key in wanted if key not in owners]
-        if len(free) < len(wanted):
-            taken = next(key for key in wanted if key in owners)
-            problems.append(_conflict(claim, owners[taken], site))
+        rivals = [owners[key] for key in wanted if key in owners and owners[key] is not claim]
+        if rivals:
+            problems.append(_conflict(claim, rivals[0], site))
         if free:
             owners.update(dict.fromkeys(free, claim))
-            kept = tuple(dict.fromkeys(network for network, _ in free if network))
+            kept = tuple(dict.fromkeys(network for _, network in free if network))
             chains.append(OpaqueChain(claim.tcp, kept, names))
     return tuple(chains), tuple(problems)
 
 
 def outbound_listeners(
-    services: Iterable[Service], instances: Instances, forward: Forwarding = default_forward
+    services: Iterable[Service],
+    instances: Instances,
+    forward: Forwarding = default_forward,
+    chains: Chaining = no_chains,
 ) -> Compiled[tuple[OutboundListener, ...]]:
     """Every outbound listener of a sidecar that sees ``services``, sorted by site."""
     claimed: dict[Site, list[Claim]] = {}
@@ -214,7 +237,7 @@ def outbound_listeners(
         for port in service.ports:
             addresses = instances(service, port) if needs_instances(service, port) else ()
             for site in sites(service, port, addresses):
-                claim = Claim(service, port, forward(service, port))
+                claim = Claim(service, port, forward(service, port), chains(service, port))
                 claimed.setdefault(site, []).append(claim)
     return merged(claimed)
 

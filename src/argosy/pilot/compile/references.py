@@ -15,6 +15,7 @@ from argosy.model.route import (
     RouteLookup,
 )
 from argosy.model.service import Service
+from argosy.model.tcp_route import TcpRule
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN, is_wildcard
 from argosy.pilot.compile.report import Report
 
@@ -67,6 +68,33 @@ def check_references(
         called = match_ports if every_match_has_one else ports | match_ports
         for destination in destinations(rule):
             _check_destination(_Use(destination, called), lookup, report)
+    return tuple(dict.fromkeys(problems))
+
+
+def check_opaque_references(
+    attachment: Attachment,
+    rules: Iterable[TcpRule],
+    lookup: RouteLookup,
+    gateway_ports: frozenset[int] = frozenset(),
+) -> tuple[Problem, ...]:
+    """Likewise for the rules of opaque bytes, as far as their destinations go."""
+    problems: list[Problem] = []
+    ports = gateway_ports
+    if MESH in attachment.gateways:
+        ports |= {
+            port.number
+            for host in attachment.hosts
+            if not is_wildcard(host) and (service := lookup.service(host)) is not None
+            for port in service.ports
+            if not port.protocol.is_http
+        }
+    for rule in rules:
+        report = Report(rule.virtual_service, rule.field, problems)
+        match_ports = frozenset(m.port for m in rule.matches if m.port is not None)
+        every_match_has_one = all(m.port is not None for m in rule.matches)
+        called = match_ports if every_match_has_one else ports | match_ports
+        for weighted in rule.destinations:
+            _check_destination(_Use(weighted.destination, called), lookup, report)
     return tuple(dict.fromkeys(problems))
 
 

@@ -1,5 +1,6 @@
 """The blocks of a traffic policy: api → model, with everything that is not in force reported."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from argosy.api import networking_destination_rule as api
@@ -11,9 +12,11 @@ from argosy.model.route import (
     QueryParameterHash,
     SourceIpHash,
 )
+from argosy.model.secret import AuthoritiesReference, PairReference
 from argosy.model.traffic import (
     UNLIMITED,
     ConnectionPool,
+    CredentialTlsPolicy,
     ExactName,
     FileCertificate,
     Http2Keepalive,
@@ -280,8 +283,7 @@ def _tunnel(written: api.TunnelSettings | None) -> Tunnel | None:
 
 def client_tls(
     written: api.ClientTLSSettings | None, report: Report
-) -> Plaintext | MeshTlsPolicy | OriginatedTls | None:
-    """A certificate that cannot be had leaves TLS without it, so that the server refuses."""
+) -> Plaintext | MeshTlsPolicy | OriginatedTls | CredentialTlsPolicy | None:
     if written is None:
         return None
     names = tuple(ExactName(name) for name in written.subject_alt_names)
@@ -291,24 +293,34 @@ def client_tls(
         case "ISTIO_MUTUAL":
             return MeshTlsPolicy(written.sni, names)
         case "SIMPLE" | "MUTUAL":
-            certificate = None
-            if written.credential_name:
-                report.at("credentialName").error(
-                    "FieldNotSupported",
-                    "credentials from Secrets are not supported yet, so no client certificate "
-                    "is shown and only the system's certificate authorities are trusted",
-                    "use clientCertificate, privateKey and caCertificates",
-                )
-            elif written.mode == "MUTUAL" and written.client_certificate:
-                certificate = FileCertificate(written.client_certificate, written.private_key)
-            return OriginatedTls(
-                certificate=certificate,
-                ca=written.ca_certificates,
-                crl=written.ca_crl,
-                sni=written.sni,
-                peers=names,
-                skip_verify=bool(written.insecure_skip_verify),
-            )
+            return _originated(written, names, report)
+
+
+def _originated(
+    written: api.ClientTLSSettings, names: tuple[ExactName, ...], report: Report
+) -> OriginatedTls | CredentialTlsPolicy:
+    """``credentialName`` has the authorities too, and in mode MUTUAL the client's certificate."""
+    mutual = written.mode == "MUTUAL"
+    certificate = None
+    if mutual and written.client_certificate:
+        certificate = FileCertificate(written.client_certificate, written.private_key)
+    files = OriginatedTls(
+        certificate=certificate,
+        ca=written.ca_certificates,
+        crl=written.ca_crl,
+        sni=written.sni,
+        peers=names,
+        skip_verify=bool(written.insecure_skip_verify),
+    )
+    name = written.credential_name
+    if not name:
+        return files
+    with_credential = replace(
+        files,
+        certificate=PairReference(name) if mutual else None,
+        ca=files.ca if files.skip_verify else AuthoritiesReference(name),
+    )
+    return CredentialTlsPolicy(name, with_credential, files, report.at("credentialName").field)
 
 
 def _not_supported(report: Report, consequence: str) -> None:

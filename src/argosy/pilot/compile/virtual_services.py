@@ -45,12 +45,6 @@ def attachment(vs: VirtualService) -> Compiled[Attachment]:
             "the host * is for gateways only, so sidecars do not apply these rules to it",
             "name the hosts, or bind the VirtualService to a gateway",
         )
-    if vs.spec.tls:
-        report.at("spec.tls").error(
-            "NotSupported",
-            "routing by the server name of TLS is not supported yet, so these rules have no effect",
-            "route TLS as opaque bytes with spec.tcp",
-        )
     value = Attachment(
         object=vs.key,
         hosts=hosts,

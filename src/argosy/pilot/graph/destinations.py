@@ -8,13 +8,21 @@ from argosy.base.problems import Compiled, Problem
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ClusterKey, Scope
 from argosy.model.route import HashPolicy
+from argosy.model.secret import CredentialReference, Flaw
 from argosy.model.service import Service
-from argosy.model.traffic import Cluster, Destination, Discovery
+from argosy.model.traffic import (
+    Cluster,
+    CredentialMissing,
+    Destination,
+    Discovery,
+    OriginatedTls,
+)
 from argosy.model.workload import Labels
 from argosy.pilot.compile import destinations as compiling
 from argosy.pilot.compile import localities
 from argosy.pilot.compile.destinations import DestinationIndex, Target
 from argosy.pilot.compile.endpoints import selects, serving
+from argosy.pilot.graph.credentials import credential
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.world import (
     candidate_pods,
@@ -127,11 +135,51 @@ def cluster(get: Reader, scope: Scope, key: ClusterKey) -> Cluster | None:
         return None
     summary = get(endpoint_summary, service.namespace, host, key.port, labels)
     target = Target(service, port, key.subset, scope.type)
-    made = compiling.cluster(target, get(chosen, scope, host), summary, get(mesh_settings).traffic)
+    traffic = get(mesh_settings).traffic
+    made = compiling.cluster(target, get(chosen, scope, host), summary, traffic)
+    if isinstance(made.tls, OriginatedTls) and any(
+        isinstance(get(credential, scope.namespace, reference), Flaw)
+        for reference in made.tls.references
+    ):
+        made = replace(made, tls=CredentialMissing())
     if made.discovery not in (Discovery.STRICT_DNS, Discovery.LOGICAL_DNS):
         return made
     found = get(service_endpoints, service.namespace, host, key.port)
     return replace(made, groups=localities.groups(serving(found, labels), None))
+
+
+# Credentials of clients.
+
+
+@formula
+def credential_rules(get: Reader) -> tuple[Destination, ...]:
+    """The rules of the mesh that name credentials."""
+    found = (get(compiled_destination, key.namespace, key.name) for key in keys(get, KIND))
+    return tuple(
+        compiled.value
+        for compiled in found
+        if compiled is not None and compiling.credential_policies(compiled.value)
+    )
+
+
+@formula
+def credential_hosts(get: Reader) -> frozenset[Hostname]:
+    """Hosts whose clusters depend on the credentials of each namespace."""
+    return frozenset(rule.host for rule in get(credential_rules))
+
+
+@formula
+def references_of(get: Reader, scope: Scope) -> frozenset[CredentialReference]:
+    """The credentials that rules for proxies of the scope name."""
+    return frozenset(
+        reference
+        for rule in get(credential_rules)
+        if compiling.is_for(rule, scope)
+        for policy in compiling.credential_policies(rule)
+        for reference in compiling.client_credentials(
+            policy, scope.type, selected=rule.selector is not None
+        ).references
+    )
 
 
 @formula

@@ -1,7 +1,7 @@
 """Envoy messages as bytes with a version that depends on nothing but the content."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from google.protobuf.message import Message
@@ -11,12 +11,13 @@ from google.protobuf.message import Message
 class Encoded:
     """A resource: ``parts`` are the deterministic serialization, ``version`` its hash in hex.
 
-    A part may be an object that other resources have too, which are many and long.
+    A part may be an object that other resources have too, which are many and long. They never
+    print: they may hold a key.
     """
 
     name: str
     version: str
-    parts: tuple[bytes, ...]
+    parts: tuple[bytes, ...] = field(repr=False)
 
     @property
     def body(self) -> bytes:

@@ -1,6 +1,6 @@
 """Formulas of gateways: the listeners that a gateway proxy opens, and their routes."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from types import MappingProxyType
 
 from argosy.api import core_pod
@@ -9,20 +9,40 @@ from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Compiled
 from argosy.derive import Reader, formula
 from argosy.model.gateway import GatewayHttp, GatewayListener, GatewayServer
-from argosy.model.listener import TcpForward
+from argosy.model.listener import OpaqueChain
 from argosy.model.proxy import ClusterKey, ProxyType, Role, Sight
 from argosy.model.route import Attachment, RouteTable
+from argosy.model.secret import (
+    AuthoritiesReference,
+    CredentialReference,
+    Flaw,
+    PairReference,
+    SecretReference,
+)
+from argosy.model.server_tls import AutoPassthroughTls, PassthroughTls, TerminatedTls
 from argosy.model.traffic import Cluster
-from argosy.pilot.compile import gateway_routes, gateways, listeners, tcp_routes
+from argosy.pilot.compile import (
+    gateway_listeners,
+    gateway_routes,
+    gateways,
+    listeners,
+    tcp_routes,
+)
 from argosy.pilot.compile.ingresses import ingress_of
 from argosy.pilot.compile.roles import role_of
 from argosy.pilot.compile.routes import Listening
 from argosy.pilot.graph import destinations, ingresses, rules
+from argosy.pilot.graph.credentials import credential
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.world import annotated, keys, mesh_settings, read, services_of_labels
-from argosy.pilot.translate import http_connection_manager, route
-from argosy.pilot.translate import listener as listener_translation
+from argosy.pilot.translate import (
+    cluster,
+    gateway_listener,
+    http_connection_manager,
+    names,
+    route,
+)
 
 KIND = "Gateway"
 
@@ -66,24 +86,26 @@ def compiled_listeners(get: Reader, role: Role) -> Compiled[tuple[GatewayListene
     def port_of(number: int) -> int:
         return gateways.listen_port(number, services, role.ports)
 
-    def forward(server: GatewayServer) -> TcpForward | None:
-        return get(tcp_forward, role, server)
+    def forward(server: GatewayServer) -> tuple[OpaqueChain, ...]:
+        return get(chains_of, role, server)
 
-    return gateways.gateway_listeners(servers, port_of, forward)
+    def is_usable(server: GatewayServer) -> bool:
+        return not get(flaws_of, role.namespace, server)
+
+    return gateway_listeners.gateway_listeners(servers, port_of, forward, is_usable)
 
 
 @formula
-def tcp_forward(get: Reader, role: Role, server: GatewayServer) -> TcpForward | None:
-    """Where a TCP server's connections go."""
+def chains_of(get: Reader, role: Role, server: GatewayServer) -> tuple[OpaqueChain, ...]:
+    """Where a server's opaque bytes go: by TLS rules where TLS passes through, else by TCP rules."""
     scope = get(scope_of, role)
     name = f"{server.gateway.namespace}/{server.gateway.name}"
-    attached = (
-        (attachment, get(rules.tcp_rules_of, attachment.object))
-        for attachment in get(bound_to, name)
-    )
-    targets = tcp_routes.gateway_targets(
+    by_name = isinstance(server.tls, PassthroughTls)
+    of = rules.tls_rules_of if by_name else rules.tcp_rules_of
+    attached = ((attachment, get(of, attachment.object)) for attachment in get(bound_to, name))
+    found = tcp_routes.gateway_routes(
         server.hosts,
-        Listening(name, server.port),
+        Listening(name, server.port, tls=server.tls is not None),
         attached,
         scope,
         rules.Lookup(get, scope),
@@ -92,14 +114,48 @@ def tcp_forward(get: Reader, role: Role, server: GatewayServer) -> TcpForward | 
     def find(key: ClusterKey) -> Cluster | None:
         return get(destinations.cluster, scope, key)
 
-    return listeners.forward_targets(targets, find, server.name) if targets else None
+    return tuple(
+        OpaqueChain(
+            listeners.forward_targets(route.targets, find, server.name),
+            route.subnets,
+            route.server_names,
+        )
+        for route in found
+    )
+
+
+@formula
+def flaws_of(
+    get: Reader, namespace: Namespace, server: GatewayServer
+) -> tuple[tuple[CredentialReference, Flaw], ...]:
+    """What keeps proxies in ``namespace`` from serving it: credentials that are not there, or bad."""
+    if not isinstance(server.tls, TerminatedTls):
+        return ()
+    return tuple(
+        (reference, found)
+        for reference in server.tls.references
+        if isinstance(reference, PairReference | AuthoritiesReference)
+        if isinstance(found := get(credential, namespace, reference), Flaw)
+    )
+
+
+@formula
+def references_of(get: Reader, role: Role) -> frozenset[SecretReference]:
+    """What the proxy's servers need to speak TLS."""
+    return frozenset(
+        reference
+        for key in get(gateways_of, role)
+        for server in get(compiled_servers, key.namespace, key.name).value
+        if isinstance(server.tls, TerminatedTls)
+        for reference in server.tls.references
+    )
 
 
 @formula
 def listeners_by_name(get: Reader, role: Role) -> MappingProxyType[str, GatewayListener]:
     return MappingProxyType(
         {
-            listener_translation.gateway_listener_name(listener): listener
+            gateway_listener.gateway_listener_name(listener): listener
             for listener in get(compiled_listeners, role).value
         }
     )
@@ -107,12 +163,7 @@ def listeners_by_name(get: Reader, role: Role) -> MappingProxyType[str, GatewayL
 
 @formula
 def listener_names(get: Reader, role: Role) -> tuple[str, ...]:
-    """Only those that Envoy would take: a TCP server without route has no listener."""
-    return tuple(
-        name
-        for name in sorted(get(listeners_by_name, role))
-        if get(listener_resource, role, name) is not None
-    )
+    return tuple(sorted(get(listeners_by_name, role)))
 
 
 @formula
@@ -123,8 +174,38 @@ def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
     sight = Sight(role.namespace)
     dynamic = get(rules.has_dynamic_hosts, sight)
     settings = replace(get(mesh_settings).listeners, dynamic_hosts=dynamic)
-    message = listener_translation.gateway_listener(found, settings)
-    return None if message is None else encode(name, message)
+    return encode(name, gateway_listener.gateway_listener(found, settings))
+
+
+# Clusters by the server name of mesh TLS.
+
+
+@formula
+def sni_cluster_names(get: Reader, role: Role) -> tuple[str, ...]:
+    """Every cluster again under the server name that clients use for it, if a server needs them."""
+    passes = any(
+        isinstance(server.tls, AutoPassthroughTls)
+        for key in get(gateways_of, role)
+        for server in get(compiled_servers, key.namespace, key.name).value
+    )
+    if not passes:
+        return ()
+    scope = get(scope_of, role)
+    found = (
+        names.get_cluster_key(name)
+        for service in get(rules.visible_services, scope.sight)
+        for name in get(destinations.service_clusters, scope, service.hostname)
+    )
+    return tuple(sorted(names.outbound_sni(*astuple(key)) for key in found if key is not None))
+
+
+@formula
+def sni_cluster_resource(get: Reader, role: Role, name: str) -> Encoded | None:
+    key = names.get_sni_key(name)
+    if key is None or name not in get(sni_cluster_names, role):
+        return None
+    found = get(destinations.cluster, get(scope_of, role), key)
+    return None if found is None else encode(name, cluster.sni_cluster(found))
 
 
 @formula
@@ -134,36 +215,33 @@ def bound_to(get: Reader, name: str) -> tuple[Attachment, ...]:
 
 
 @formula
-def table_names(get: Reader, role: Role) -> tuple[str, ...]:
+def tables_by_name(get: Reader, role: Role) -> MappingProxyType[str, GatewayHttp]:
     """The route tables that the proxy's listeners name."""
-    return tuple(
-        sorted(
-            http_connection_manager.route_table_name(listener.serves.routes)
+    return MappingProxyType(
+        {
+            http_connection_manager.route_table_name(http.routes): http
             for listener in get(compiled_listeners, role).value
-            if isinstance(listener.serves, GatewayHttp)
-        )
+            for http in listener.tables
+        }
     )
+
+
+@formula
+def table_names(get: Reader, role: Role) -> tuple[str, ...]:
+    return tuple(sorted(get(tables_by_name, role)))
 
 
 @formula
 def compiled_table(get: Reader, role: Role, name: str) -> Compiled[RouteTable] | None:
     """The routes of the HTTP servers that share one route table."""
-    for listener in get(compiled_listeners, role).value:
-        if not isinstance(listener.serves, GatewayHttp):
-            continue
-        if http_connection_manager.route_table_name(listener.serves.routes) != name:
-            continue
-        scope = get(scope_of, role)
-        names = sorted({server.gateway for server in listener.serves.servers})
-        attached = {a: get(rules.rules_of, a.object) for n in names for a in get(bound_to, n)}
-        return gateway_routes.gateway_table(
-            name,
-            listener.serves.servers,
-            tuple(attached.items()),
-            scope,
-            rules.Lookup(get, scope),
-        )
-    return None
+    http = get(tables_by_name, role).get(name)
+    if http is None:
+        return None
+    scope = get(scope_of, role)
+    names = sorted({server.gateway for server in http.servers})
+    attached = {a: get(rules.rules_of, a.object) for n in names for a in get(bound_to, n)}
+    lookup = rules.Lookup(get, scope)
+    return gateway_routes.gateway_table(name, http.servers, tuple(attached.items()), scope, lookup)
 
 
 @formula

@@ -19,6 +19,7 @@ from argosy.pilot.graph import (
     localities,
     outbound,
     proxyless,
+    secrets,
     views,
 )
 from argosy.pilot.graph.encode import Encoded
@@ -63,7 +64,7 @@ def owner(layers: tuple[Layer, ...], type_url: str, name: str) -> Layer:
     assert isinstance(workload_layer, WorkloadLayer)
     if name in envoy_filters.added_names(workload_layer.patching, type_url):
         return workload_layer
-    if type_url == type_urls.EXTENSION:
+    if type_url in (type_urls.EXTENSION, type_urls.SECRET):
         return workload_layer
     if workload_layer.role.type is ProxyType.GRPC:
         own = type_url == type_urls.LISTENER and proxyless.is_server_listener(name)
@@ -71,7 +72,7 @@ def owner(layers: tuple[Layer, ...], type_url: str, name: str) -> Layer:
         is_gateway = workload_layer.role.type is ProxyType.ROUTER
         own = is_gateway or inbound.is_own_listener(name)
     else:
-        own = inbound.is_own_cluster(name)
+        own = inbound.is_own_cluster(name) or names.get_sni_key(name) is not None
     return workload_layer if own else outbound_layer
 
 
@@ -142,7 +143,8 @@ def unpatched_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]
             is_gateway = scope.type is ProxyType.ROUTER
             return () if is_gateway else get(outbound.listener_names, scope.anywhere)
         case WorkloadLayer(role) if type_url == type_urls.CLUSTER:
-            return () if role.type is ProxyType.ROUTER else get(inbound.cluster_names, role)
+            is_gateway = role.type is ProxyType.ROUTER
+            return get(gateways.sni_cluster_names if is_gateway else inbound.cluster_names, role)
         case WorkloadLayer(role) if type_url == type_urls.LISTENER:
             if role.type is ProxyType.ROUTER:
                 return get(gateways.listener_names, role)
@@ -188,12 +190,16 @@ def unpatched(get: Reader, layer: Layer, type_url: str, name: str) -> Encoded | 
             return get(outbound.listener_resource, scope.anywhere, name)
         case OutboundLayer(scope), type_urls.ROUTE:
             return get(outbound.route_resource, scope.anywhere, name)
-        case WorkloadLayer(role), type_urls.CLUSTER:
+        case WorkloadLayer(role), type_urls.CLUSTER if role.type is ProxyType.SIDECAR:
             return get(inbound.cluster_resource, role, name)
+        case WorkloadLayer(role), type_urls.CLUSTER:
+            return get(gateways.sni_cluster_resource, role, name)
         case WorkloadLayer(role), type_urls.LISTENER if role.type is ProxyType.SIDECAR:
             return get(inbound.listener_resource, role, name)
         case WorkloadLayer(role), type_urls.LISTENER:
             return get(gateways.listener_resource, role, name)
         case WorkloadLayer(role), type_urls.ROUTE:
             return get(gateways.route_resource, role, name)
+        case WorkloadLayer(role), type_urls.SECRET:
+            return get(secrets.secret_resource, role, name)
     return None

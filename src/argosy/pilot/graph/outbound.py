@@ -9,6 +9,7 @@ from argosy.base.problems import Compiled, Problem
 from argosy.derive import Reader, formula
 from argosy.model.listener import (
     ListenerSettings,
+    OpaqueChain,
     OutboundListener,
     OutboundTrafficPolicy,
     TcpForward,
@@ -17,6 +18,7 @@ from argosy.model.listener import (
 from argosy.model.proxy import ClusterKey, Scope
 from argosy.model.route import RouteTable, UnknownHosts, VirtualHost
 from argosy.model.service import Protocol, Service, ServicePort
+from argosy.model.tcp_route import TcpRoute
 from argosy.model.traffic import Cluster
 from argosy.model.workload import Health
 from argosy.pilot.compile import egress_listeners, listeners, routes, tcp_routes
@@ -246,16 +248,38 @@ def instances(get: Reader, namespace: Namespace, host: Hostname, port: int) -> t
 
 
 @formula
+def tcp_routes_of(get: Reader, scope: Scope, host: Hostname, port: int) -> tuple[TcpRoute, ...]:
+    """What rules say of the opaque bytes for a service's port."""
+    applied = get(rules.mesh_tcp_rules, host, scope.sight)
+    return tcp_routes.mesh_routes(applied, port, scope, rules.Lookup(get, scope))
+
+
+@formula
 def tcp_forward(get: Reader, scope: Scope, host: Hostname, port: int) -> TcpForward:
     """Where the opaque bytes of a service's port go, by its rules or else to itself."""
-    applied = get(rules.mesh_tcp_rules, host, scope.sight)
-    targets = tcp_routes.mesh_targets(applied, port, scope, rules.Lookup(get, scope))
+    found = get(tcp_routes_of, scope, host, port)
+    own = (TcpTarget(ClusterKey(port, "", host)),)
+    targets = next((route.targets for route in found if route.takes_all), own)
+    return _forward(get, scope, targets, host)
 
+
+@formula
+def tcp_chains(get: Reader, scope: Scope, host: Hostname, port: int) -> tuple[OpaqueChain, ...]:
+    """Where those go that rules tell apart by server name or destination."""
+    return tuple(
+        OpaqueChain(_forward(get, scope, route.targets, host), route.subnets, route.server_names)
+        for route in get(tcp_routes_of, scope, host, port)
+        if not route.takes_all
+    )
+
+
+def _forward(
+    get: Reader, scope: Scope, targets: tuple[TcpTarget, ...], host: Hostname
+) -> TcpForward:
     def find(key: ClusterKey) -> Cluster | None:
         return get(destinations.cluster, views.of_host(get, scope, Hostname(key.host)), key)
 
-    own = (TcpTarget(ClusterKey(port, "", host)),)
-    return listeners.forward_targets(targets or own, find, host)
+    return listeners.forward_targets(targets, find, host)
 
 
 @formula
@@ -268,15 +292,20 @@ def compiled_listeners(get: Reader, scope: Scope) -> Compiled[tuple[OutboundList
             return listeners.default_forward(service, port)
         return get(tcp_forward, scope, service.hostname, port.number)
 
+    def chains(service: Service, port: ServicePort) -> tuple[OpaqueChain, ...]:
+        if port.protocol.is_http:
+            return ()
+        return get(tcp_chains, scope, service.hostname, port.number)
+
     egress = get(sidecars.egress, scope.sidecar)
     if egress is None:
         services = get(rules.visible_services, scope.sight)
-        return listeners.outbound_listeners(services, addresses, forward)
+        return listeners.outbound_listeners(services, addresses, forward, chains)
 
     def behind(index: int) -> tuple[Service, ...]:
         return get(rules.listener_services, scope.sight, index)
 
-    return egress_listeners.egress_listeners(egress, behind, addresses, forward)
+    return egress_listeners.egress_listeners(egress, behind, addresses, forward, chains)
 
 
 @formula

@@ -9,8 +9,9 @@ from argosy.pilot.compile import authn, gateways, service_entries
 from argosy.pilot.compile import sidecars as sidecar_rules
 from argosy.pilot.compile.ingresses import blame
 from argosy.pilot.compile.matches import gateway_name
-from argosy.pilot.compile.references import check_references
+from argosy.pilot.compile.references import check_opaque_references, check_references
 from argosy.pilot.graph import (
+    credential_problems,
     destinations,
     entries,
     ingresses,
@@ -31,7 +32,10 @@ def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
         case "VirtualService":
             found = get(virtual_service_problems, key.namespace, key.name)
         case "DestinationRule":
-            found = get(destinations.rule_problems, key.namespace, key.name)
+            found = (
+                *get(destinations.rule_problems, key.namespace, key.name),
+                *get(credential_problems.destination_credentials, key.namespace, key.name),
+            )
         case "Gateway":
             found = get(gateway_problems, key.namespace, key.name)
         case "Ingress":
@@ -44,6 +48,8 @@ def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
             found = get(envoy_filter_problems, key.namespace, key.name)
         case "ServiceEntry":
             found = get(entry_problems, key.namespace, key.name)
+        case "Secret":
+            found = get(credential_problems.secret_problems, key.namespace, key.name)
         case "Service":
             found = get(service_problems, key.namespace, key.name)
         case "ConfigMap" if key == world.MESH_CONFIG:
@@ -56,7 +62,10 @@ def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
 @formula
 def virtual_service_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
     attachment = get(rules.compiled_attachment, namespace, name)
-    tcp = get(rules.compiled_tcp_rules, namespace, name).problems
+    tcp = (
+        *get(rules.compiled_tls_rules, namespace, name).problems,
+        *get(rules.compiled_tcp_rules, namespace, name).problems,
+    )
     if attachment is None:
         return (*tcp, *get(problems_of_delegates))
     bound = attachment.value.gateways
@@ -94,8 +103,15 @@ def reference_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Pr
         return ()
     lookup = rules.Lookup(get, Scope(ProxyType.SIDECAR, namespace))
     applied = get(rules.compiled_rules, namespace, name).value
+    opaque = (
+        *get(rules.compiled_tls_rules, namespace, name).value,
+        *get(rules.compiled_tcp_rules, namespace, name).value,
+    )
     ports = get(gateway_ports, namespace, name)
-    return check_references(attachment.value, applied, lookup, ports)
+    return (
+        *check_references(attachment.value, applied, lookup, ports),
+        *check_opaque_references(attachment.value, opaque, lookup, ports),
+    )
 
 
 @formula
@@ -163,6 +179,7 @@ def gateway_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Prob
     if written is None:
         return ()
     found = list(get(gateway_formulas.compiled_servers, namespace, name).problems)
+    found += get(credential_problems.gateway_credentials, namespace, name)
     chosen = [
         role
         for role in get(gateway_formulas.gateway_roles)

@@ -83,8 +83,21 @@ def compiled_tcp_rules(
 
 
 @formula
+def compiled_tls_rules(
+    get: Reader, namespace: Namespace, name: str
+) -> Compiled[tuple[TcpRule, ...]]:
+    found = get(virtual_service, namespace, name)
+    return Compiled(()) if found is None else tcp_routes.tls_rules(found)
+
+
+@formula
 def tcp_rules_of(get: Reader, owner: ObjectKey) -> tuple[TcpRule, ...]:
     return get(compiled_tcp_rules, owner.namespace, owner.name).value
+
+
+@formula
+def tls_rules_of(get: Reader, owner: ObjectKey) -> tuple[TcpRule, ...]:
+    return get(compiled_tls_rules, owner.namespace, owner.name).value
 
 
 @formula
@@ -147,9 +160,9 @@ def mesh_rules(get: Reader, host: Hostname, sight: Sight) -> tuple[HttpRule, ...
 
 @formula
 def mesh_tcp_rules(get: Reader, host: Hostname, sight: Sight) -> tuple[TcpRule, ...]:
-    """The TCP rules that sidecars of this ``sight`` apply to ``host``."""
+    """The rules for opaque bytes that sidecars of this ``sight`` apply to ``host``, TLS first."""
     owner = get(mesh_owner, host, sight, True)
-    return () if owner is None else get(tcp_rules_of, owner)
+    return () if owner is None else (*get(tls_rules_of, owner), *get(tcp_rules_of, owner))
 
 
 @formula

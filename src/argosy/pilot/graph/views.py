@@ -57,13 +57,14 @@ def particular_hosts(get: Reader, namespace: Namespace) -> HostSet:
     """Where a DestinationRule or service may mean something else than to everybody.
 
     The rules of the client's own namespace, those and services not exported to all; hosts that
-    several namespaces define.
+    several namespaces define; those of rules that name credentials, which are a namespace's own.
     """
     hosts = {
         *get(destinations.index, namespace).by_host,
         *get(private_services).get(namespace, ()),
         *get(private_rules).get(namespace, ()),
         *get(contested_hosts),
+        *get(destinations.credential_hosts),
     }
     return host_set(hosts)
 

@@ -14,6 +14,7 @@ from argosy.model.traffic import (
     ClientTls,
     Cluster,
     ConnectionPool,
+    CredentialMissing,
     Discovery,
     MeshTls,
     MeshTlsUse,
@@ -51,6 +52,13 @@ _STAT_DELIMITER = ";"
 def cluster(value: Cluster) -> cluster_pb2.Cluster:
     """An outbound cluster. Endpoints that cannot take new requests get none, however few are left."""
     proto = _named(names.cluster_name(value.key), value.stat_name)
+    if isinstance(value.tls, CredentialMissing):
+        # Nobody is there: 503, and connections are closed. Nothing leaves unencrypted.
+        proto.type = cluster_pb2.Cluster.STATIC
+        proto.lb_policy = cluster_pb2.Cluster.ROUND_ROBIN
+        proto.connect_timeout.FromTimedelta(value.connection_pool.connect_timeout)
+        _metadata(proto, value)
+        return proto
     match value.discovery:
         case Discovery.EDS:
             proto.type = cluster_pb2.Cluster.EDS
@@ -81,6 +89,22 @@ def cluster(value: Cluster) -> cluster_pb2.Cluster:
     _set_http_options(proto, options)
     _transport(proto, value)
     _metadata(proto, value)
+    return proto
+
+
+def sni_cluster(value: Cluster) -> cluster_pb2.Cluster:
+    """``outbound_.80_.v1_.host``: mesh TLS of others to the endpoints of a cluster, as it is."""
+    opaque = dataclasses.replace(
+        value,
+        tls=Plaintext(),
+        protocol=UpstreamProtocol.TCP,
+        discovery=Discovery.EDS,
+        proxy_protocol=None,
+        stat_name="",
+    )
+    proto = cluster(opaque)
+    proto.name = names.outbound_sni(*dataclasses.astuple(value.key))
+    proto.alt_stat_name = proto.name + _STAT_DELIMITER
     return proto
 
 
@@ -215,6 +239,8 @@ def _transport(proto: cluster_pb2.Cluster, value: Cluster) -> None:
         case Plaintext():
             if value.proxy_protocol is not None:
                 proto.transport_socket.CopyFrom(tls.raw_buffer_transport_socket())
+        case CredentialMissing():
+            raise AssertionError("such a cluster has no endpoints")
         case OriginatedTls():
             context = tls.originated_upstream_context(value.tls, value.protocol)
             proto.transport_socket.CopyFrom(tls.tls_transport_socket(context))

@@ -10,6 +10,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from argosy.model.listener import (
     GatewayRoutes,
     HostRoutes,
+    HttpsRoutes,
     ListenerSettings,
     MeshProxyRoutes,
     PathNormalization,
@@ -74,7 +75,7 @@ def inbound_http(
 
 def gateway_http(
     listener_name: str,
-    routes: GatewayRoutes,
+    routes: GatewayRoutes | HttpsRoutes,
     settings: ListenerSettings,
     *,
     grpc_web: bool = False,
@@ -110,6 +111,8 @@ def route_table_name(key: RouteTableKey) -> str:
             return names.MESH_PROXY_ROUTE
         case SocketRoutes(bind):
             return bind
+        case HttpsRoutes(port, port_name, gateway, namespace):
+            return names.gateway_https_route(port, port_name, gateway, namespace)
         case _:
             assert_never(key)
 

@@ -1,13 +1,13 @@
-"""The outbound listeners of sidecars, and the listeners of gateways, as Istio shapes them."""
+"""The outbound listeners of sidecars, as Istio shapes them; parts that gateways' listeners share."""
 
 import ipaddress
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import assert_never
 
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 
-from argosy.model.gateway import GatewayHttp, GatewayListener, GatewayTcp
 from argosy.model.listener import (
     WILDCARD,
     DetectingListener,
@@ -22,7 +22,7 @@ from argosy.model.listener import (
 )
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import listener_access_logs
-from argosy.pilot.translate.http_connection_manager import gateway_http, outbound_http
+from argosy.pilot.translate.http_connection_manager import outbound_http
 from argosy.pilot.translate.listener_filter import (
     HTTP_ALPN,
     HTTP_ALPN_WITH_HTTP10,
@@ -42,7 +42,9 @@ def virtual_outbound(settings: ListenerSettings) -> listener_pb2.Listener:
 
     What has none goes on to where the client meant it, or is closed under REGISTRY_ONLY.
     """
-    proto = _defaults(names.VIRTUAL_OUTBOUND, WILDCARD, names.VIRTUAL_OUTBOUND_PORT, settings)
+    proto = listener_defaults(
+        names.VIRTUAL_OUTBOUND, WILDCARD, names.VIRTUAL_OUTBOUND_PORT, settings
+    )
     # This also restores the original destination: Envoy adds that listener filter by itself.
     proto.use_original_dst.value = True
 
@@ -65,16 +67,15 @@ def outbound_listener(
 ) -> listener_pb2.Listener:
     """One that opens no socket unless it is bound: ``virtualOutbound`` hands it connections."""
     name = outbound_listener_name(listener)
-    proto = _defaults(name, listener.address, listener.port, settings)
+    proto = listener_defaults(name, listener.address, listener.port, settings)
     if not listener.bound:
         proto.bind_to_port.value = False
     proto.continue_on_listener_filters_timeout = True
     proto.listener_filters_timeout.FromTimedelta(timedelta(0))
     chains = () if isinstance(listener, HttpListener) else listener.chains
     if any(chain.server_names for chain in chains):
-        proto.listener_filters.append(tls_inspector())
         proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
-    proto.filter_chains.extend(_opaque_chain(chain, settings) for chain in chains)
+    add_opaque_chains(proto, chains, settings)
     match listener:
         case OpaqueListener(tcp=tcp):
             if chains or tcp is None:
@@ -112,44 +113,32 @@ def _otherwise(
         chain.filters.extend(tcp_filters(tcp, settings))
 
 
-def _opaque_chain(
-    chain: OpaqueChain, settings: ListenerSettings
-) -> listener_components_pb2.FilterChain:
-    proto = listener_components_pb2.FilterChain()
-    for text in chain.networks:
+def add_opaque_chains(
+    proto: listener_pb2.Listener, chains: tuple[OpaqueChain, ...], settings: ListenerSettings
+) -> None:
+    """One filter chain for each; what none of them takes is left to the default chain."""
+    if any(chain.server_names for chain in chains):
+        proto.listener_filters.append(tls_inspector())
+    for chain in chains:
+        added = proto.filter_chains.add()
+        match_chain(added, chain.networks, chain.server_names)
+        added.filters.extend(tcp_filters(chain.tcp, settings))
+
+
+def match_chain(
+    proto: listener_components_pb2.FilterChain,
+    networks: Iterable[str],
+    server_names: tuple[str, ...],
+) -> None:
+    """``networks`` in CIDR notation; nothing given matches everything."""
+    for text in networks:
         network = ipaddress.ip_network(text, strict=False)
         block = proto.filter_chain_match.prefix_ranges.add()
         block.address_prefix = str(network.network_address)
         block.prefix_len.value = network.prefixlen
-    if chain.server_names:
+    if server_names:
         proto.filter_chain_match.transport_protocol = TLS
-        proto.filter_chain_match.server_names.extend(chain.server_names)
-    proto.filters.extend(tcp_filters(chain.tcp, settings))
-    return proto
-
-
-def gateway_listener_name(listener: GatewayListener) -> str:
-    return names.address_listener(listener.address, listener.port)
-
-
-def gateway_listener(
-    listener: GatewayListener, settings: ListenerSettings
-) -> listener_pb2.Listener | None:
-    """None for a TCP server that nothing routes: a listener without filters is refused."""
-    name = gateway_listener_name(listener)
-    proto = _defaults(name, listener.address, listener.port, settings)
-    proto.listener_filters_timeout.FromTimedelta(timedelta(0))
-    match listener.serves:
-        case GatewayHttp(routes, _, grpc_web):
-            manager = gateway_http(name, routes, settings, grpc_web=grpc_web)
-            proto.filter_chains.add().filters.append(manager)
-        case GatewayTcp(forward=forward):
-            if forward is None:
-                return None
-            proto.filter_chains.add().filters.extend(tcp_filters(forward, settings))
-        case _:
-            assert_never(listener.serves)
-    return proto
+        proto.filter_chain_match.server_names.extend(server_names)
 
 
 def unknown_filters(settings: ListenerSettings) -> list[listener_components_pb2.Filter]:
@@ -177,7 +166,7 @@ def detected_http(settings: ListenerSettings) -> tuple[str, ...]:
     return HTTP_ALPN_WITH_HTTP10 if settings.http10 else HTTP_ALPN
 
 
-def _defaults(
+def listener_defaults(
     name: str, address: str, port: int, settings: ListenerSettings
 ) -> listener_pb2.Listener:
     proto = listener_pb2.Listener(name=name, traffic_direction=base_pb2.OUTBOUND)

@@ -101,6 +101,14 @@ def http_listener(port: int) -> str:
     return f"0.0.0.0_{port}"
 
 
+def get_sni_key(name: str) -> ClusterKey | None:
+    """The key in an SNI of mesh mTLS; None when ``name`` is not one. Inverse of above."""
+    parts = name.split("_.")
+    if len(parts) != 4 or parts[0] != "outbound" or not parts[3] or not parts[1].isascii():
+        return None
+    return ClusterKey(int(parts[1]), parts[2], parts[3]) if parts[1].isdigit() else None
+
+
 def address_listener(address: str, port: int) -> str:
     """The outbound listener of one virtual IP (TCP and undeclared ports): ``10.96.0.7_3306``.
 
@@ -139,7 +147,10 @@ def gateway_http_route(port: int) -> str:
 
 
 def gateway_https_route(port: int, port_name: str, gateway: str, namespace: str) -> str:
-    """A terminated HTTPS server's routes: ``https.8443.https.my-gateway.default``."""
+    """A terminated HTTPS server's routes: ``https.443.https.my-gateway.default``.
+
+    ``port`` is the server's own number, as in Istio.
+    """
     return f"https.{port}.{port_name}.{gateway}.{namespace}"
 
 
@@ -178,3 +189,23 @@ def route_table_facts(name: str) -> RouteTableFacts:
         return RouteTableFacts(cluster_facts(name)[0])
     number = name.rpartition(":")[2]
     return RouteTableFacts(int(number) if number.isdigit() else 0)
+
+
+def credential_secret(name: str) -> str:
+    """``kubernetes://my-credential``: a ``credentialName`` as it is asked of the control plane."""
+    return name if "://" in name else f"kubernetes://{name}"
+
+
+def authorities_secret(name: str) -> str:
+    """``kubernetes://my-credential-cacert``: the authorities that belong to a credential."""
+    return f"{credential_secret(name)}-cacert"
+
+
+def file_secret(certificate: str, key: str) -> str:
+    """``file-cert:/etc/cert.pem~/etc/key.pem``: a certificate and key on the proxy's machine."""
+    return f"file-cert:{certificate}~{key}"
+
+
+def file_authorities_secret(ca: str) -> str:
+    """``file-root:/etc/ca.pem``."""
+    return f"file-root:{ca}"

@@ -12,6 +12,7 @@ from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 from envoy.type.matcher.v3 import string_pb2
 
+from argosy.model.secret import AuthoritiesReference, PairReference
 from argosy.model.traffic import (
     NO_PARAMETERS,
     ExactName,
@@ -23,6 +24,7 @@ from argosy.model.traffic import (
     UpstreamProtocol,
 )
 from argosy.pilot.translate import names
+from argosy.pilot.translate.secret import secret_reference
 
 TLS_SOCKET = "envoy.transport_sockets.tls"
 RAW_BUFFER_SOCKET = "envoy.transport_sockets.raw_buffer"
@@ -99,7 +101,7 @@ def mesh_upstream_context(
 def originated_upstream_context(
     tls: OriginatedTls, protocol: UpstreamProtocol
 ) -> tls_pb2.UpstreamTlsContext:
-    """TLS with the user's own files. Without ``sni`` the cluster must set ``auto_sni``."""
+    """TLS with the user's own certificates. Without ``sni`` the cluster must set ``auto_sni``."""
     context = tls_pb2.UpstreamTlsContext(sni=tls.sni)
     common = context.common_tls_context
     _versions(common)
@@ -107,10 +109,21 @@ def originated_upstream_context(
         _parameters(common, tls.parameters)
     if protocol is UpstreamProtocol.HTTP2:
         common.alpn_protocols.append("h2")
-    if tls.certificate is not None:
+    if isinstance(tls.certificate, PairReference):
+        common.tls_certificate_sds_secret_configs.append(secret_reference(tls.certificate))
+    elif tls.certificate is not None:
         certificate = common.tls_certificates.add()
         certificate.certificate_chain.filename = tls.certificate.certificate
         certificate.private_key.filename = tls.certificate.key
+    if isinstance(tls.ca, AuthoritiesReference):
+        combined = common.combined_validation_context
+        combined.validation_context_sds_secret_config.CopyFrom(secret_reference(tls.ca))
+        validation = combined.default_validation_context
+        validation.SetInParent()
+        if tls.crl:
+            validation.crl.filename = tls.crl
+        _match_peers(validation, tls.peers)
+        return context
     validation = common.validation_context
     if tls.skip_verify:
         validation.trust_chain_verification = (
@@ -227,7 +240,7 @@ def _parameters(common: tls_pb2.CommonTlsContext, parameters: TlsParameters) -> 
 
 def _mesh_secrets(common: tls_pb2.CommonTlsContext) -> None:
     common.tls_certificate_sds_secret_configs.append(_CERTIFICATE)
-    common.combined_validation_context.validation_context_sds_secret_config.CopyFrom(_ROOTS)
+    common.combined_validation_context.validation_context_sds_secret_config.CopyFrom(MESH_ROOTS)
 
 
 def _match_peers(validation: common_pb2.CertificateValidationContext, peers: PeerNames) -> None:
@@ -258,4 +271,4 @@ def _name(
 
 
 _CERTIFICATE = secret(names.DEFAULT_SECRET, CERTIFICATE_FILE)
-_ROOTS = secret(names.ROOT_SECRET, ROOTS_FILE)
+MESH_ROOTS = secret(names.ROOT_SECRET, ROOTS_FILE)

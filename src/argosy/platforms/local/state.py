@@ -44,7 +44,9 @@ class Published(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}:{self.host_port}"
+        """As a client on this machine dials it; port 443 is HTTPS by custom."""
+        scheme = "https" if self.port == 443 else "http"
+        return f"{scheme}://{self.address}:{self.host_port}"
 
 
 class MeshRecord(msgspec.Struct, frozen=True, rename="camel"):
