@@ -1,0 +1,194 @@
+"""Consistent hashes, warmup, retry budgets and unready endpoints by what clients experience.
+
+https://istio.io/latest/docs/reference/config/networking/destination-rule/#LoadBalancerSettings
+"""
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from inside import Inside, inside
+from manifests import deployment, server, service
+from mesh import Mesh, eventually
+from rules import Rules
+
+pytestmark = pytest.mark.e2e
+
+FLAKY = server("flaky", 8080)
+PORT = {"name": "http", "port": 8000, "targetPort": 8080}
+URL = "http://replica:8000/"
+HASH = "DestinationRule.trafficPolicy.loadBalancer.consistentHash"
+LATE = deployment("late", *FLAKY, port=8080, labels={"app": "replica", "version": "late"})
+
+WORKLOADS = (
+    deployment("curl", image="curlimages/curl")
+    + deployment("replica", *FLAKY, port=8080, replicas=3)
+    + service("replica", "replica", PORT)
+    + deployment("one", *FLAKY, port=8080)
+    + service("one", "one", PORT)
+)
+
+UNREADY = (
+    deployment("unready", *FLAKY, port=9)
+    + service("unready", "unready", PORT)
+    + service("published", "unready", PORT).replace(
+        '"selector"', '"publishNotReadyAddresses": true, "selector"'
+    )
+)
+
+_cases = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
+    file.write_text(WORKLOADS)
+    mesh.up(file)
+    return mesh
+
+
+@pytest.fixture(scope="module")
+def curl(meshed: Mesh) -> Iterator[Inside]:
+    with inside(meshed, "deploy/curl") as clients:
+        yield clients
+
+
+@pytest.fixture
+def rules(meshed: Mesh) -> Iterator[Rules]:
+    with Rules(meshed) as rules:
+        yield rules
+
+
+def hosts(curl: Inside, count: int = 12, query: str = "", **headers: str) -> Counter[str]:
+    answers = curl.requests(URL + query, count=count, headers=headers)
+    assert [answer.status for answer in answers] == [200] * count
+    return Counter(answer.json["hostname"] for answer in answers)
+
+
+def hashing(rules: Rules, **written: Any) -> None:
+    rules.destination("replica", {"loadBalancer": {"consistentHash": written}})
+
+
+def sticks(found: list[Counter[str]]) -> bool:
+    """Each key has a replica of its own, and not all the same."""
+    return all(len(one) == 1 for one in found) and len({next(iter(one)) for one in found}) > 1
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        {},
+        {"ringHash": {"minimumRingSize": 128}},
+        {"maglev": {"tableSize": 1021}},
+        {"minimumRingSize": 256},
+    ],
+    ids=str,
+)
+@pytest.mark.covers(
+    f"{HASH}.httpHeaderName",
+    f"{HASH}.httpQueryParameterName",
+    f"{HASH}.ringHash.minimumRingSize",
+    f"{HASH}.maglev.tableSize",
+    f"{HASH}.minimumRingSize",
+)
+def test_keys_stick(rules: Rules, curl: Inside, algorithm: dict[str, Any]) -> None:
+    hashing(rules, httpHeaderName="x-user", **algorithm)
+    assert sticks([hosts(curl, 4, **{"x-user": f"user-{i}"}) for i in range(12)])
+    hashing(rules, httpQueryParameterName="user", **algorithm)
+    assert sticks([hosts(curl, 4, query=f"?user=user-{i}") for i in range(12)])
+
+
+@pytest.mark.covers(f"{HASH}.useSourceIp")
+def test_a_client_sticks(rules: Rules, curl: Inside) -> None:
+    assert len(hosts(curl, 40)) == 3
+    hashing(rules, useSourceIp=True)
+    assert len(hosts(curl, 20)) == 1
+
+
+@pytest.mark.covers(
+    f"{HASH}.httpCookie.name",
+    f"{HASH}.httpCookie.path",
+    f"{HASH}.httpCookie.ttl",
+    f"{HASH}.httpCookie.attributes[]",
+)
+def test_a_cookie_is_given_and_sticks(rules: Rules, curl: Inside) -> None:
+    attributes = [{"name": "SameSite", "value": "Lax"}, {"name": "Secure"}]
+    cookie = {"name": "who", "path": "/", "ttl": "60s", "attributes": attributes}
+    hashing(rules, httpCookie=cookie)
+    found = []
+    for _ in range(12):
+        answer = curl.get(URL)
+        given = answer.headers["set-cookie"]
+        assert "Max-Age=60" in given
+        assert "Path=/" in given
+        assert "SameSite=Lax" in given
+        assert "Secure" in given
+        again = hosts(curl, 4, cookie=given.split(";")[0])
+        assert set(again) == {answer.json["hostname"]}
+        found.append(again)
+    assert sticks(found)
+    assert "set-cookie" not in curl.get(URL, headers={"cookie": "who=me"}).headers
+    hashing(rules, httpCookie={**cookie, "ttl": "0s"})
+    assert "Max-Age" not in curl.get(URL).headers["set-cookie"]
+    hashing(rules, httpCookie={"name": "who"})
+    assert "set-cookie" not in curl.get(URL).headers
+    assert sticks([hosts(curl, 4, cookie=f"who=user-{i}") for i in range(12)])
+
+
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.retryBudget.percent",
+    "DestinationRule.trafficPolicy.retryBudget.minRetryConcurrency",
+    "DestinationRule.trafficPolicy.retryBudget.budgetInterval",
+)
+def test_retries_have_a_budget(rules: Rules, curl: Inside) -> None:
+    rules.route("one", retries={"attempts": 1, "retryOn": "5xx"})
+
+    def tries() -> int:
+        """How often the server was asked by 20 requests at once, all of which fail."""
+        case = f"case-{next(_cases)}"
+        failing = {"x-case": case, "x-fail": "999", "x-with": "503", "x-after": "0.5"}
+        answers = curl.requests("http://one:8000/", count=20, parallel=20, headers=failing)
+        assert {answer.status for answer in answers} == {503}
+        found: int = curl.get(f"http://one:8000/tries/{case}").json["tries"]
+        return found
+
+    assert tries() == 40
+    rules.destination("one", {"retryBudget": {"percent": 1, "minRetryConcurrency": 2}})
+    assert 20 < tries() < 30
+    budget = {"percent": 50, "minRetryConcurrency": 1, "budgetInterval": "10s"}
+    rules.destination("one", {"retryBudget": budget})
+    assert 20 < tries() < 40
+
+
+@pytest.mark.covers("Service.publishNotReadyAddresses")
+def test_unready_endpoints_only_where_they_are_published(rules: Rules, curl: Inside) -> None:
+    rules.apply("unready", UNREADY)
+
+    def answers() -> bool:
+        return curl.get("http://published:8000/").status == 200
+
+    eventually(answers, "the unready pod answers", 30)
+    assert curl.get("http://unready:8000/").status == 503
+
+
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.loadBalancer.warmup.duration",
+    "DestinationRule.trafficPolicy.loadBalancer.warmup.minimumPercent",
+)
+def test_a_new_endpoint_warms_up(rules: Rules, curl: Inside) -> None:
+    warmup = {"duration": "12s", "minimumPercent": 5}
+    rules.destination("replica", {"loadBalancer": {"simple": "ROUND_ROBIN", "warmup": warmup}})
+    assert len(hosts(curl, 12)) == 3
+    time.sleep(13)  # those that are there are warm
+    rules.apply("late", LATE)
+
+    def share(count: int = 80) -> float:
+        found = hosts(curl, count)
+        return sum(n for host, n in found.items() if host.startswith("late-")) / count
+
+    eventually(lambda: share(8) > 0 or share() > 0, "the new endpoint is known", 30)
+    assert share() < 0.2
+    eventually(lambda: share() >= 0.2, "the new endpoint has its share", 40)
