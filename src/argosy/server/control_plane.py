@@ -24,12 +24,15 @@ from argosy.citadel.authority import load_or_create, load_or_create_token_key
 from argosy.citadel.service import CertificateService, ServerCertificate
 from argosy.citadel.signer import WORKLOAD_LIFETIME, pem
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
+from argosy.model.proxy import Role
+from argosy.pilot.translate.patching import PatchRef
 from argosy.server.admission import admit
 from argosy.server.delivery import Delivery, Publisher
 from argosy.server.http import services
 from argosy.server.http.app import create_app
 from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
 from argosy.server.proxies import Proxies
+from argosy.server.refusals import Refusals
 from argosy.store.admission import KubernetesAdmission
 from argosy.store.codec import MsgpackCodec
 from argosy.store.journal import Journal
@@ -89,12 +92,17 @@ class ControlPlane:
         )
         self._engine = derive.Engine()
         self._delivery = Delivery(self._engine)
-        self._xds = xds.Server(self._delivery, self._admit, clock=self._clock)
+        self._xds = xds.Server(
+            self._delivery, self._admit, clock=self._clock, on_rejection=self._rejected
+        )
+        self._publisher = Publisher(self._engine, self._delivery, self._xds)
+        self._refusals = Refusals(self.store.get, self._publisher.set, self._blame)
         self._proxies = Proxies(
             store=self.store,
             engine=self._engine,
             delivery=self._delivery,
             server=self._xds,
+            refusals=self._refusals,
             issuing=self._issuing,
             root_expires=self._authority.root.not_valid_after_utc,
             clock=self._clock,
@@ -117,9 +125,9 @@ class ControlPlane:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set. Raises JournalDamagedError or JournalError at the start."""
         self.store.load()
-        publisher = Publisher(self._engine, self._delivery, self._xds)
-        publisher.receive(self.store.snapshot(), self.store.revision)
-        self.store.subscribe(publisher.receive)
+        self._publisher.receive(self.store.snapshot(), self.store.revision)
+        self.store.subscribe(self._publisher.receive)
+        self.store.subscribe(self._refusals.receive)
         self.store.apply([Put(_namespace(name)) for name in FIRST_NAMESPACES])
         grpc = xds.GrpcService(self._xds)
         api = _ApiServer(self._app, self._settings.api_socket)
@@ -141,6 +149,16 @@ class ControlPlane:
 
     def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
         return admit(peer, node, self.store.get, self._settings.trust_domain)
+
+    def _rejected(self, rejection: xds.Rejection) -> None:
+        """The answer to it is a publication: not in the middle of what the stream is doing."""
+        asyncio.get_running_loop().call_soon(self._refusals.rejected, rejection)
+
+    def _blame(self, rejection: xds.Rejection) -> tuple[PatchRef, ...]:
+        for client in self._xds.clients():
+            if client.client_id == rejection.client_id and isinstance(client.group, Role):
+                return self._delivery.blamed(client.group, rejection)
+        return ()
 
     def _is_current(self, token: WorkloadToken) -> bool:
         """Whether the pod that a token was made for is still there, and the same."""

@@ -4,7 +4,7 @@ The only place where the engine's observations and the xDS library's layers meet
 event loop's thread; nothing here waits.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 import structlog
@@ -14,8 +14,10 @@ from argosy.base.names import ObjectKey
 from argosy.model.proxy import Role
 from argosy.pilot.graph import layers as graph
 from argosy.pilot.graph.encode import Encoded
+from argosy.pilot.graph.envoy_filter_problems import blamed_patches
 from argosy.pilot.graph.hosts import HostSet
 from argosy.pilot.graph.views import apart
+from argosy.pilot.translate.patching import PatchRef
 from argosy.store.cells import CellFeed
 from argosy.store.transaction import Event
 
@@ -164,6 +166,22 @@ class Delivery:
         }
         return tuple(sorted(found))
 
+    def blamed(self, role: Role, rejection: xds.Rejection) -> tuple[PatchRef, ...]:
+        """The patches of EnvoyFilters in what a proxy refused, if that is what there is now."""
+        layers = self._layers.get(role)
+        if layers is None:
+            return ()
+        found: set[PatchRef] = set()
+        for refused in rejection.resources:
+            layer = self._deciding(layers, rejection.type_url, refused.name)
+            known = self._resources.get((layer, rejection.type_url), {}).get(refused.name)
+            if known is None or known.version != refused.version:
+                continue
+            refs = self._engine.value(blamed_patches, layer, rejection.type_url, refused.name)
+            if not isinstance(refs, derive.Failed):
+                found.update(refs)
+        return tuple(sorted(found))
+
     # Who observes what.
 
     def _deciding(self, layers: tuple[graph.Layer, ...], type_url: str, name: str) -> graph.Layer:
@@ -270,10 +288,17 @@ class Publisher:
         self._delivery = delivery
         self._server = server
         self._feed = CellFeed(derive.ABSENT)
+        self._revision = 0
 
     def receive(self, events: Sequence[Event], revision: int) -> None:
         """A subscriber of the store."""
-        changed = self._engine.set(self._feed.cells(events))
+        self._revision = revision
+        self.set(self._feed.cells(events))
+
+    def set(self, cells: Mapping[Hashable, object]) -> None:
+        """Cells that are not the store's."""
+        revision = self._revision
+        changed = self._engine.set(cells)
         changes, rescoped = self._delivery.changes(changed)
         self._server.publish(changes, revision, rescoped)
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from cryptography import x509
 
 from argosy import __version__, derive, xds
+from argosy.api.meta import line_of
 from argosy.base.clock import Clock
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem, Severity
@@ -19,6 +20,7 @@ from argosy.pilot.graph.rules import claim_conflicts
 from argosy.pilot.graph.world import demands
 from argosy.server.delivery import Delivery
 from argosy.server.http import services
+from argosy.server.refusals import Refusals
 from argosy.store.store import Store
 from argosy.xds import type_urls
 
@@ -33,6 +35,7 @@ class Proxies:
         engine: derive.Engine,
         delivery: Delivery,
         server: xds.Server,
+        refusals: Refusals,
         issuing: CertificateService,
         root_expires: datetime,
         clock: Clock,
@@ -41,6 +44,7 @@ class Proxies:
         self._engine = engine
         self._delivery = delivery
         self._server = server
+        self._refusals = refusals
         self._issuing = issuing
         self._root_expires = root_expires
         self._clock = clock
@@ -206,6 +210,9 @@ class Proxies:
             for resource in rejection.resources
             for key in self._delivery.suspects(group, rejection.type_url, resource.name)
         }
+        blamed = self._refusals.cause_of(rejection)
+        if blamed is not None:
+            return (blamed,)
         return tuple(sorted(found, key=lambda key: (-self._version(key), key)))
 
     def _version(self, key: ObjectKey) -> int:
@@ -217,7 +224,8 @@ class Proxies:
         origin = written.origin if written else None
         if origin is None:
             return services.Cause(str(key))
-        return services.Cause(str(key), origin.file, origin.line)
+        line = line_of(origin, self._refusals.field_of(key))
+        return services.Cause(str(key), origin.file, line or origin.line)
 
 
 def _our_bug(key: ObjectKey, failed: derive.Failed) -> Problem:

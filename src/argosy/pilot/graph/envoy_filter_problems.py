@@ -106,6 +106,9 @@ def resource_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]:
 
 @formula
 def envoy_filter_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    refused = envoy_filters.refused_version(get, ObjectKey(KIND, namespace, name))
+    if refused is not None:
+        return (refused.problem,)
     found = get(envoy_filters.compiled, namespace, name)
     if found is None:
         return ()
@@ -228,8 +231,19 @@ def _problem(
     )
 
 
-def matched_filters(get: Reader, layer: Layer, type_url: str, name: str) -> tuple[PatchRef, ...]:
-    """The patches that a resource was made with."""
-    if not envoy_filters.of_type(layer.patching, type_url):
+@formula
+def blamed_patches(get: Reader, layer: Layer, type_url: str, name: str) -> tuple[PatchRef, ...]:
+    """The patches that a resource was made with, or brought by; sorted."""
+    chosen = envoy_filters.of_type(layer.patching, type_url)
+    if not chosen:
         return ()
-    return tuple(sorted(get(layers.patched, layer, type_url, name).matched))
+    found = get(layers.patched, layer, type_url, name)
+    out = {ref for ref, _ in found.refused}
+    matched = {ref for ref in found.matched if ref not in out}
+    if found.resource is None:
+        matched |= {
+            patch.ref
+            for patch in envoy_filters.patches_of(get, chosen)
+            if patch.patch.operation is Operation.ADD and getattr(patch.value, "name", "") == name
+        }
+    return tuple(sorted(matched))

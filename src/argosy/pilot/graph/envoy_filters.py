@@ -18,7 +18,7 @@ from argosy.api.envoy_value import ISTIO_ONLY
 from argosy.api.validate_envoy_filter import patch_value
 from argosy.base.envoy_rules import violations
 from argosy.base.names import Namespace, ObjectKey
-from argosy.base.problems import Severity
+from argosy.base.problems import Problem, Severity
 from argosy.derive import Reader, formula
 from argosy.model.envoy_filter import (
     IN_LISTENERS,
@@ -46,9 +46,40 @@ KIND = "EnvoyFilter"
 _WHOLE = {type_urls.LISTENER: ApplyTo.LISTENER, type_urls.CLUSTER: ApplyTo.CLUSTER}
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedCell:
+    """The cell that says whether a proxy refused what an EnvoyFilter makes."""
+
+    object: ObjectKey
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedVersion:
+    """A version of an EnvoyFilter that is out of force, and the last good one instead of it.
+
+    None: there was none before. The problem says which proxy refused what, in its own words.
+    """
+
+    spec: api.EnvoyFilterSpec
+    last_good: api.EnvoyFilter | None
+    problem: Problem
+
+
+def refused_version(get: Reader, key: ObjectKey) -> RefusedVersion | None:
+    """Why the present version of an EnvoyFilter is out of force; None when it is not."""
+    written = read(get, key, api.EnvoyFilter)
+    refused = get.cell(RefusedCell(key))
+    if written is None or not isinstance(refused, RefusedVersion):
+        return None
+    return refused if refused.spec == written.spec else None
+
+
 @formula
 def envoy_filter(get: Reader, namespace: Namespace, name: str) -> api.EnvoyFilter | None:
-    return read(get, ObjectKey(KIND, namespace, name), api.EnvoyFilter)
+    """The version that is in force: the last one that no proxy refused."""
+    key = ObjectKey(KIND, namespace, name)
+    refused = refused_version(get, key)
+    return read(get, key, api.EnvoyFilter) if refused is None else refused.last_good
 
 
 @formula
