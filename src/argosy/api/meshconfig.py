@@ -11,7 +11,7 @@ import msgspec
 from msgspec import field
 
 from argosy.api.core import ConfigMap
-from argosy.api.meta import Duration, Int32, KubernetesPart, LabelSelector, UInt32
+from argosy.api.meta import Duration, KubernetesPart, LabelSelector, UInt32
 from argosy.api.networking_destination_rule import (
     ClientTLSSettings,
     ConnectionPoolSettings,
@@ -22,6 +22,7 @@ from argosy.api.networking_destination_rule import (
 )
 from argosy.api.networking_gateway import TLSProtocol
 from argosy.api.networking_virtual_service import HTTPRetry
+from argosy.api.proxy_config import ProxyConfig
 from argosy.api.typed import Mistake, checked, decode_hook
 from argosy.api.yaml_document import YamlError, documents
 from argosy.base.problems import Compiled, Problem, Severity
@@ -72,15 +73,6 @@ class ServiceScope(KubernetesPart, frozen=True, kw_only=True):
 class ServiceSettings(KubernetesPart, frozen=True, kw_only=True):
     settings: ServiceScope = ServiceScope()
     hosts: tuple[str, ...] = ()
-
-
-class ProxyConfig(KubernetesPart, frozen=True, kw_only=True):
-    """``concurrency`` is the number of Envoy's worker threads; 0 is all cores."""
-
-    concurrency: Int32 | None = None
-    drain_duration: Duration = Duration(45_000)
-    termination_drain_duration: Duration = Duration(5_000)
-    hold_application_until_proxy_starts: bool | None = None
 
 
 class MeshConfig(KubernetesPart, frozen=True, kw_only=True):

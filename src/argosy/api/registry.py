@@ -11,6 +11,7 @@ from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
 from argosy.api.networking_ingress import Ingress, IngressClass
+from argosy.api.networking_proxy_config import ProxyConfig
 from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_sidecar import Sidecar
 from argosy.api.networking_virtual_service import VirtualService
@@ -81,6 +82,7 @@ KINDS: tuple[Registered, ...] = (
     Registered(K8S_NETWORKING, ("v1",), "IngressClass", "ingressclasses", False, IngressClass),
     Registered(NETWORKING, ("v1alpha3",), "EnvoyFilter", "envoyfilters", True, EnvoyFilter),
     Registered(NETWORKING, _ISTIO_NETWORKING, "Sidecar", "sidecars", True, Sidecar),
+    Registered(NETWORKING, ("v1beta1",), "ProxyConfig", "proxyconfigs", True, ProxyConfig),
     Registered(
         NETWORKING, _ISTIO_NETWORKING, "ServiceEntry", "serviceentries", True, ServiceEntry, ("se",)
     ),

@@ -16,7 +16,6 @@ _KINDS = {
     "apiextensions.k8s.io": "CustomResourceDefinition",
     "admissionregistration.k8s.io": "MutatingWebhookConfiguration ValidatingWebhookConfiguration",
     "storage.k8s.io": "StorageClass",
-    "networking.istio.io": "ProxyConfig",
     "security.istio.io": "AuthorizationPolicy RequestAuthentication",
     "telemetry.istio.io": "Telemetry",
     "extensions.istio.io": "TrafficExtension WasmPlugin",

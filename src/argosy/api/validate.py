@@ -16,6 +16,7 @@ from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
 from argosy.api.networking_ingress import Ingress, IngressClass
+from argosy.api.networking_proxy_config import ProxyConfig, validate_proxy_config
 from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_sidecar import Sidecar
 from argosy.api.networking_virtual_service import VirtualService
@@ -51,6 +52,7 @@ _RULES: Mapping[type[Object], Callable[[Any], Iterable[Mistake]]] = {
     IngressClass: validate_ingress_class,
     EnvoyFilter: validate_envoy_filter,
     Sidecar: validate_sidecar,
+    ProxyConfig: validate_proxy_config,
     ServiceEntry: validate_service_entry,
     WorkloadEntry: validate_workload_entry,
     WorkloadGroup: validate_workload_group,

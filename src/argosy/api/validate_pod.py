@@ -5,15 +5,18 @@ Rules as in Kubernetes' validation (``pkg/apis/core/validation`` and ``pkg/apis/
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from argosy.api.apps import Deployment
 from argosy.api.core_container import Container, EnvVar, Lifecycle, LifecycleHandler, Probe
 from argosy.api.core_pod import Pod, PodSpec
-from argosy.api.meta import LabelSelector
+from argosy.api.meta import LabelSelector, Metadata
+from argosy.api.proxy_config import ANNOTATION, proxy_config
 from argosy.api.typed import Mistake, short
 from argosy.api.validate_core import check_port_reference, is_port_name
 from argosy.api.validate_metadata import check_labels, is_dns_label, is_dns_subdomain
 from argosy.api.validate_values import check_one_of, check_port, check_unique, warning
+from argosy.base.problems import Severity
 
 _ENV_NAME = re.compile(r"[ -<>-~]+\Z", re.ASCII)
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
@@ -21,6 +24,15 @@ _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 def validate_pod(pod: Pod) -> Iterator[Mistake]:
     yield from check_pod_spec(pod.spec, "spec")
+    yield from _proxy_annotation(pod.metadata, "metadata")
+
+
+def _proxy_annotation(metadata: Metadata, path: str) -> Iterator[Mistake]:
+    """What of ``proxy.istio.io/config`` has no effect; it never keeps a pod from running."""
+    text = metadata.annotations.get(ANNOTATION, "")
+    if text:
+        for mistake in proxy_config(text, f'{path}.annotations["{ANNOTATION}"]')[1]:
+            yield replace(mistake, severity=Severity.WARNING)
 
 
 def validate_deployment(deployment: Deployment) -> Iterator[Mistake]:
@@ -30,6 +42,7 @@ def validate_deployment(deployment: Deployment) -> Iterator[Mistake]:
         message = f"{spec.replicas} is not a number of replicas"
         yield Mistake("spec.replicas", "OutOfRange", message, "Write 0 or more")
     yield from check_labels(labels, "spec.template.metadata.labels")
+    yield from _proxy_annotation(spec.template.metadata, "spec.template.metadata")
     selector = spec.selector
     if not selector.match_labels and not selector.match_expressions:
         message = "the deployment has no selector, so it would not find its pods"

@@ -7,6 +7,7 @@ from enum import Enum
 from argosy.base.names import Hostname
 from argosy.model.authn import MtlsMode
 from argosy.model.proxy import ClusterKey
+from argosy.model.proxy_traffic import USUAL_TRAFFIC, ProxyTraffic
 from argosy.model.route import RetryPolicy
 from argosy.model.service import Protocol
 from argosy.model.traffic import NO_PARAMETERS, TerminatedTls, TlsParameters
@@ -72,6 +73,7 @@ class ListenerSettings:
     workloads accept. ``egress_proxy``: where unknown destinations' traffic goes, if not there.
     ``dynamic_hosts``: routes may lead to hosts that are resolved when a request names them.
     ``http_proxy_port``: every sidecar is an HTTP proxy at this port of 127.0.0.1.
+    ``proxy`` is what the one proxy's own configuration says.
     ``inbound_retries``: when a workload's proxy asks its application again. ``mesh_tls`` is what
     servers accept of mesh mTLS, ``other_tls`` of any other.
     """
@@ -84,6 +86,7 @@ class ListenerSettings:
     trust_domains: tuple[str, ...] = ("cluster.local",)
     access_log: AccessLog | None = None
     egress_proxy: ClusterKey | None = None
+    proxy: ProxyTraffic = USUAL_TRAFFIC
     dynamic_hosts: bool = False
     inbound_retries: RetryPolicy | None = INBOUND_RETRIES
     http_proxy_port: int | None = None

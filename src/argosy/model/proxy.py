@@ -5,6 +5,7 @@ from enum import Enum
 
 from argosy.base.names import Namespace, ObjectKey
 from argosy.model.locality import ANYWHERE, Place
+from argosy.model.proxy_traffic import USUAL_TRAFFIC, ProxyTraffic
 from argosy.model.workload import NO_LOCALITY, Labels, Locality
 
 ISTIO_VERSION = "1.31.0"
@@ -28,7 +29,7 @@ class Role:
     """What is equal for all replicas of one workload: they get equal configuration.
 
     ``ports`` are the container ports that have names, sorted by name. ``locality`` comes from the
-    workload's template too.
+    workload's template too, and ``config``, its annotation ``proxy.istio.io/config`` as written.
     """
 
     type: ProxyType
@@ -37,6 +38,7 @@ class Role:
     service_account: str
     ports: tuple[tuple[str, int], ...] = ()
     locality: Locality = NO_LOCALITY
+    config: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Scope:
     ``sourceLabels``, DestinationRule ``workloadSelector``), which the proxy's labels satisfy;
     sorted. In a mesh without such rules it is empty, so a namespace is one scope. ``sidecar`` is
     the Sidecar object that rules the proxy's egress, if one does. ``place`` is where the proxy
-    stands, if any rule asks for it; only endpoints depend on it.
+    stands, if any rule asks for it; only endpoints depend on it. ``proxy`` is what the proxy's
+    own configuration says of listeners and routes.
     """
 
     type: ProxyType
@@ -67,6 +70,7 @@ class Scope:
     classes: tuple[Labels, ...] = ()
     sidecar: ObjectKey | None = None
     place: Place = ANYWHERE
+    proxy: ProxyTraffic = USUAL_TRAFFIC
 
     @property
     def sight(self) -> Sight:

@@ -450,6 +450,7 @@ class RouteTable:
     """One RouteConfiguration. No domain occurs twice. ``ignore_port``: ``Host: a:80`` is ``a``.
 
     ``egress_proxy``: where requests that are passed through go, if not where the client sent them.
+    ``attempt_count``: requests say which try they are.
     """
 
     name: str
@@ -457,6 +458,7 @@ class RouteTable:
     unknown_hosts: UnknownHosts = UnknownHosts.NOT_FOUND
     ignore_port: bool = True
     egress_proxy: ClusterKey | None = None
+    attempt_count: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,15 @@ https://istio.io/latest/docs/reference/config/annotations/
 https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
 """
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import yaml
-
+from argosy.api.proxy_config import ANNOTATION, NO_PROXY_CONFIG, ProxyConfig, merged, proxy_config
 from argosy.proxy.bootstrap import StatsInclusion
+from argosy.proxy.envoy import DRAIN_SECONDS, LISTENER_DRAIN_SECONDS
 
-PROXY_CONFIG = "proxy.istio.io/config"
+PROXY_CONFIG = ANNOTATION
 _LIST_ANNOTATIONS = {
     "prefixes": "sidecar.istio.io/statsInclusionPrefixes",
     "suffixes": "sidecar.istio.io/statsInclusionSuffixes",
@@ -21,6 +21,7 @@ _LIST_ANNOTATIONS = {
 _LOG_LEVEL = "sidecar.istio.io/logLevel"
 _LOG_LEVELS = frozenset({"trace", "debug", "info", "warning", "error", "critical", "off"})
 _MAX_CONCURRENCY = 64
+_META = "ISTIO_META_"
 _DEFAULT_PERIOD, _DEFAULT_FAILURES = 5, 2
 _PERIOD = "readiness.status.sidecar.istio.io/periodSeconds"
 _FAILURES = "readiness.status.sidecar.istio.io/failureThreshold"
@@ -39,22 +40,44 @@ class ProxySettings:
     mistakes: tuple[str, ...] = ()
     readiness_period: int = _DEFAULT_PERIOD
     readiness_failures: int = _DEFAULT_FAILURES
+    drain_seconds: int = LISTENER_DRAIN_SECONDS
+    termination_seconds: float = DRAIN_SECONDS
+    flush_ms: int = 1000
+    flush_kb: int | None = None
+    cluster: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    runtime: tuple[tuple[str, str], ...] = ()
+    statsd: tuple[str, int] | None = None
+    connection_limit: int | None = None
 
 
-def proxy_settings(annotations: Mapping[str, str]) -> ProxySettings:
-    """The settings; what cannot be understood is left at its default and said."""
+def proxy_settings(
+    annotations: Mapping[str, str], below: ProxyConfig = NO_PROXY_CONFIG
+) -> ProxySettings:
+    """The settings; what cannot be understood is left as it would be without it, and said.
+
+    ``below`` is what holds where the annotations say nothing: MeshConfig's and ProxyConfigs'.
+    """
     mistakes: list[str] = []
-    config = _proxy_config(annotations.get(PROXY_CONFIG, ""), mistakes)
-    matcher = config.get("proxyStatsMatcher")
+    written, found = proxy_config(annotations.get(PROXY_CONFIG, ""), PROXY_CONFIG)
+    mistakes += (f"{mistake.field}: {mistake.message}" for mistake in found)
+    config = merged(below, written)
+    matcher = config.proxy_stats_matcher
     stats = {
-        name: _texts(matcher, f"inclusion{name.capitalize()}", mistakes)
+        name: (() if matcher is None else getattr(matcher, f"inclusion_{name}"))
         + tuple(filter(None, annotations.get(annotation, "").split(",")))
         for name, annotation in _LIST_ANNOTATIONS.items()
     }
-    concurrency = config.get("concurrency", 1)
-    if not isinstance(concurrency, int) or not 1 <= concurrency <= _MAX_CONCURRENCY:
-        mistakes.append(f"{PROXY_CONFIG}: concurrency is a number from 1 to {_MAX_CONCURRENCY}")
+    concurrency = 1 if config.concurrency is None else config.concurrency
+    if not 0 <= concurrency <= _MAX_CONCURRENCY:
+        mistakes.append(f"{PROXY_CONFIG}: concurrency is a number from 0 to {_MAX_CONCURRENCY}")
         concurrency = 1
+    statsd = _address(config.statsd_udp_address)
+    if config.statsd_udp_address and statsd is None:
+        mistakes.append(f"{PROXY_CONFIG}: statsdUdpAddress is an IP address and a port")
+    own = config.proxy_metadata
+    limits = config.connection_settings
     level = annotations.get(_LOG_LEVEL, "warning")
     if level not in _LOG_LEVELS:
         mistakes.append(f"{_LOG_LEVEL} is one of {', '.join(sorted(_LOG_LEVELS))}")
@@ -66,6 +89,18 @@ def proxy_settings(annotations: Mapping[str, str]) -> ProxySettings:
         readiness_period=_positive(annotations, _PERIOD, _DEFAULT_PERIOD, mistakes),
         readiness_failures=_positive(annotations, _FAILURES, _DEFAULT_FAILURES, mistakes),
         mistakes=tuple(mistakes),
+        drain_seconds=_seconds(config.drain_duration, LISTENER_DRAIN_SECONDS),
+        termination_seconds=_seconds(config.termination_drain_duration, DRAIN_SECONDS),
+        flush_ms=1000 if config.file_flush_interval is None else config.file_flush_interval,
+        flush_kb=config.file_flush_min_size_kb,
+        cluster=config.service_cluster,
+        metadata=tuple(
+            sorted((k.removeprefix(_META), v) for k, v in own.items() if k.startswith(_META))
+        ),
+        environment=tuple(sorted(own.items())),
+        runtime=tuple(sorted(config.runtime_values.items())),
+        statsd=statsd,
+        connection_limit=None if limits is None else limits.global_downstream_connection_limit,
     )
 
 
@@ -78,23 +113,15 @@ def _positive(annotations: Mapping[str, str], name: str, default: int, mistakes:
     return default
 
 
-def _proxy_config(text: str, mistakes: list[str]) -> dict[str, Any]:
+def _seconds(duration: int | None, default: int) -> int:
+    """Of milliseconds, rounded up; at least one."""
+    return default if duration is None else max(1, -(-duration // 1000))
+
+
+def _address(text: str) -> tuple[str, int] | None:
+    host, _, port = text.rpartition(":")
     try:
-        config = yaml.load(text, yaml.CSafeLoader) if text else {}
-    except yaml.YAMLError as error:
-        mistakes.append(f"{PROXY_CONFIG} is not YAML: {error}")
-        return {}
-    if not isinstance(config, dict):
-        mistakes.append(f"{PROXY_CONFIG} is not a map")
-        return {}
-    return config
-
-
-def _texts(matcher: object, name: str, mistakes: list[str]) -> tuple[str, ...]:
-    if not isinstance(matcher, dict):
-        return ()
-    values = matcher.get(name, [])
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        mistakes.append(f"{PROXY_CONFIG}: proxyStatsMatcher.{name} is a list of texts")
-        return ()
-    return tuple(values)
+        ipaddress.ip_address(host)
+        return host, int(port)
+    except ValueError:
+        return None

@@ -5,6 +5,7 @@ In: facts of one proxy. Out: the bootstrap as a JSON value
 Paths are relative to Envoy's working directory, so that proxies of one kind differ only in `node`.
 """
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,12 @@ class StatsInclusion:
 
 @dataclass(frozen=True, slots=True)
 class ProxyFacts:
-    """One proxy. ``ads`` is the control plane's host and port."""
+    """One proxy. ``ads`` is the control plane's host and port.
+
+    ``cluster`` empty: the workload's name and namespace. ``metadata`` is added to the node's,
+    ``runtime`` to Envoy's runtime. ``statsd`` is where statistics are sent, host and port.
+    ``connection_limit`` bounds the connections of all listeners together.
+    """
 
     type: ProxyType
     name: str
@@ -57,6 +63,11 @@ class ProxyFacts:
     annotations: tuple[tuple[str, str], ...] = ()
     locality: Locality = NO_LOCALITY
     stats: StatsInclusion = field(default_factory=StatsInclusion)
+    cluster: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+    runtime: tuple[tuple[str, str], ...] = ()
+    statsd: tuple[str, int] | None = None
+    connection_limit: int | None = None
 
     @property
     def node_id(self) -> str:
@@ -88,6 +99,7 @@ def bootstrap(facts: ProxyFacts) -> Json:
             ],
         },
         "typed_dns_resolver_config": _resolver(),
+        **({} if facts.statsd is None else {"stats_sinks": [_statsd(*facts.statsd)]}),
         "cluster_manager": {
             "upstream_bind_config": {
                 "source_address": {"address": "0.0.0.0", "port_value": 0},
@@ -105,7 +117,8 @@ def bootstrap(facts: ProxyFacts) -> Json:
                     "typed_config": {
                         "@type": "type.googleapis.com/envoy.extensions.resource_monitors."
                         "downstream_connections.v3.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": _MAX_CONNECTIONS,
+                        "max_active_downstream_connections": facts.connection_limit
+                        or _MAX_CONNECTIONS,
                     },
                 }
             ]
@@ -119,6 +132,7 @@ def bootstrap(facts: ProxyFacts) -> Json:
                         # Balsa judges a method when its line ends: on ports whose protocol is
                         # detected, text of other protocols would be held until a newline comes.
                         "envoy.reloadable_features.http_inspector_use_balsa_parser": False,
+                        **{key: _runtime_value(value) for key, value in facts.runtime},
                     },
                 },
                 {"name": "admin", "admin_layer": {}},
@@ -131,7 +145,7 @@ def node(facts: ProxyFacts) -> Json:
     """Who it is, with the metadata that Istio's control plane would read."""
     return {
         "id": facts.node_id,
-        "cluster": f"{facts.workload}.{facts.namespace}",
+        "cluster": facts.cluster or f"{facts.workload}.{facts.namespace}",
         "locality": _locality(facts.locality),
         "metadata": {
             "NAME": facts.name,
@@ -143,6 +157,7 @@ def node(facts: ProxyFacts) -> Json:
             "WORKLOAD_NAME": facts.workload,
             "MESH_ID": facts.mesh,
             "CLUSTER_ID": "Kubernetes",
+            **dict(facts.metadata),
             "ISTIO_VERSION": ISTIO_VERSION,
         },
     }
@@ -282,6 +297,20 @@ def _mark() -> Json:
         "int_value": ENVOY_MARK,
         "state": "STATE_PREBIND",
     }
+
+
+def _statsd(host: str, port: int) -> Json:
+    kind = "type.googleapis.com/envoy.config.metrics.v3.StatsdSink"
+    config = {"@type": kind, "address": _address(host, port)}
+    return {"name": "envoy.stat_sinks.statsd", "typed_config": config}
+
+
+def _runtime_value(text: str) -> object:
+    """Runtime values are numbers and booleans where they look like it."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _patterns(stats: StatsInclusion) -> list[Json]:

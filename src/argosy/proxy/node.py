@@ -95,6 +95,7 @@ class Node:
             forward=self._resolver,
             credentials=credentials(self._api),
             sources=self._cluster.sources,
+            proxy_config=self._cluster.proxy_config,
             bootstrap_patches=self._cluster.bootstrap_patches,
         )
         self._host = PodHost(

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from argosy.api import proxy_config
 from argosy.api.apps import Deployment
 from argosy.api.core import ConfigMap, Namespace, Secret, Service, ServicePort
 from argosy.api.core_pod import Pod
-from argosy.api.meta import Object
+from argosy.api.meta import Metadata, Object
 from argosy.api.networking_envoy_filter import EnvoyFilter
+from argosy.api.networking_proxy_config import ProxyConfig
 from argosy.api.networking_service_entry import ServiceEntry
-from argosy.pilot.compile import mesh, service_entries
+from argosy.base import names
+from argosy.pilot.compile import mesh, proxy_configs, service_entries
 from argosy.platforms.local import workloads
 from argosy.platforms.local.environment import Sources
 from argosy.proxy.bootstrap_patches import bootstrap_patches
@@ -26,6 +29,7 @@ KINDS = (
     "ConfigMap",
     "Secret",
     "ServiceEntry",
+    "ProxyConfig",
 )
 _MESH_CONFIG = ("istio-system", "istio")
 _HEADLESS = "None"
@@ -80,6 +84,14 @@ class Cluster:
             {c.metadata.name: c for c in self.all(ConfigMap) if c.metadata.namespace == namespace},
             {s.metadata.name: s for s in self.all(Secret) if s.metadata.namespace == namespace},
         )
+
+    def proxy_config(self, metadata: Metadata) -> proxy_config.ProxyConfig:
+        """What holds for a pod's proxy before its annotations: the mesh's, and ProxyConfigs."""
+        written = mesh.mesh(self.get(ConfigMap, *_MESH_CONFIG)).value
+        root, namespace = written.traffic.root_namespace, names.Namespace(metadata.namespace)
+        labels = tuple(sorted(metadata.labels.items()))
+        found = proxy_configs.ruling(self.all(ProxyConfig), root, namespace, labels)
+        return proxy_configs.effective(written.proxy, found, "")
 
     def pods_of(self, service: Service, *, not_ready: bool = False) -> list[Pod]:
         """The pods behind a service that take traffic, oldest address first."""

@@ -19,6 +19,8 @@ import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
 from argosy.api.core_pod import Pod
+from argosy.api.meta import Metadata
+from argosy.api.proxy_config import ProxyConfig
 from argosy.model.proxy import ProxyType
 from argosy.pilot.compile.injection import Injection
 from argosy.pilot.compile.localities import locality_of
@@ -60,7 +62,8 @@ class Credentials(Protocol):
 class MeshFacts:
     """What all sidecars of a node share. ``names`` and ``forward`` serve DNS.
 
-    ``sources`` are the present ConfigMaps and Secrets of a namespace.
+    ``sources`` are the present ConfigMaps and Secrets of a namespace; ``proxy_config`` is what
+    holds for the proxy of a pod where its annotations say nothing.
     ``bootstrap_patches`` are those of EnvoyFilters, for a pod that starts.
     """
 
@@ -70,6 +73,7 @@ class MeshFacts:
     forward: dns.Forward
     credentials: Callable[[Pod, Path], Credentials]
     sources: Callable[[str], Sources]
+    proxy_config: Callable[[Metadata], ProxyConfig]
     bootstrap_patches: Callable[[Pod], list[dict[str, Any]]] = lambda _: []
 
 
@@ -164,7 +168,8 @@ class EnvoySidecar:
     ) -> None:
         self._pod = pod
         self._kind = kind
-        self._settings = proxy_settings(pod.metadata.annotations)
+        below = facts.proxy_config(pod.metadata)
+        self._settings = proxy_settings(pod.metadata.annotations, below)
         for mistake in self._settings.mistakes:
             log.warning("annotation.ignored", pod=pod.metadata.name, mistake=mistake)
         self._facts = facts
@@ -224,7 +229,7 @@ class EnvoySidecar:
         if running is None:
             return
         await self.admin.drain()
-        deadline = time.monotonic() + envoy.DRAIN_SECONDS
+        deadline = time.monotonic() + self._settings.termination_seconds
         quiet_since: float | None = None
         while time.monotonic() < deadline:
             now = time.monotonic()
@@ -253,9 +258,13 @@ class EnvoySidecar:
         backoff = Backoff(initial=0.1, maximum=30.0, reset_after=60.0)
         command = Command(
             envoy.command(
-                concurrency=self._settings.concurrency, log_level=self._settings.log_level
+                concurrency=self._settings.concurrency,
+                log_level=self._settings.log_level,
+                drain_seconds=self._settings.drain_seconds,
+                flush_ms=self._settings.flush_ms,
+                flush_kb=self._settings.flush_kb,
             ),
-            {"PATH": os.environ.get("PATH", "")},
+            {"PATH": os.environ.get("PATH", ""), **dict(self._settings.environment)},
             cwd=str(self._directory),
             log=self._directory / "logs" / "envoy.log",
         )
@@ -326,6 +335,11 @@ class EnvoySidecar:
             annotations=tuple(sorted(pod.metadata.annotations.items())),
             locality=locality_of(pod),
             stats=self._settings.stats,
+            cluster=self._settings.cluster,
+            metadata=self._settings.metadata,
+            runtime=self._settings.runtime,
+            statsd=self._settings.statsd,
+            connection_limit=self._settings.connection_limit,
         )
         return bootstrap(facts)
 

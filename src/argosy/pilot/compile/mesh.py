@@ -12,6 +12,7 @@ from argosy.api import meshconfig as api
 from argosy.api.core import ConfigMap
 from argosy.api.meta import LabelSelector
 from argosy.api.networking_virtual_service import HTTPRetry
+from argosy.api.proxy_config import NO_PROXY_CONFIG, ProxyConfig
 from argosy.base.names import Namespace
 from argosy.base.problems import Compiled
 from argosy.model.ingress import DEFAULT_INGRESS, IngressMode, IngressSettings
@@ -92,6 +93,7 @@ class Mesh:
     service_export_to: tuple[str, ...] = (PUBLIC,)
     virtual_service_export_to: tuple[str, ...] = (PUBLIC,)
     http_retry: HTTPRetry | None = None
+    proxy: ProxyConfig = NO_PROXY_CONFIG
     retries: RetryPolicy | None = DEFAULT_RETRIES
     discovery: tuple[LabelSelector, ...] = ()
     destination_rule_export_to: tuple[str, ...] = (PUBLIC,)
@@ -116,6 +118,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         listeners=_listeners(written, report),
         service_export_to=written.default_service_export_to or (PUBLIC,),
         http_retry=written.default_http_retry_policy,
+        proxy=written.default_config,
         retries=retries(written.default_http_retry_policy),
         discovery=written.discovery_selectors,
         virtual_service_export_to=written.default_virtual_service_export_to or (PUBLIC,),

@@ -2,6 +2,7 @@
 
 from argosy.api.core_pod import TEMPLATES_ANNOTATION, Pod
 from argosy.api.meta import Metadata
+from argosy.api.proxy_config import ANNOTATION
 from argosy.base.names import Namespace
 from argosy.model.proxy import ProxyType, Role
 from argosy.model.workload import sorted_labels
@@ -44,4 +45,5 @@ def role_of(pod: Pod) -> Role:
         service_account=pod.spec.account,
         ports=tuple(sorted(ports.items())),
         locality=locality_of(pod),
+        config=pod.metadata.annotations.get(ANNOTATION, ""),
     )

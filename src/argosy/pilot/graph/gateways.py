@@ -29,9 +29,10 @@ from argosy.pilot.compile import (
     tcp_routes,
 )
 from argosy.pilot.compile.ingresses import ingress_of
+from argosy.pilot.compile.proxy_configs import personal
 from argosy.pilot.compile.roles import role_of
 from argosy.pilot.compile.routes import Listening
-from argosy.pilot.graph import destinations, ingresses, rules
+from argosy.pilot.graph import destinations, ingresses, proxy_configs, rules
 from argosy.pilot.graph.credentials import credential
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.scopes import scope_of
@@ -173,7 +174,8 @@ def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
         return None
     sight = Sight(role.namespace)
     dynamic = get(rules.has_dynamic_hosts, sight)
-    settings = replace(get(mesh_settings).listeners, dynamic_hosts=dynamic)
+    usual = replace(get(mesh_settings).listeners, dynamic_hosts=dynamic)
+    settings = personal(usual, get(proxy_configs.traffic_of, role))
     return encode(name, gateway_listener.gateway_listener(found, settings))
 
 
@@ -247,7 +249,11 @@ def compiled_table(get: Reader, role: Role, name: str) -> Compiled[RouteTable] |
 @formula
 def route_resource(get: Reader, role: Role, name: str) -> Encoded | None:
     compiled = get(compiled_table, role, name)
-    return None if compiled is None else encode(name, route.route_configuration(compiled.value))
+    if compiled is None:
+        return None
+    counted = get(proxy_configs.traffic_of, role).attempt_count
+    table = replace(compiled.value, attempt_count=counted)
+    return encode(name, route.route_configuration(table))
 
 
 @formula

@@ -8,8 +8,9 @@ from argosy.model.listener import InboundListener, InboundPort
 from argosy.model.proxy import Role
 from argosy.model.traffic import ApplicationCluster, ConnectionPool
 from argosy.pilot.compile import applications, destinations, inbound
+from argosy.pilot.compile.proxy_configs import personal
 from argosy.pilot.graph import destinations as destination_formulas
-from argosy.pilot.graph import sidecars
+from argosy.pilot.graph import proxy_configs, sidecars
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.world import demands, mesh_settings, services_of_labels
@@ -60,7 +61,7 @@ def listener_names(get: Reader, role: Role) -> tuple[str, ...]:
 
 @formula
 def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
-    settings = get(mesh_settings).listeners
+    settings = personal(get(mesh_settings).listeners, get(proxy_configs.traffic_of, role))
     if name == names.VIRTUAL_INBOUND:
         listener = get(compiled_listener, role).value
         return encode(name, listener_translation.virtual_inbound(listener, settings))

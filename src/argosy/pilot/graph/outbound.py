@@ -22,6 +22,7 @@ from argosy.model.tcp_route import TcpRoute
 from argosy.model.traffic import Cluster
 from argosy.model.workload import Health
 from argosy.pilot.compile import egress_listeners, listeners, routes, tcp_routes
+from argosy.pilot.compile.proxy_configs import personal
 from argosy.pilot.graph import destinations, rules, sidecars, views
 from argosy.pilot.graph.encode import Encoded, encode, joined
 from argosy.pilot.graph.world import mesh_settings, service_endpoints
@@ -46,7 +47,8 @@ def settings_of(get: Reader, scope: Scope) -> ListenerSettings:
     And whether anything that proxies of the scope see is resolved when a request names it.
     """
     dynamic = get(rules.has_dynamic_hosts, scope.sight)
-    settings = replace(get(mesh_settings).listeners, dynamic_hosts=dynamic)
+    usual = replace(get(mesh_settings).listeners, dynamic_hosts=dynamic)
+    settings = personal(usual, scope.proxy)
     egress = get(sidecars.egress, scope.sidecar)
     if egress is None or egress.outbound is None:
         return settings
@@ -223,6 +225,9 @@ def route_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
         known = _common_hosts(get, scope, int(number))
     if table is None:
         return None
+    if not scope.proxy.attempt_count:
+        bare = replace(table, attempt_count=False)
+        return encode(name, route_translation.route_configuration(bare))
 
     def encoded(host: VirtualHost) -> bytes:
         common = known.get(Hostname(host.host))

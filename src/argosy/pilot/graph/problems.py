@@ -16,6 +16,7 @@ from argosy.pilot.graph import (
     entries,
     ingresses,
     outbound,
+    proxy_configs,
     rules,
     sidecars,
     world,
@@ -42,6 +43,8 @@ def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
             found = get(ingress_problems, key.namespace, key.name)
         case "Sidecar":
             found = get(sidecar_problems, key.namespace, key.name)
+        case "ProxyConfig":
+            found = get(proxy_configs.own_problems, key.namespace)
         case "PeerAuthentication":
             found = authn.check(get(world.peer_authentications, key.namespace))
         case "EnvoyFilter":

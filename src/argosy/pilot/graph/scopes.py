@@ -2,7 +2,7 @@
 
 from argosy.derive import Reader, formula
 from argosy.model.proxy import Role, Scope
-from argosy.pilot.graph import destinations, localities, rules, sidecars
+from argosy.pilot.graph import destinations, localities, proxy_configs, rules, sidecars
 
 
 @formula
@@ -12,4 +12,5 @@ def scope_of(get: Reader, role: Role) -> Scope:
     labels = set(role.labels)
     classes = tuple(sorted(s for s in selectors if set(s) <= labels))
     sidecar, place = get(sidecars.ruling_egress, role), get(localities.place_of, role)
-    return Scope(role.type, role.namespace, classes, sidecar, place)
+    proxy = get(proxy_configs.traffic_of, role)
+    return Scope(role.type, role.namespace, classes, sidecar, place, proxy)

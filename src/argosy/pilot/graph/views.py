@@ -14,6 +14,7 @@ from argosy.base.names import Hostname, Namespace
 from argosy.derive import Reader, formula
 from argosy.model.locality import ANYWHERE
 from argosy.model.proxy import Scope, Sight
+from argosy.model.proxy_traffic import USUAL_TRAFFIC
 from argosy.model.route import Forward, HttpRule
 from argosy.model.service import Service
 from argosy.pilot.compile.attachments import EVERYWHERE
@@ -34,7 +35,7 @@ def common(scope: Scope) -> Scope:
 def of_host(get: Reader, scope: Scope, host: Hostname) -> Scope:
     """The scope to compute what proxies of ``scope`` get for a host's clusters."""
     own = host in get(particular_hosts, scope.namespace)
-    return scope.anywhere if own else common(scope)
+    return replace(scope.anywhere, proxy=USUAL_TRAFFIC) if own else common(scope)
 
 
 def of_endpoints(get: Reader, scope: Scope, host: Hostname) -> Scope:

@@ -42,12 +42,13 @@ class HttpFilterFacts:
     """What decides which filters a connection manager has.
 
     ``grpc_web``: a declared GRPC-Web port. ``dynamic_hosts``: routes may lead to hosts that are
-    resolved when a request names them.
+    resolved when a request names them. ``debug_headers``: x-envoy-* go to clients and servers.
     """
 
     side: Side
     grpc_web: bool = False
     dynamic_hosts: bool = False
+    debug_headers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,15 @@ def _dynamic_forward(facts: HttpFilterFacts) -> Message | None:
     return dynamic_forward.http_filter() if facts.dynamic_hosts else None
 
 
-def _router(_facts: HttpFilterFacts) -> Message:
+def _router(facts: HttpFilterFacts) -> Message:
     # Without dynamic_stats the router keeps no counters per response code and cluster: they cost
     # memory per cluster, and Istio's default stats inclusion list drops them. The x-envoy-*
     # response headers stay, as Istio's do (x-envoy-upstream-service-time is in its log format).
-    router: Message = router_pb2.Router(dynamic_stats=wrappers_pb2.BoolValue(value=False))
-    return router
+    router = router_pb2.Router(dynamic_stats=wrappers_pb2.BoolValue(value=False))
+    if not facts.debug_headers:
+        router.suppress_envoy_headers = True
+    found: Message = router
+    return found
 
 
 HTTP_FILTERS = (

@@ -22,6 +22,7 @@ from argosy.pilot.translate.access_log import access_logs
 from argosy.pilot.translate.http_connection_manager import gateway_http
 from argosy.pilot.translate.listener import add_opaque_chains, listener_defaults, match_chain
 from argosy.pilot.translate.listener_filter import tls_inspector
+from argosy.pilot.translate.proxy_traffic import expect_proxy_protocol
 from argosy.pilot.translate.server_tls import terminated_context
 from argosy.pilot.translate.tcp_proxy import (
     TCP_PROXY_FILTER,
@@ -44,6 +45,8 @@ def gateway_listener(
     name = gateway_listener_name(listener)
     proto = listener_defaults(name, listener.address, listener.port, settings)
     proto.listener_filters_timeout.FromTimedelta(timedelta(0))
+    if settings.proxy.proxy_protocol:
+        expect_proxy_protocol(proto)
     match listener.serves:
         case GatewayHttp():
             proto.filter_chains.add().filters.append(_http(name, listener.serves, settings))

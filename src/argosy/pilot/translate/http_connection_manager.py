@@ -1,5 +1,6 @@
 """``envoy.filters.network.http_connection_manager``: as Istio sets it for each kind of proxy."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeAlias, assert_never
 
@@ -21,6 +22,7 @@ from argosy.model.listener import (
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import access_logs
 from argosy.pilot.translate.filters import HttpFilterFacts, Side, http_filters
+from argosy.pilot.translate.proxy_traffic import apply_to_manager
 
 HTTP_CONNECTION_MANAGER_FILTER = "envoy.filters.network.http_connection_manager"
 
@@ -49,9 +51,14 @@ def outbound_http(
     if absolute_urls:
         manager.http_protocol_options.allow_absolute_url.value = True
     _route_by_rds(manager, routes)
-    manager.http_filters.extend(
-        http_filters(HttpFilterFacts(Side.OUTBOUND, dynamic_hosts=settings.dynamic_hosts))
+    proxy = settings.proxy
+    facts = HttpFilterFacts(
+        Side.OUTBOUND,
+        dynamic_hosts=settings.dynamic_hosts,
+        debug_headers=proxy.debug_headers,
     )
+    manager.http_filters.extend(http_filters(facts))
+    apply_to_manager(manager, replace(proxy, cert_details=None), "")
     return _filter(manager)
 
 
@@ -69,7 +76,10 @@ def inbound_http(
     details.dns = True
     details.uri = True
     manager.route_config.CopyFrom(routes)
-    manager.http_filters.extend(http_filters(HttpFilterFacts(Side.INBOUND)))
+    proxy = settings.proxy
+    facts = HttpFilterFacts(Side.INBOUND, debug_headers=proxy.debug_headers)
+    manager.http_filters.extend(http_filters(facts))
+    apply_to_manager(manager, proxy, proxy.forward_client_cert)
     return _filter(manager)
 
 
@@ -93,8 +103,12 @@ def gateway_http(
     details.uri = True
     manager.request_headers_timeout.FromTimedelta(GATEWAY_HEADERS_TIMEOUT)
     _route_by_rds(manager, routes)
-    facts = HttpFilterFacts(Side.GATEWAY, grpc_web, settings.dynamic_hosts)
+    proxy = settings.proxy
+    facts = HttpFilterFacts(
+        Side.GATEWAY, grpc_web, settings.dynamic_hosts, debug_headers=proxy.debug_headers
+    )
     manager.http_filters.extend(http_filters(facts))
+    apply_to_manager(manager, proxy, proxy.forward_client_cert or proxy.gateway_client_cert)
     return _filter(manager)
 
 

@@ -34,6 +34,7 @@ from argosy.pilot.translate.listener_filter import (
     original_dst,
     tls_inspector,
 )
+from argosy.pilot.translate.proxy_traffic import apply_to_listener
 from argosy.pilot.translate.tcp_proxy import single_cluster
 from argosy.pilot.translate.tls import (
     MESH_ALPN,
@@ -84,6 +85,7 @@ def virtual_inbound(listener: InboundListener, settings: ListenerSettings) -> li
     proto.continue_on_listener_filters_timeout = True
     proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
     proto.access_log.extend(listener_access_logs(settings))
+    apply_to_listener(proto, settings.proxy)
 
     # Whoever dials this port itself would be sent back to it for ever.
     loop = proto.filter_chains.add(name=names.VIRTUAL_INBOUND_BLACKHOLE)
@@ -111,6 +113,7 @@ def bound_inbound(port: InboundPort, settings: ListenerSettings) -> listener_pb2
     proto.continue_on_listener_filters_timeout = True
     proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
     proto.access_log.extend(listener_access_logs(settings))
+    apply_to_listener(proto, settings.proxy)
     place = replace(_place(port), port=None)
     cases = _cases(port, settings)
     proto.filter_chains.extend(_chain(place, case, settings) for case in cases)

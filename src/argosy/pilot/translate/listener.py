@@ -29,6 +29,7 @@ from argosy.pilot.translate.listener_filter import (
     http_inspector,
     tls_inspector,
 )
+from argosy.pilot.translate.proxy_traffic import apply_to_listener
 from argosy.pilot.translate.tcp_proxy import single_cluster, tcp_filters
 
 RAW_BUFFER = "raw_buffer"
@@ -172,6 +173,7 @@ def listener_defaults(
     proto = listener_pb2.Listener(name=name, traffic_direction=base_pb2.OUTBOUND)
     set_address(proto.address, address, port)
     proto.access_log.extend(listener_access_logs(settings))
+    apply_to_listener(proto, settings.proxy)
     return proto
 
 

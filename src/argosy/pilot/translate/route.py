@@ -56,6 +56,9 @@ def route_configuration(table: RouteTable) -> route_pb2.RouteConfiguration:
             proto.virtual_hosts.append(_block_all())
         case _:
             assert_never(table.unknown_hosts)
+    if not table.attempt_count:
+        for host in proto.virtual_hosts:
+            host.include_request_attempt_count = False
     return proto
 
 

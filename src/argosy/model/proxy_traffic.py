@@ -1,0 +1,65 @@
+"""What a proxy's own configuration (ProxyConfig) does to connections and requests.
+
+Equal for most proxies of a mesh, so that they go on sharing.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class CertDetails:
+    """Which facts of a client's certificate go into X-Forwarded-Client-Cert; None: as usual."""
+
+    subject: bool | None = None
+    cert: bool | None = None
+    chain: bool | None = None
+    dns: bool | None = None
+    uri: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """None: Envoy's own default, or Istio's where it has one. Sizes are in bytes."""
+
+    buffer_limit: int | None = None
+    idle_timeout: timedelta | None = None
+    max_connection_duration: timedelta | None = None
+    drain_timeout: timedelta | None = None
+    request_timeout: timedelta | None = None
+    headers_timeout: timedelta | None = None
+    stream_idle_timeout: timedelta | None = None
+    max_stream_duration: timedelta | None = None
+    max_concurrent_streams: int | None = None
+    stream_window: int | None = None
+    connection_window: int | None = None
+    underscores: str = ""
+    merge_slashes: bool | None = None
+    escaped_slashes: str = ""
+
+
+DEFAULT_CONNECTIONS = Connections()
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyTraffic:
+    """``server``: the header's value; empty text: none is added, None: as usual.
+
+    ``forward_client_cert`` is Envoy's name of a mode, empty: as usual. ``gateway_client_cert``,
+    ``trusted_proxies`` and ``proxy_protocol`` are for gateways. ``http10``: answer HTTP/1.0 instead of refusing it.
+    """
+
+    connections: Connections = DEFAULT_CONNECTIONS
+    server: str | None = None
+    request_id: bool = True
+    attempt_count: bool = True
+    debug_headers: bool = True
+    forward_client_cert: str = ""
+    gateway_client_cert: str = ""
+    cert_details: CertDetails | None = None
+    trusted_proxies: int = 0
+    proxy_protocol: bool = False
+    http10: bool = False
+
+
+USUAL_TRAFFIC = ProxyTraffic()
