@@ -20,10 +20,9 @@ from rules import Rules
 pytestmark = pytest.mark.e2e
 
 NGINX = Site(f"my-nginx.{NAMESPACE}.svc.cluster.local", mutual=True)
-SITES = (
-    Site("edition.cnn.com", redirect=True),
-    Site("weather.cnn.com", aliases=("edition.cnn.com",)),
-)
+CNN = "edition.cnn.com"
+WEATHER = "weather.cnn.com"
+SITES = (Site(CNN, redirect=True), Site(WEATHER, aliases=(CNN,)))
 GATEWAY = "istio-egressgateway.istio-system.svc.cluster.local"
 
 
@@ -52,6 +51,7 @@ def world(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
     with internet(mesh, directory, NGINX, *SITES) as outside:
         mesh.up(file, outside.manifest, options=("--egress-gateway",))
         outside.connect()
+        outside.answer(CNN, outside.address(CNN))  # the other site has a certificate for it only
         with Rules(mesh) as rules, inside(mesh, "deploy/curl") as curl:
             yield World(mesh, rules, outside, curl)
 
@@ -200,9 +200,6 @@ def test_an_egress_gateway_originates_mutual_tls(world: World) -> None:
     assert used(mesh, f"outbound|443||{NGINX.name}") >= 2
     rules.delete("secret")
     eventually(lambda: curl.get(url).status == 503, "without the Secret")
-
-
-CNN = "edition.cnn.com"
 
 
 def entry(name: str, host: str, *ports: dict[str, object]) -> str:
@@ -369,8 +366,7 @@ def test_a_sidecar_routes_by_server_name(world: World) -> None:
     """One address, two server names, two services; other clients and other names are left alone."""
     mesh, rules, outside, curl = world
     rules.apply("entry", CNN_ENTRY)
-    weather = "weather.cnn.com"
-    rules.apply("entry-2", entry("weather", weather, {**TLS_PORT, "name": "https"}))
+    rules.apply("entry-2", entry("weather", WEATHER, {**TLS_PORT, "name": "https"}))
     rules.apply(
         "routes",
         document(
@@ -388,7 +384,7 @@ def test_a_sidecar_routes_by_server_name(world: World) -> None:
                             }
                         ],
                         "route": [
-                            {**to(weather, 443)[0], "weight": 100},
+                            {**to(WEATHER, 443)[0], "weight": 100},
                             {**to(CNN, 443)[0], "weight": 0},
                         ],
                     }
@@ -401,6 +397,6 @@ def test_a_sidecar_routes_by_server_name(world: World) -> None:
         answer = target.get(f"https://{CNN}/", ca=outside.ca)
         return str(answer.json["site"]) if answer.status == 200 else answer.error
 
-    eventually(lambda: site(curl) == weather, "the rule's destination")
+    eventually(lambda: site(curl) == WEATHER, "the rule's destination")
     with inside(mesh, "deploy/other") as other:
         assert site(other) == CNN
