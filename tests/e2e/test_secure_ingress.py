@@ -387,3 +387,32 @@ def test_no_request_fails_while_gateway_and_secret_change(world: World) -> None:
 def certificate_of(credential: Credential) -> bytes:
     """DER."""
     return ssl.PEM_cert_to_DER_cert(credential.certificate)
+
+
+@pytest.mark.covers("Gateway.servers[].tls.mode")
+def test_auto_passthrough(world: World) -> None:
+    """Mesh TLS is handed on by the server name alone: no VirtualService is bound to the Gateway."""
+    mesh, rules, _, client = world
+    inner = "outbound_.8000_._.httpbin.default.svc.cluster.local"
+    edge = "istio-ingressgateway.istio-system.svc.cluster.local"
+    auto = server("tls", "*.local", protocol="TLS", mode="AUTO_PASSTHROUGH")
+    rules.apply("gateway", gateway(auto))
+    to_edge = {
+        "mode": "ISTIO_MUTUAL",
+        "sni": inner,
+        "subjectAltNames": ["spiffe://cluster.local/ns/default/sa/default"],
+    }
+    policy = {"portLevelSettings": [{"port": {"number": 443}, "tls": to_edge}]}
+    subset = {"name": "through", "trafficPolicy": policy}
+    rules.apply("rule", document("DestinationRule", "edge", {"host": edge, "subsets": [subset]}))
+    destination = {"host": edge, "port": {"number": 443}, "subset": "through"}
+    spec = {"hosts": ["httpbin"], "http": [{"route": [{"destination": destination}]}]}
+    rules.apply("route", document("VirtualService", "httpbin", spec))
+    eventually(
+        lambda: mesh.status("deploy/hello", "http://httpbin:8000/status/418") == 418, "handed on"
+    )
+    clusters = mesh.envoy("deploy/istio-ingressgateway", "/clusters", "istio-system")
+    lines = [line for line in clusters.splitlines() if line.startswith(f"{inner}::")]
+    assert sum(int(line.rpartition("::")[2]) for line in lines if "::cx_total::" in line) >= 1
+    # Others' TLS, and plain text, are not let in.
+    assert client.get("httpbin.default.svc.cluster.local").status == 0
