@@ -24,6 +24,7 @@ PROTOCOLS = ("HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "MONGO"
 """Compared without case; UDP is known and not carried."""
 
 AUTOALLOCATE = "networking.istio.io/enable-autoallocate-ip"
+_KEEPING = ("NONE", "DYNAMIC_DNS")
 _DNS = ("DNS", "DNS_ROUND_ROBIN")
 _RESOLVABLE = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "TLS", "HTTPS"})
 
@@ -105,8 +106,8 @@ def _ports(spec: ServiceEntrySpec) -> Iterator[Mistake]:
                 "where its connections go"
             )
             yield Mistake(f"{path}.protocol", "ConflictingFields", message, "Write HTTP or TLS")
-        if spec.resolution == "NONE" and port.target_port not in (0, port.number):
-            message = "with resolution NONE connections keep the port that the client dialled"
+        if spec.resolution in _KEEPING and port.target_port not in (0, port.number):
+            message = f"with resolution {spec.resolution} connections keep the client's port"
             yield warning(f"{path}.targetPort", "NoEffect", message, "Remove it")
     yield from check_unique((p.name for p in spec.ports), "spec.ports", "name", "ports")
 
