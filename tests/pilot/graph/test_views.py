@@ -168,7 +168,38 @@ def sidecar_object(draw: st.DrawFn) -> tuple[str, str, dict[str, object]]:
     return "Sidecar", draw(st.sampled_from(NAMESPACES)), spec
 
 
-RULES = st.lists(st.one_of(destination_rule(), virtual_service(), sidecar_object()), max_size=5)
+ENTRY_PORTS = (
+    {"number": 80, "protocol": "HTTP", "name": "http", "targetPort": 8080},
+    {"number": 443, "protocol": "TLS", "name": "tls"},
+    {"number": 9000, "protocol": "TCP", "name": "tcp"},
+)
+RESOLUTIONS: tuple[dict[str, object], ...] = (
+    {"resolution": "NONE"},
+    {"resolution": "DNS"},
+    {"resolution": "STATIC", "endpoints": [{"address": "10.2.0.1", "labels": {"version": "v1"}}]},
+    {"resolution": "STATIC", "workloadSelector": {"labels": {"app": "one"}}},
+)
+
+
+@st.composite
+def service_entry(draw: st.DrawFn) -> tuple[str, str, dict[str, object]]:
+    """Hosts of its own, and hosts that a Service or another namespace's entry has too."""
+    hosts = st.sampled_from(["elsewhere.example.com", "other.example.com", *EXACT[:2]])
+    spec: dict[str, object] = {
+        "hosts": draw(st.lists(hosts, min_size=1, max_size=2, unique=True)),
+        "ports": draw(
+            st.lists(st.sampled_from(ENTRY_PORTS), min_size=1, unique_by=lambda p: str(p["number"]))
+        ),
+        "location": draw(st.sampled_from(["MESH_EXTERNAL", "MESH_INTERNAL"])),
+        **draw(st.sampled_from(RESOLUTIONS)),
+    }
+    _export(draw, spec)
+    return "ServiceEntry", draw(st.sampled_from(NAMESPACES)), spec
+
+
+RULES = st.lists(
+    st.one_of(destination_rule(), virtual_service(), sidecar_object(), service_entry()), max_size=5
+)
 
 
 def configuration(texts: list[str]) -> list[object]:
