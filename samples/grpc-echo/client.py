@@ -1,6 +1,6 @@
 """Calls grpc-echo over one connection and prints each answer as a line.
 
-client.py [--target [xds:///]HOST:PORT] [--call say|count|chat] [--count N]
+client.py [--target [xds:///]HOST:PORT] [--call say|count|gather|chat] [--count N]
           [--metadata 'name: value']... [--timeout SECONDS]
 
 A failed call is printed as its status, as ``UNAVAILABLE details``; the exit code is then 1.
@@ -23,13 +23,13 @@ Metadata = list[tuple[str, str]]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", default="grpc-echo:7070")
-    parser.add_argument("--call", choices=("say", "count", "chat"), default="say")
+    parser.add_argument("--call", choices=("say", "count", "gather", "chat"), default="say")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--metadata", action="append", default=[])
     parser.add_argument("--timeout", type=float, default=20.0)
     options = parser.parse_args()
     metadata = [tuple(text.split(": ", 1)) for text in options.metadata]
-    call = {"say": say, "count": count, "chat": chat}[options.call]
+    call = {"say": say, "count": count, "gather": gather, "chat": chat}[options.call]
     credentials = grpc.experimental.insecure_channel_credentials()
     if options.target.startswith("xds:"):
         credentials = grpc.xds_channel_credentials(credentials)
@@ -38,7 +38,9 @@ def main() -> int:
             for line in call(channel, options.count, metadata, options.timeout):
                 print(line)
         except grpc.RpcError as error:
-            print(f"{error.code().name} {error.details()}")
+            trailing = dict(error.trailing_metadata() or ())
+            tries = f" tries={trailing['x-tries']}" if "x-tries" in trailing else ""
+            print(f"{error.code().name} {error.details()}{tries}")
             return 1
     return 0
 
@@ -64,6 +66,15 @@ def count(channel: grpc.Channel, count: int, metadata: Metadata, timeout: float)
     answers = method(StringValue(value=str(count)), timeout=timeout, metadata=metadata)
     for answer in answers:
         yield answer.value
+
+
+def gather(channel: grpc.Channel, count: int, metadata: Metadata, timeout: float) -> Iterator[str]:
+    """One call with a stream of messages, answered once."""
+    method = channel.stream_unary(
+        f"/{SERVICE}/Gather", StringValue.SerializeToString, StringValue.FromString
+    )
+    requests = (StringValue(value=f"message-{number}") for number in range(count))
+    yield method(requests, timeout=timeout, metadata=metadata).value
 
 
 def chat(channel: grpc.Channel, count: int, metadata: Metadata, timeout: float) -> Iterator[str]:

@@ -7,6 +7,7 @@ server asks the control plane what to demand of its clients. Trailing metadata s
 
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,13 +33,22 @@ class Echo:
             if XDS:  # grpcio 1.85 ends such a process when an answer is nothing but a status
                 context.send_initial_metadata(())
             context.abort(grpc.StatusCode.UNAVAILABLE, f"try {tries} fails as it was asked to")
+        time.sleep(float(metadata.get("x-delay", "0")))
         peer = caller(metadata, context)
         context.set_trailing_metadata((("x-tries", str(tries)), ("x-peer", peer)))
+        status = str(metadata.get("x-status", ""))
+        if status:
+            if XDS:
+                context.send_initial_metadata(())
+            context.abort(grpc.StatusCode[status], "as it was asked to")
         return StringValue(value=f"{VERSION} {request.value}")
 
     def count(self, request: StringValue, _: grpc.ServicerContext) -> Iterator[StringValue]:
         for number in range(int(request.value)):
             yield StringValue(value=f"{VERSION} {number}")
+
+    def gather(self, requests: Iterable[StringValue], _: grpc.ServicerContext) -> StringValue:
+        return StringValue(value=f"{VERSION} {sum(1 for _ in requests)}")
 
     def chat(
         self, requests: Iterable[StringValue], _: grpc.ServicerContext
@@ -62,6 +72,7 @@ def handlers() -> grpc.GenericRpcHandler:
     methods = {
         "Say": grpc.unary_unary_rpc_method_handler(echo.say, decode, encode),
         "Count": grpc.unary_stream_rpc_method_handler(echo.count, decode, encode),
+        "Gather": grpc.stream_unary_rpc_method_handler(echo.gather, decode, encode),
         "Chat": grpc.stream_stream_rpc_method_handler(echo.chat, decode, encode),
     }
     return grpc.method_handlers_generic_handler(SERVICE, methods)

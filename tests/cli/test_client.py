@@ -195,7 +195,7 @@ def test_which_pod_is_meant(web: Any, target: str, name: str) -> None:
         ("nothing", 3, "Pods here: web-1, web-2, web-3"),
         ("deploy/front", 3, "no pod for"),
         ("svc/none", 3, "does not exist"),
-        ("vs/web", 2, "neither a pod, a deployment nor a service"),
+        ("vs/web", 2, "neither a pod, a workload nor a service"),
     ],
 )
 def test_no_pod_is_meant(web: Any, argosy: Argosy, target: str, code: int, said: str) -> None:

@@ -42,13 +42,14 @@ def http(
     pair: tuple[str, str] | None = None,
     follow: bool = False,
     proxy: str = "",
+    server_name: str = "",
 ) -> list[Json]:
     """``count`` requests, ``parallel`` at a time; ``size`` is that of the body to send, of ``x``.
 
     Without a status there was no answer, and ``error`` says why. Bodies over 64 KiB come as
     their length and SHA-256. ``ca`` is the file of those to trust for https, ``pair`` the files
     of a certificate and key to show. ``follow``: redirects are, and ``history`` are their statuses.
-    ``proxy`` is the URL of an HTTP proxy to ask.
+    ``proxy`` is the URL of an HTTP proxy to ask, ``server_name`` the server's if not the URL's host.
     """
     limits = httpx.Limits(max_keepalive_connections=0 if fresh else None)
     content: Any = None if size is None else b"x" * size
@@ -71,7 +72,10 @@ def http(
         def request(_: int) -> Json:
             sent = iter(content) if isinstance(content, list) else content
             try:
-                answer = client.request(method, url, headers=headers, content=sent)
+                extra = {"sni_hostname": server_name} if server_name else None
+                answer = client.request(
+                    method, url, headers=headers, content=sent, extensions=extra
+                )
             except httpx.HTTPError as error:
                 return {"status": 0, "error": f"{type(error).__name__}: {error}"}
             found: Json = {
@@ -116,6 +120,9 @@ def receive(connection: int, count: int, timeout: float = SECONDS) -> str:
             found += data
     except TimeoutError:
         pass
+    except ConnectionResetError:
+        if not found:
+            raise
     return found.decode("latin-1")
 
 
@@ -155,14 +162,16 @@ def raw_http(host: str, port: int, text: str) -> str:
         close(connection)
 
 
-def websocket(host: str, port: int, authority: str, messages: list[str]) -> Json:
-    """A WebSocket to ``/websocket/echo``: the answer's head, and the echo of each message."""
+def websocket(
+    host: str, port: int, authority: str, messages: list[str], path: str = "/websocket/echo"
+) -> Json:
+    """A WebSocket: the answer's head, and the echo of each message."""
     connection = connect(host, port)
     key = base64.b64encode(os.urandom(16)).decode()
     try:
         send(
             connection,
-            f"GET /websocket/echo HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n",
         )
         head = ""
@@ -215,6 +224,52 @@ def addresses(name: str) -> list[str]:
     return sorted({str(item[4][0]) for item in found})
 
 
+def mysql(host: str, port: int, timeout: float = SECONDS) -> Json:
+    """Log in as a MySQL client does, which waits for the server's first packet, and ping."""
+    connection = connect(host, port)
+    try:
+
+        def packet() -> bytes:
+            head = receive(connection, 4, timeout).encode("latin-1")
+            length = int.from_bytes(head[:3], "little")
+            return receive(connection, length, timeout).encode("latin-1")
+
+        greeting = packet()
+        if not greeting:
+            return {"greeting": ""}
+        login = b"\x01\x82\x08\x00" + bytes(4) + b"\x21" + bytes(23) + b"root\0\0"
+        send(connection, (len(login).to_bytes(3, "little") + b"\1" + login).decode("latin-1"))
+        logged_in = packet()[:1] == b"\0"
+        send(connection, "\1\0\0\0\x0e")
+        version = greeting[1 : greeting.index(b"\0")].decode()
+        return {"greeting": version, "login": logged_in, "ping": packet()[:1] == b"\0"}
+    finally:
+        close(connection)
+
+
+def postgres(host: str, port: int) -> Json:
+    """Begin as libpq does: ask for TLS, then log in, then a query."""
+    connection = connect(host, port)
+    try:
+        send(connection, "\0\0\0\x08\x04\xd2\x16\x2f")
+        tls = receive(connection, 1)
+        start = b"\0\3\0\0user\0postgres\0\0"
+        send(connection, ((len(start) + 4).to_bytes(4, "big") + start).decode("latin-1"))
+        answer = receive(connection, 15)
+        query = b"select 1\0"
+        send(connection, "Q" + ((len(query) + 4).to_bytes(4, "big") + query).decode("latin-1"))
+        return {"tls": tls, "login": answer[0] + answer[9], "query": receive(connection, 14)[:1]}
+    finally:
+        close(connection)
+
+
+def udp(host: str, port: int, text: str) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.settimeout(SECONDS)
+        opened.sendto(text.encode(), (host, port))
+        return opened.recv(65536).decode()
+
+
 def main() -> None:
     known: tuple[Callable[..., Any], ...] = (
         http,
@@ -226,6 +281,9 @@ def main() -> None:
         exchange,
         raw_http,
         websocket,
+        mysql,
+        postgres,
+        udp,
         lookup,
         addresses,
     )

@@ -44,3 +44,13 @@ def test_the_clusters_domain_is_never_asked_for_outside(name: str) -> None:
 @pytest.mark.parametrize("name", ["example.com", "www.example.com", "reviews.default.example.com"])
 def test_other_names_are_not_ours(name: str) -> None:
     assert TABLE.resolve(name, "default") == NotOurs()
+
+
+def test_pods_of_a_headless_service_have_names_below_it() -> None:
+    table = NameTable([Record("web", "ns", ("10.0.0.1", "10.0.0.2"), (("web-0", "10.0.0.1"),))])
+    first = Addresses(("10.0.0.1",))
+    for name in ("web-0.web", "web-0.web.ns", "web-0.web.ns.svc", "WEB-0.web.ns.svc.cluster.local"):
+        assert table.resolve(name, "ns") == first, name
+    assert table.resolve("web-0.web", "other") == NotOurs()
+    assert table.resolve("web-0.web.ns", "other") == first
+    assert table.resolve("web-9.web.ns.svc.cluster.local", "ns") == NoSuchName()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from argosy.api.apps import Deployment
+from argosy.api.apps import Deployment, StatefulSet
 from argosy.api.core import ConfigMap, Namespace, Secret, Service, ServiceAccount
 from argosy.api.core_pod import Pod
 from argosy.api.meta import Object
@@ -59,6 +59,7 @@ KINDS: tuple[Registered, ...] = (
     Registered("", ("v1",), "ConfigMap", "configmaps", True, ConfigMap, ("cm",)),
     Registered("", ("v1",), "Secret", "secrets", True, Secret),
     Registered("apps", ("v1",), "Deployment", "deployments", True, Deployment, ("deploy",)),
+    Registered("apps", ("v1",), "StatefulSet", "statefulsets", True, StatefulSet, ("sts",)),
     Registered(
         NETWORKING,
         _ISTIO_NETWORKING,

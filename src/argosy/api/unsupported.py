@@ -6,7 +6,7 @@ They are told apart from misspelled ones: ``(group, kind)``.
 _KINDS = {
     "": "ComponentStatus Endpoints Event LimitRange Node PersistentVolume PersistentVolumeClaim "
     "PodTemplate ReplicationController ResourceQuota",
-    "apps": "ControllerRevision DaemonSet ReplicaSet StatefulSet",
+    "apps": "ControllerRevision DaemonSet ReplicaSet",
     "batch": "CronJob Job",
     "autoscaling": "HorizontalPodAutoscaler",
     "policy": "PodDisruptionBudget",

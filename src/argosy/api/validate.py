@@ -8,7 +8,7 @@ Metadata is checked by decoding already.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from argosy.api.apps import Deployment
+from argosy.api.apps import Deployment, StatefulSet
 from argosy.api.core import ConfigMap, Secret, Service
 from argosy.api.core_pod import Pod
 from argosy.api.meta import Object
@@ -28,7 +28,7 @@ from argosy.api.validate_destination_rule import validate_destination_rule
 from argosy.api.validate_envoy_filter import validate_envoy_filter
 from argosy.api.validate_gateway import validate_gateway
 from argosy.api.validate_ingress import validate_ingress, validate_ingress_class
-from argosy.api.validate_pod import validate_deployment, validate_pod
+from argosy.api.validate_pod import validate_deployment, validate_pod, validate_stateful_set
 from argosy.api.validate_security import validate_peer_authentication
 from argosy.api.validate_service_entry import validate_service_entry
 from argosy.api.validate_sidecar import validate_sidecar
@@ -45,6 +45,7 @@ _RULES: Mapping[type[Object], Callable[[Any], Iterable[Mistake]]] = {
     Secret: validate_secret,
     Pod: validate_pod,
     Deployment: validate_deployment,
+    StatefulSet: validate_stateful_set,
     VirtualService: validate_virtual_service,
     DestinationRule: validate_destination_rule,
     Gateway: validate_gateway,

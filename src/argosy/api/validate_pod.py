@@ -1,4 +1,4 @@
-"""What must hold for one Pod or Deployment alone.
+"""What must hold for one Pod, Deployment or StatefulSet alone.
 
 Rules as in Kubernetes' validation (``pkg/apis/core/validation`` and ``pkg/apis/apps/validation``).
 """
@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from argosy.api.apps import Deployment
+import msgspec
+
+from argosy.api.apps import Deployment, DeploymentSpec, StatefulSet, StatefulSetSpec
 from argosy.api.core_container import Container, EnvVar, Lifecycle, LifecycleHandler, Probe
-from argosy.api.core_pod import Pod, PodSpec
+from argosy.api.core_pod import Pod, PodSpec, Volume
 from argosy.api.meta import LabelSelector, Metadata
 from argosy.api.proxy_config import ANNOTATION, proxy_config
 from argosy.api.typed import Mistake, short
@@ -36,7 +38,45 @@ def _proxy_annotation(metadata: Metadata, path: str) -> Iterator[Mistake]:
 
 
 def validate_deployment(deployment: Deployment) -> Iterator[Mistake]:
-    spec = deployment.spec
+    yield from _replicated(deployment.spec, "deployment")
+    yield from check_pod_spec(deployment.spec.template.spec, "spec.template.spec")
+
+
+def validate_stateful_set(stateful_set: StatefulSet) -> Iterator[Mistake]:
+    """Its claims are volumes that the containers may mount."""
+    spec = stateful_set.spec
+    yield from _replicated(spec, "stateful set")
+    names = [claim.metadata.name for claim in spec.volume_claim_templates]
+    yield from check_unique(names, "spec.volumeClaimTemplates", "metadata.name", "claims")
+    for i, name in enumerate(names):
+        if not is_dns_label(name):
+            where = f"spec.volumeClaimTemplates[{i}].metadata.name"
+            yield Mistake(where, "InvalidName", f"{short(name)} cannot name a volume")
+    strategy = (spec.update_strategy or {}).get("type", "RollingUpdate")
+    if strategy not in ("RollingUpdate", "OnDelete"):
+        message = f"{short(strategy)} is not a way to update"
+        hint = "Use RollingUpdate or OnDelete"
+        yield Mistake("spec.updateStrategy.type", "InvalidValue", message, hint)
+    for field, value in (
+        ("ordinals", spec.ordinals or {}),
+        ("updateStrategy.rollingUpdate", (spec.update_strategy or {}).get("rollingUpdate") or {}),
+    ):
+        for key in ("start", "partition"):
+            number = value.get(key, 0)
+            if not isinstance(number, int) or number < 0:
+                message = f"{short(number)} is not an ordinal"
+                yield Mistake(f"spec.{field}.{key}", "OutOfRange", message, "Write 0 or more")
+    if not spec.service_name:
+        message = "without serviceName the pods have no names of their own"
+        hint = "Write the name of a headless Service that selects the pods"
+        yield warning("spec.serviceName", "NoEffect", message, hint)
+    claimed = tuple(Volume(name=name) for name in names)
+    own = tuple(v for v in spec.template.spec.volumes if v.name not in names)
+    pod = msgspec.structs.replace(spec.template.spec, volumes=own + claimed)
+    yield from check_pod_spec(pod, "spec.template.spec")
+
+
+def _replicated(spec: DeploymentSpec | StatefulSetSpec, what: str) -> Iterator[Mistake]:
     labels = spec.template.metadata.labels
     if spec.replicas < 0:
         message = f"{spec.replicas} is not a number of replicas"
@@ -45,7 +85,7 @@ def validate_deployment(deployment: Deployment) -> Iterator[Mistake]:
     yield from _proxy_annotation(spec.template.metadata, "spec.template.metadata")
     selector = spec.selector
     if not selector.match_labels and not selector.match_expressions:
-        message = "the deployment has no selector, so it would not find its pods"
+        message = f"the {what} has no selector, so it would not find its pods"
         hint = "Write selector.matchLabels with the labels of spec.template"
         yield Mistake("spec.selector", "MissingField", message, hint)
     mistakes = list(_selector(selector, "spec.selector"))
@@ -55,10 +95,9 @@ def validate_deployment(deployment: Deployment) -> Iterator[Mistake]:
         hint = "Write the selector's labels into spec.template.metadata.labels"
         yield Mistake("spec.template.metadata.labels", "SelectorMismatch", message, hint)
     if spec.template.spec.restart_policy != "Always":
-        message = "the pods of a deployment are always restarted"
+        message = f"the pods of a {what} are always restarted"
         hint = "Remove restartPolicy, or write Always"
         yield Mistake("spec.template.spec.restartPolicy", "NotAllowed", message, hint)
-    yield from check_pod_spec(spec.template.spec, "spec.template.spec")
 
 
 def _selector(selector: LabelSelector, path: str) -> Iterator[Mistake]:

@@ -200,7 +200,10 @@ def _exists(client: ApiClient, result: Json) -> bool:
 def _take_passing(answer: Json) -> list[Json]:
     """Take the passing warnings out of an answer that starts workloads."""
     results: list[Json] = answer.get("results", [])
-    if not any(r["kind"] in ("Deployment", "Pod") and r["action"] == "created" for r in results):
+    if not any(
+        r["kind"] in ("Deployment", "StatefulSet", "Pod") and r["action"] == "created"
+        for r in results
+    ):
         return []
     passing = [p for p in _problems_of(results) if p.get("code") in _PASSING]
     for result in results:

@@ -20,6 +20,7 @@ _POLL_SECONDS = 0.1
 _SILENT_SECONDS = 2.0
 _AWAY = (httpx.ConnectError, httpx.ConnectTimeout)
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+_WORKLOADS = ("Deployment", "StatefulSet")
 
 
 class CliError(Exception):
@@ -250,8 +251,8 @@ def why_late(pod: Json) -> tuple[str, str]:
 
 
 def find_pod(client: ApiClient, target: str, namespace: str) -> Json:
-    """The pod that ``target`` names: ``NAME``, ``NAME.NAMESPACE``, ``pod/NAME``, ``deploy/NAME``
-    or ``svc/NAME``.
+    """The pod that ``target`` names: ``NAME``, ``NAME.NAMESPACE``, ``pod/NAME``, ``deploy/NAME``,
+    ``sts/NAME`` or ``svc/NAME``.
 
     Names with dots are there too: the whole is looked for first. Of several pods a ready one is
     taken, the first by name.
@@ -274,29 +275,32 @@ def _pods_of(
     pods = client.items(f"/api/v1/namespaces/{namespace}/pods")
     if kind in ("", "po", "pod", "pods"):
         found = [pod for pod in pods if name_of(pod) == name]
-        return found or ([] if kind else of_deployment(pods, name)), pods
+        return found or ([] if kind else of_workload(pods, name)), pods
     if kind in ("deploy", "deployment", "deployments", "deployment.apps"):
-        return of_deployment(pods, name), pods
+        return of_workload(pods, name, "Deployment"), pods
+    if kind in ("sts", "statefulset", "statefulsets", "statefulset.apps"):
+        return of_workload(pods, name, "StatefulSet"), pods
     if kind in ("svc", "service", "services"):
         if "." in name:  # as no service is called
             return [], pods
         service = client.get(f"/api/v1/namespaces/{namespace}/services/{name}")
         return selected(pods, service["spec"].get("selector")), pods
-    hint = "Write deploy/NAME, pod/NAME, svc/NAME, or a pod's name"
-    raise CliError(f"{target!r} is neither a pod, a deployment nor a service", hint, code=2)
+    hint = "Write deploy/NAME, sts/NAME, pod/NAME, svc/NAME, or a pod's name"
+    raise CliError(f"{target!r} is neither a pod, a workload nor a service", hint, code=2)
 
 
-def of_deployment(pods: Sequence[Json], name: str) -> list[Json]:
-    """The pods that a Deployment made."""
-    return [pod for pod in pods if owner_of(pod) == name]
+def of_workload(pods: Sequence[Json], name: str, kind: str = "") -> list[Json]:
+    """The pods that a workload made, of this kind or of either."""
+    kinds = (kind,) if kind else _WORKLOADS
+    return [pod for pod in pods if owner_of(pod) in {(one, name) for one in kinds}]
 
 
-def owner_of(pod: Json) -> str:
-    """The name of the Deployment that made the pod, or nothing."""
+def owner_of(pod: Json) -> tuple[str, str]:
+    """The kind and name of the workload that made the pod, or nothing."""
     for owner in pod["metadata"].get("ownerReferences", ()):
-        if owner.get("kind") == "Deployment":
-            return str(owner.get("name", ""))
-    return ""
+        if owner.get("kind") in _WORKLOADS:
+            return str(owner["kind"]), str(owner.get("name", ""))
+    return "", ""
 
 
 def selected(items: Sequence[Json], selector: dict[str, str] | None) -> list[Json]:

@@ -87,6 +87,7 @@ _COLUMNS: dict[str, list[Column]] = {
         ("PORTS", _ports),
     ],
     "Deployment": [("READY", replicas)],
+    "StatefulSet": [("READY", replicas)],
     "VirtualService": [
         ("GATEWAYS", _joined("gateways")),
         ("HOSTS", _joined("hosts")),

@@ -26,7 +26,7 @@ from argosy.cli.output import (
 if TYPE_CHECKING:
     from argosy.cli.snapshot import Snapshot
 
-_WITHOUT_SPEC = frozenset({"Pod", "Deployment", "Service"})
+_WITHOUT_SPEC = frozenset({"Pod", "Deployment", "StatefulSet", "Service"})
 """Kinds of which everything that matters here is said in words."""
 
 
@@ -66,8 +66,8 @@ def description(kind: str, item: Json, snapshot: "Snapshot") -> Description:
     match kind:
         case "Pod":
             return describe_workload.pod(item, snapshot)
-        case "Deployment":
-            return describe_workload.deployment(item, snapshot)
+        case "Deployment" | "StatefulSet":
+            return describe_workload.replicated(kind, item, snapshot)
         case "Service":
             return describe_service.service(item, snapshot)
         case "VirtualService":

@@ -1,8 +1,8 @@
-"""Pods and Deployments described: who they are, what leads to them, what they accept. Pure."""
+"""Pods, Deployments and StatefulSets described: who they are, what leads to them, what they accept. Pure."""
 
 from collections.abc import Mapping
 
-from argosy.cli.client import Json, is_ready, name_of, namespace_of, of_deployment, why_late
+from argosy.cli.client import Json, is_ready, name_of, namespace_of, of_workload, why_late
 from argosy.cli.columns import pod_state, replicas, restarts
 from argosy.cli.description import NONE, Description, Table, pairs, path_of, spec_of
 from argosy.cli.snapshot import Snapshot, label_pairs
@@ -40,13 +40,14 @@ def pod(item: Json, snapshot: Snapshot) -> Description:
     )
 
 
-def deployment(item: Json, snapshot: Snapshot) -> Description:
+def replicated(kind: str, item: Json, snapshot: Snapshot) -> Description:
+    """A Deployment or StatefulSet."""
     namespace = namespace_of(item)
     template: Json = spec_of(item).get("template") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
     spec = spec_of(template)
     pods = [p for p in snapshot.all("Pod") if namespace_of(p) == namespace]
-    pods = of_deployment(pods, name_of(item))
+    pods = of_workload(pods, name_of(item), kind)
     images = [f"{c['name']} ({c.get('image', '')})" for c in spec.get("containers", ())]
     return Description(
         facts=(

@@ -220,7 +220,7 @@ def wait_for_end(launched: "Mesh") -> None:
 
 
 def wait_until_ready(client: ApiClient, seconds: float) -> int:
-    """Until every pod of every deployment is ready. Says what is missing when time is up.
+    """Until every pod of every workload is ready. Says what is missing when time is up.
 
     The exit code: 0; 1 for a pod that time does not heal; 4 when time is up.
     """
@@ -228,8 +228,11 @@ def wait_until_ready(client: ApiClient, seconds: float) -> int:
     with err.status("starting ...", spinner="dots") as spinner:
         while True:
             pods = client.items("/api/v1/pods")
-            deployments = client.items("/apis/apps/v1/deployments")
-            wanted = sum(d["spec"].get("replicas", 1) for d in deployments)
+            workloads = [
+                *client.items("/apis/apps/v1/deployments"),
+                *client.items("/apis/apps/v1/statefulsets"),
+            ]
+            wanted = sum(one["spec"].get("replicas", 1) for one in workloads)
             wanted += sum(not pod["metadata"].get("ownerReferences") for pod in pods)
             ready = sum(map(is_ready, pods))
             late = [pod for pod in pods if not is_ready(pod)]

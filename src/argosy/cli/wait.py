@@ -71,7 +71,7 @@ def _named(item: Wanted) -> str:
 
 def _goal(for_: str, kind: Kind) -> str:
     """What to wait for, in one spelling; ``available`` is about replicas."""
-    if for_ in ("", "ready", _READY) and kind.kind == "Deployment":
+    if for_ in ("", "ready", _READY) and kind.kind in ("Deployment", "StatefulSet"):
         return "available"
     if not for_ and kind.kind != "Pod":
         return _ACCEPTED if kind.group.endswith("istio.io") else "create"

@@ -11,11 +11,15 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A service and what its name resolves to: its virtual IPs, or its endpoints when headless."""
+    """A service and what its name resolves to: its virtual IPs, or its endpoints when headless.
+
+    ``hosts`` are the pods that have names of their own below it: host name and address.
+    """
 
     name: str
     namespace: str
     addresses: tuple[str, ...]
+    hosts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,11 @@ class NameTable:
         for host in hosts:
             by_host.setdefault(host.host.lower(), []).append(host)
         self._by_host = MappingProxyType(by_host)
-        self._by_service = MappingProxyType({(r.name, r.namespace): r.addresses for r in records})
+        known = tuple(records)
+        self._by_service = MappingProxyType({(r.name, r.namespace): r.addresses for r in known})
+        self._by_pod = MappingProxyType(
+            {(pod, r.name, r.namespace): (a,) for r in known for pod, a in r.hosts}
+        )
 
     def resolve(self, name: str, namespace: str) -> Answer:
         """What ``name`` (without a final dot, any case) means to a client in ``namespace``."""
@@ -95,7 +103,8 @@ class NameTable:
 
         Services answer to ``svc``, ``svc.ns``, ``svc.ns.svc`` and ``svc.ns.svc.<domain>``: a
         container in Kubernetes reaches the short ones by its search list, which applications on
-        a plain machine do not have.
+        a plain machine do not have. A pod with a host name of its own answers below the headless
+        service that it names as its subdomain: ``pod.svc``, ``pod.svc.ns`` and so on.
         """
         name = name.lower()
         labels = name.split(".")
@@ -104,14 +113,22 @@ class NameTable:
             match labels:
                 case [service, service_namespace, "svc"]:
                     found = self._by_service.get((service, service_namespace))
-                    return NoSuchName() if found is None else Addresses(found)
+                case [pod, service, service_namespace, "svc"]:
+                    found = self._by_pod.get((pod, service, service_namespace))
                 case _:
-                    return NoSuchName()
+                    found = None
+            return NoSuchName() if found is None else Addresses(found)
         match labels:
             case [service]:
                 found = self._by_service.get((service, namespace))
-            case [service, service_namespace] | [service, service_namespace, "svc"]:
+            case [service, service_namespace]:
                 found = self._by_service.get((service, service_namespace))
+                if found is None:
+                    found = self._by_pod.get((service, service_namespace, namespace))
+            case [service, service_namespace, "svc"]:
+                found = self._by_service.get((service, service_namespace))
+            case [pod, service, service_namespace] | [pod, service, service_namespace, "svc"]:
+                found = self._by_pod.get((pod, service, service_namespace))
             case _:
                 found = None
         return NotOurs() if found is None else Addresses(found)

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import functools
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,10 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 
-from argosy.api.apps import Deployment
 from argosy.api.core_pod import Pod
 from argosy.base import log as logging
 from argosy.pilot.compile.injection import Injection
@@ -46,6 +43,7 @@ from argosy.proxy.node_ingress import Ingress, published_sockets
 from argosy.proxy.node_injection import added_labels, injection
 from argosy.proxy.node_resolver import resolver
 from argosy.proxy.node_sidecar import EnvoySidecar, MeshFacts, PlainSidecar
+from argosy.proxy.node_workloads import Workloads
 
 _SETTLE_SECONDS = 0.005
 _RETRY_SECONDS = 1.0
@@ -84,6 +82,7 @@ class Node:
         self._links = 0
         self._synced = False
         self._dirty = asyncio.Event()
+        self._workloads = Workloads(self._api, self._cluster, self._dirty.set)
         self._changed = asyncio.Condition()
         self._stopping = asyncio.Event()
         self._outside = Outside.from_environment()
@@ -194,7 +193,7 @@ class Node:
             self._names = self._cluster.names()
             if self._synced and not self._stopping.is_set():
                 self._run_pods()
-                await self._control_deployments()
+                await self._workloads.control()
             for running in self._running.values():
                 if isinstance(running.runner.sidecar, PlainSidecar | GrpcAgent):
                     running.runner.sidecar.refresh()
@@ -209,57 +208,6 @@ class Node:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.25):
                     await self._changed.wait()
-
-    # Deployments.
-
-    async def _control_deployments(self) -> None:
-        pods = self._cluster.all(Pod)
-        deployments = self._cluster.all(Deployment)
-        steps: list[workloads.Step] = list(workloads.orphans(pods, deployments))
-        taken = {pod.metadata.name[-5:] for pod in pods}
-        for deployment in deployments:
-            steps += workloads.steps(deployment, pods, lambda: _suffix(taken))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for step in steps:
-                    tasks.create_task(self._do(step))
-                for deployment in deployments:
-                    tasks.create_task(self._tell_deployment(deployment, pods))
-        except* ApiError as errors:
-            log.warning("deployments.refused", errors=[str(e) for e in errors.exceptions])
-            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._dirty.set)
-        if steps:
-            self._dirty.set()
-
-    async def _do(self, step: workloads.Step) -> None:
-        match step:
-            case workloads.Create(pod):
-                kind = injection(pod, self._cluster.namespace_labels(pod.metadata.namespace))
-                labels = {**pod.metadata.labels, **added_labels(pod, kind)}
-                metadata = msgspec.structs.replace(pod.metadata, labels=labels)
-                made = await self._api.create(msgspec.structs.replace(pod, metadata=metadata))
-                self._cluster.put(made)
-            case workloads.Delete(namespace, name):
-                await self._api.delete("Pod", namespace, name)
-                known = self._cluster.get(Pod, namespace, name)
-                if known is not None and not workloads.is_terminating(known):
-                    metadata = msgspec.structs.replace(
-                        known.metadata, deletion_timestamp=timestamp()
-                    )
-                    self._cluster.put(msgspec.structs.replace(known, metadata=metadata))
-
-    async def _tell_deployment(self, deployment: Deployment, pods: list[Pod]) -> None:
-        status = workloads.status(deployment, pods, timestamp())
-        if deployment.status == status:
-            return
-        namespace, name = deployment.metadata.namespace, deployment.metadata.name
-        try:
-            told = await self._api.patch_status("Deployment", namespace, name, status)
-        except ApiError as error:
-            if error.code != 404:
-                raise
-        else:
-            self._cluster.put(told)
 
     # Pods.
 
@@ -442,13 +390,6 @@ def _prepare(directory: Path) -> None:
 def _bound_all(pods: Path) -> None:
     for path in pods.glob("*/*/logs/*.log"):
         logs.keep_bounded(path)
-
-
-def _suffix(taken: set[str]) -> str:
-    while (suffix := workloads.random_suffix(secrets.randbelow(2**31))) in taken:
-        pass
-    taken.add(suffix)
-    return suffix
 
 
 def main() -> int:

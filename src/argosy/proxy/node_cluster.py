@@ -25,6 +25,7 @@ KINDS = (
     "EnvoyFilter",
     "Pod",
     "Deployment",
+    "StatefulSet",
     "Service",
     "ConfigMap",
     "Secret",
@@ -174,7 +175,12 @@ def _record(service: Service, cluster: Cluster) -> Record:
         return Record(name, namespace, (address,))
     spec = service.spec
     pods = cluster.pods_of(service, not_ready=spec.publish_not_ready_addresses)
-    return Record(name, namespace, tuple(map(_address, pods)))
+    hosts = tuple(
+        (pod.spec.hostname.lower(), _address(pod))
+        for pod in pods
+        if pod.spec.hostname and pod.spec.subdomain == name
+    )
+    return Record(name, namespace, tuple(map(_address, pods)), hosts)
 
 
 def _address(pod: Pod) -> str:

@@ -19,9 +19,9 @@ def injection(pod: Pod, namespace_labels: Mapping[str, str]) -> Injection:
 
 
 def workload_name(pod: Pod) -> str:
-    """The Deployment's name, or the pod's own."""
+    """The Deployment's or StatefulSet's name, or the pod's own."""
     for owner in pod.metadata.owner_references:
-        if owner.kind == "Deployment":
+        if owner.kind in ("Deployment", "StatefulSet"):
             return owner.name
     return pod.metadata.name
 

@@ -26,7 +26,7 @@ def user_view(
 ) -> View | None:
     """The proxy's view of the file system, with its volumes written out; None: the machine's own.
 
-    Raises ConfigError when an annotation is mistaken or something required is missing.
+    ``directory`` is one of the pod's own, in its place. Raises ConfigError when an annotation is mistaken or something required is missing.
     """
     annotations = pod.metadata.annotations
     mounted = _decoded(annotations, MOUNT, VolumeMount)
@@ -35,7 +35,8 @@ def user_view(
     written = _decoded(annotations, VOLUME, Volume)
     spec = msgspec.structs.replace(pod.spec, volumes=written)
     own = msgspec.structs.replace(pod, spec=spec)
-    places = volumes.write(own, address, sources, directory / "volumes")
+    claims = volumes.claims_of(directory.parents[2], pod.metadata.namespace)
+    places = volumes.write(own, address, sources, directory / "volumes", claims)
     container = Container(name="istio-proxy", volume_mounts=mounted)
     scratch = directory / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)

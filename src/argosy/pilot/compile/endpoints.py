@@ -201,6 +201,8 @@ def workload_name(pod: str, labels: dict[str, str]) -> str:
     named = labels.get("service.istio.io/workload-name")
     if named:
         return named
+    if labels.get("statefulset.kubernetes.io/pod-name") == pod:
+        return pod.rpartition("-")[0]
     template = labels.get("pod-template-hash")
     if template:
         deployment, separator, _ = pod.rpartition(f"-{template}-")

@@ -222,11 +222,12 @@ class PodRunner:
         sources = self._host.sources(metadata.namespace)
         host_name = spec.hostname or metadata.name
         directory = self.directory
+        claims = volumes.claims_of(directory.parents[1], metadata.namespace)
         place = PodPlace(
             directory,
             self._address,
             host_name,
-            volumes.write(self.pod, self._address, sources, directory / "volumes"),
+            volumes.write(self.pod, self._address, sources, directory / "volumes", claims),
             self._network_files(host_name),
             self.sidecar.environment,
         )
@@ -237,7 +238,10 @@ class PodRunner:
         namespace = self.pod.metadata.namespace
         search = f"{namespace}.svc.cluster.local svc.cluster.local cluster.local"
         resolver = f"nameserver {network.GATEWAY}\nsearch {search}\noptions ndots:5\n"
-        hosts = ["127.0.0.1\tlocalhost", "::1\tlocalhost", f"{self._address}\t{host_name}"]
+        own = host_name
+        if self.pod.spec.subdomain:
+            own = f"{host_name}.{self.pod.spec.subdomain}.{namespace}.svc.cluster.local {host_name}"
+        hosts = ["127.0.0.1\tlocalhost", "::1\tlocalhost", f"{self._address}\t{own}"]
         hosts += [f"{a.ip}\t{' '.join(a.hostnames)}" for a in self.pod.spec.host_aliases]
         directory = self.directory / "etc"
         directory.mkdir(parents=True, exist_ok=True)

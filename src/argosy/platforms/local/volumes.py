@@ -1,7 +1,8 @@
 """A pod's volumes as directories of this machine, ready to be mounted into containers.
 
 ConfigMaps, Secrets, projected and downward volumes are written out; an ``emptyDir`` is a directory
-of the pod and ends with it; a ``hostPath`` is that path. Others are an error that names the volume.
+of the pod and ends with it; a claim is a directory that is kept as long as the mesh; a ``hostPath``
+is that path. Others are an error that names the volume.
 """
 
 import os
@@ -23,13 +24,19 @@ from argosy.platforms.local.mounts import Mount
 _DEFAULT_MODE = 0o644
 
 
-def write(pod: Pod, address: str, sources: Sources, directory: Path) -> dict[str, Path]:
+def write(
+    pod: Pod, address: str, sources: Sources, directory: Path, claims: Path
+) -> dict[str, Path]:
     """Write every volume of the pod below ``directory``; returns where each is.
+
+    A claimed volume is a directory below ``claims``, whichever pod claims it.
 
     Raises ConfigError when something required is missing.
     """
     return {
-        volume.name: _write_one(volume, pod, address, sources, directory / volume.name)
+        volume.name: _claimed(volume, claims)
+        if volume.persistent_volume_claim is not None
+        else _write_one(volume, pod, address, sources, directory / volume.name)
         for volume in pod.spec.volumes
     }
 
@@ -54,6 +61,21 @@ def mounts_of(
     return tuple(made)
 
 
+def claims_of(pods: Path, namespace: str) -> Path:
+    """Where a mesh that keeps its pods below ``pods`` keeps the claims of a namespace."""
+    return pods.parent / "claims" / namespace
+
+
+def _claimed(volume: Volume, claims: Path) -> Path:
+    name = str((volume.persistent_volume_claim or {}).get("claimName", ""))
+    if not name or "/" in name or name.startswith("."):
+        raise ConfigError(f"volume {volume.name!r}: {name!r} cannot name a claim")
+    path = claims / name
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o777)
+    return path
+
+
 def _write_one(volume: Volume, pod: Pod, address: str, sources: Sources, path: Path) -> Path:
     if volume.host_path is not None:
         return _host_path(volume.host_path.path, volume.host_path.type)
@@ -76,15 +98,14 @@ def _write_one(volume: Volume, pod: Pod, address: str, sources: Sources, path: P
         path.chmod(0o777)
     else:
         raise ConfigError(
-            f"volume {volume.name!r}: only emptyDir, configMap, secret, projected, downwardAPI and "
-            "hostPath volumes work on one machine"
+            f"volume {volume.name!r}: only emptyDir, configMap, secret, projected, downwardAPI, "
+            "hostPath and persistentVolumeClaim volumes work on one machine"
         )
     return path
 
 
 def _has_source(volume: Volume) -> bool:
     others = (
-        volume.persistent_volume_claim,
         volume.csi,
         volume.ephemeral,
         volume.image,

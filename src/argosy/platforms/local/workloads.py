@@ -20,7 +20,7 @@ from argosy.api.meta import Condition, Metadata, OwnerReference
 
 HASH_LABEL = "pod-template-hash"
 MESHED_LABEL = "security.istio.io/tlsMode"
-_NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _MAX_PREFIX = 63 - 6
 
 
@@ -41,7 +41,7 @@ Step = Create | Delete
 def template_hash(deployment: Deployment) -> str:
     """Ten characters that change with the pod template."""
     digest = hashlib.sha256(msgspec.json.encode(deployment.spec.template, order="sorted"))
-    return "".join(_NAME_ALPHABET[byte % len(_NAME_ALPHABET)] for byte in digest.digest()[:10])
+    return "".join(NAME_ALPHABET[byte % len(NAME_ALPHABET)] for byte in digest.digest()[:10])
 
 
 def is_owned(pod: Pod, deployment: Deployment) -> bool:
@@ -150,8 +150,8 @@ def status(deployment: Deployment, pods: Iterable[Pod], now: str) -> DeploymentS
 
 def random_suffix(number: int) -> str:
     """Five characters of a pod's name from a random number."""
-    base = len(_NAME_ALPHABET)
-    return "".join(_NAME_ALPHABET[number // base**i % base] for i in range(5))
+    base = len(NAME_ALPHABET)
+    return "".join(NAME_ALPHABET[number // base**i % base] for i in range(5))
 
 
 def _retire(old: list[Pod], new: list[Pod], minimum: int, replicas: int) -> list[Step]:

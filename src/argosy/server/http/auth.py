@@ -15,7 +15,7 @@ CERTIFICATES_PATH = "/istio.v1.auth/certificates"
 NODE_WRITES = frozenset({"Pod"})
 """Kinds that a node may create, change and delete."""
 
-NODE_STATUS_WRITES = frozenset({"Pod", "Deployment", "ReplicaSet"})
+NODE_STATUS_WRITES = frozenset({"Pod", "Deployment", "StatefulSet", "ReplicaSet"})
 """Kinds whose status a node may write."""
 
 
