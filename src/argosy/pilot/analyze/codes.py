@@ -55,11 +55,11 @@ CODES: tuple[Code, ...] = (
         "IST0101",
         "ReferencedResourceNotFound",
         _E,
-        "VirtualService Gateway Sidecar",
+        "VirtualService Gateway Sidecar DestinationRule",
         "Something is named that is not there: a host, a subset, a Gateway, a workload's labels or a "
         "credential.",
         "Correct the name, or create what it names. A host with a dot must be complete.",
-        "HostNotFound SubsetNotFound GatewayNotFound SecretNotFound CredentialNotFound",
+        "HostNotFound SubsetNotFound GatewayNotFound CredentialNotFound",
     ),
     _code(
         "IST0102",
@@ -387,10 +387,10 @@ CODES: tuple[Code, ...] = (
         "IST0161",
         "InvalidGatewayCredential",
         _E,
-        "Gateway",
+        "Gateway Secret DestinationRule",
         "The Secret of a credentialName holds no certificate and key that belong together.",
         "Make the Secret anew with tls.crt and tls.key.",
-        "InvalidCredential InvalidSecret",
+        "InvalidCredential CredentialMismatch",
     ),
     _code(
         "IST0162",

@@ -120,7 +120,7 @@ def _shared(one: Hosts, other: Hosts) -> list[str]:
 
 @formula
 def duplicate_certificates(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
-    """One certificate at two Gateways of the same workloads."""
+    """One certificate, of the same files, at two Gateways of the same workloads."""
     by_certificate = get(opened_by_certificate)
     found = []
     for server in get(opened, key):
@@ -147,11 +147,7 @@ def duplicate_certificates(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
 
 
 def _certificate(tls: ServerTLSSettings | None) -> tuple[str, ...]:
-    if tls is None:
+    """Its files. Certificates from Secrets are compared where these are compiled."""
+    if tls is None or not (tls.server_certificate and tls.private_key):
         return ()
-    names = (tls.credential_name, *tls.credential_names)
-    if any(names):
-        return tuple(sorted(filter(None, names)))
-    if tls.server_certificate and tls.private_key:
-        return ("file", tls.server_certificate, tls.private_key)
-    return ()
+    return (tls.server_certificate, tls.private_key)
