@@ -75,6 +75,13 @@ def rules(mesh: Mesh, net: Internet) -> Iterator[Rules]:
         yield rules
 
 
+@pytest.mark.covers(
+    "ServiceEntry.hosts",
+    "ServiceEntry.ports[].number",
+    "ServiceEntry.ports[].protocol",
+    "ServiceEntry.resolution",
+    "MeshConfig.outboundTrafficPolicy.mode",
+)
 def test_access_to_external_services_is_granted_by_entries(
     net: Internet, curl: Inside, rules: Rules
 ) -> None:
@@ -97,6 +104,10 @@ def test_access_to_external_services_is_granted_by_entries(
     assert curl.get("http://httpbin.org/headers").status == 502
 
 
+@pytest.mark.covers(
+    "ServiceEntry.hosts",
+    "ServiceEntry.resolution",
+)
 def test_resolution_none_keeps_the_address(net: Internet, curl: Inside, rules: Rules) -> None:
     """Wildcards too: the application has resolved the name, and the proxy does not again."""
     wiki = entry("wiki", "*.wikipedia.org", ports=[HTTP, TLS], resolution="NONE")
@@ -109,6 +120,9 @@ def test_resolution_none_keeps_the_address(net: Internet, curl: Inside, rules: R
     assert curl.get("https://www.google.com/", ca=net.ca).status == 0
 
 
+@pytest.mark.covers(
+    "ServiceEntry.resolution",
+)
 def test_resolution_dynamic_dns_resolves_what_is_asked_for(
     net: Internet, curl: Inside, rules: Rules
 ) -> None:
@@ -123,6 +137,14 @@ def test_resolution_dynamic_dns_resolves_what_is_asked_for(
     assert curl.get("http://httpbin.org/").status == 502
 
 
+@pytest.mark.covers(
+    "ServiceEntry.addresses",
+    "ServiceEntry.endpoints[].address",
+    "ServiceEntry.endpoints[].weight",
+    "ServiceEntry.endpoints[].labels",
+    "ServiceEntry.ports[].targetPort",
+    "ServiceEntry.ports[].name",
+)
 def test_resolution_static_and_its_weights(net: Internet, curl: Inside, rules: Rules) -> None:
     endpoints = [
         {"address": net.address("httpbin.org"), "weight": 3, "labels": {"version": "a"}},
@@ -151,6 +173,10 @@ def test_resolution_static_and_its_weights(net: Internet, curl: Inside, rules: R
     assert {answer.json["site"] for answer in answers} == {"www.google.com"}
 
 
+@pytest.mark.covers(
+    "ServiceEntry.hosts",
+    "ServiceEntry.resolution",
+)
 def test_allocated_addresses_tell_opaque_services_apart(
     net: Internet, curl: Inside, rules: Rules
 ) -> None:
@@ -176,6 +202,14 @@ def test_allocated_addresses_tell_opaque_services_apart(
     )
 
 
+@pytest.mark.covers(
+    "ServiceEntry.workloadSelector.labels",
+    "ServiceEntry.location",
+    "WorkloadEntry.address",
+    "WorkloadEntry.ports",
+    "WorkloadEntry.labels",
+    "WorkloadEntry.weight",
+)
 def test_workload_entries_are_endpoints(
     mesh: Mesh, net: Internet, curl: Inside, rules: Rules
 ) -> None:
@@ -203,6 +237,11 @@ def test_workload_entries_are_endpoints(
     assert not [answer for answer in answers if "site" in answer.json], "it is the other's now"
 
 
+@pytest.mark.covers(
+    "ServiceEntry.location",
+    "WorkloadEntry.serviceAccount",
+    "WorkloadEntry.labels",
+)
 def test_a_workload_entry_of_the_mesh_is_spoken_to_in_mutual_tls(
     mesh: Mesh, curl: Inside, rules: Rules
 ) -> None:
@@ -227,6 +266,9 @@ def test_a_workload_entry_of_the_mesh_is_spoken_to_in_mutual_tls(
     assert curl.get("http://meshed.internal/").status == 503, "not the identity it should have"
 
 
+@pytest.mark.covers(
+    "ServiceEntry.addresses",
+)
 def test_networks_of_an_entry(net: Internet, curl: Inside, rules: Rules) -> None:
     """Opaque bytes to a network go out; those to other addresses of the port do not."""
     port = {"number": 7000, "name": "tcp", "protocol": "TCP"}
@@ -262,6 +304,9 @@ def test_tls_origination(net: Internet, curl: Inside, rules: Rules) -> None:
     net.answer("edition.cnn.com", net.address("edition.cnn.com"))
 
 
+@pytest.mark.covers(
+    "MeshConfig.outboundTrafficPolicy.mode",
+)
 def test_unknown_hosts_are_resolved_by_their_names(
     net: Internet, curl: Inside, rules: Rules
 ) -> None:
@@ -321,3 +366,62 @@ def test_no_request_fails_while_entries_and_endpoints_change(
         thread.join()
     failed = [answer for answer in found if answer.status != 200]
     assert not failed, (len(failed), len(found), failed[0])
+
+
+@pytest.mark.covers("ServiceEntry.exportTo")
+def test_a_host_of_two_namespaces_is_ones_own(
+    mesh: Mesh, net: Internet, curl: Inside, rules: Rules
+) -> None:
+    """The entry of a client's own namespace counts, and others see what is exported to them."""
+    host = "shared.example.com"
+
+    def static(name: str, namespace: str, site: str, export: str) -> str:
+        spec = {
+            "hosts": [host],
+            "ports": [HTTP],
+            "resolution": "STATIC",
+            "exportTo": [export],
+            "endpoints": [{"address": net.address(site)}],
+        }
+        text = document("networking.istio.io/v1", "ServiceEntry", name, spec)
+        return text.replace('"namespace": "default"', f'"namespace": "{namespace}"')
+
+    with inside(mesh, "deploy/curl", "other") as other:
+        rules.apply("own", static("own", "default", "httpbin.org", "."))
+        assert curl.get(f"http://{host}/").json["site"] == "httpbin.org"
+        assert other.get(f"http://{host}/").status == 0, "the name is not exported either"
+        rules.apply("others", static("others", "other", "www.google.com", "*"))
+        assert other.get(f"http://{host}/").json["site"] == "www.google.com"
+        assert curl.get(f"http://{host}/").json["site"] == "httpbin.org"
+        rules.delete("own")
+        assert curl.get(f"http://{host}/").json["site"] == "www.google.com"
+
+
+@pytest.mark.covers("ServiceEntry.resolution", "ServiceEntry.subjectAltNames")
+def test_names_are_resolved_again(net: Internet, curl: Inside, rules: Rules) -> None:
+    """DNS_ROUND_ROBIN follows its name; the certificate must carry one of ``subjectAltNames``."""
+    net.answer("moving.example.com", net.address("httpbin.org"))
+    ports = [HTTP, {**HTTP, "number": 8443, "name": "secured", "targetPort": 443}]
+    spec: dict[str, Any] = {
+        "ports": ports,
+        "resolution": "DNS_ROUND_ROBIN",
+        "endpoints": [{"address": "moving.example.com"}],
+    }
+    rules.apply("moving", entry("moving", "fixed.example.com", **spec))
+    assert curl.get("http://fixed.example.com/").json["site"] == "httpbin.org"
+    simple = {"mode": "SIMPLE", "caCertificates": net.ca, "sni": "httpbin.org"}
+    policy = {"portLevelSettings": [{"port": {"number": 8443}, "tls": simple}]}
+    rules.destination("fixed.example.com", policy)
+    named = {**spec, "subjectAltNames": ["httpbin.org"]}
+    rules.apply("moving", entry("moving", "fixed.example.com", **named))
+    assert curl.get("http://fixed.example.com:8443/").json["tls"]["sni"] == "httpbin.org"
+    net.answer("moving.example.com", net.address("www.google.com"))
+
+    def site() -> str:
+        answer = curl.get("http://fixed.example.com/")
+        return str(answer.json["site"]) if answer.status == 200 else ""
+
+    eventually(lambda: site() == "www.google.com", "the name is resolved again", 30)
+    eventually(
+        lambda: curl.get("http://fixed.example.com:8443/").status == 503, "another's certificate"
+    )
