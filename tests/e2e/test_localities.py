@@ -26,6 +26,19 @@ ZONES = ("region1.zone1", "region1.zone2", "region2.zone3", "region3.zone4")
 SOON = "{readiness.status.sidecar.istio.io/periodSeconds: '1'}"
 LOAD = Path(__file__).with_name("load.py")
 
+DISCOVERY = {"proxy.istio.io/config": '{proxyMetadata: {ISTIO_META_ENABLE_SELF_DISCOVERY: "true"}}'}
+
+
+def caller(name: str, zone: str) -> str:
+    labels = {"app": "callers", "istio-locality": f"region1.{zone}"}
+    return manifests.deployment(name, image="curlimages/curl", labels=labels, annotations=DISCOVERY)
+
+
+CALLERS = (
+    caller("near", "zone1")
+    + caller("far", "zone2")
+    + manifests.service("callers", "callers", {"name": "http", "port": 80})
+)
 OUTLIERS = {"consecutive5xxErrors": 1, "interval": "1s", "baseEjectionTime": "1m"}
 ONE_REQUEST = {"http": {"maxRequestsPerConnection": 1}}
 
@@ -34,7 +47,8 @@ ONE_REQUEST = {"http": {"maxRequestsPerConnection": 1}}
 def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
     text = (SAMPLES / "helloworld" / "localities.yaml").read_text()
     file = tmp_path_factory.mktemp("yaml") / "localities.yaml"
-    file.write_text(text.replace("    metadata:\n", f"    metadata:\n      annotations: {SOON}\n"))
+    hello = text.replace("    metadata:\n", f"    metadata:\n      annotations: {SOON}\n")
+    file.write_text(f"{hello}---\n{CALLERS}")
     mesh.up(file)
     return mesh
 
@@ -131,6 +145,29 @@ def test_labels_decide_who_is_near(rules: Rules, curl: Inside) -> None:
     by_value = {"failoverPriority": ["version=region3.zone4"]}
     rules.destination(HOST, policy(by_value, outlierDetection={}))
     assert set(versions(curl, 20)) == {"region3.zone4"}
+
+
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.loadBalancer.zoneAwareLbSetting.enabled",
+    "DestinationRule.trafficPolicy.loadBalancer.zoneAwareLbSetting.minClusterSize",
+    "MeshConfig.zoneAwareLbSetting.enabled",
+    "MeshConfig.zoneAwareLbSetting.minClusterSize",
+)
+def test_envoy_prefers_its_own_zone_where_zones_are_equal(meshed: Mesh, rules: Rules) -> None:
+    with inside(meshed, "deploy/near") as near, inside(meshed, "deploy/far") as far:
+        assert set(versions(near, 60)) == set(ZONES)
+        zones = {"enabled": True, "minClusterSize": 1}
+        rules.destination(HOST, {"loadBalancer": {"zoneAwareLbSetting": zones}})
+        eventually(lambda: set(versions(near, 20)) == {"region1.zone1"}, "its own zone")
+        assert set(versions(far, 20)) == {"region1.zone2"}
+        # Two endpoints in the region are too few by default; other regions are still the last.
+        rules.destination(HOST, {"loadBalancer": {"zoneAwareLbSetting": {}}})
+        eventually(lambda: len(versions(near, 40)) == 2, "all zones of the region")
+        rules.destination(HOST, {"loadBalancer": {"zoneAwareLbSetting": {"enabled": False}}})
+        assert set(versions(near, 60)) == set(ZONES)
+        rules.delete(f"dr-{HOST}")
+        rules.apply("mesh", manifests.mesh_config(json.dumps({"zoneAwareLbSetting": zones})))
+        eventually(lambda: set(versions(near, 20)) == {"region1.zone1"}, "its own zone")
 
 
 def test_nothing_fails_while_localities_change(meshed: Mesh, rules: Rules) -> None:

@@ -19,6 +19,7 @@ from argosy.api.networking_destination_rule import (
     LocalityLoadBalancerSetting,
     OutlierDetection,
     TcpKeepalive,
+    ZoneAwareLoadBalancerSetting,
 )
 from argosy.api.networking_gateway import TLSProtocol
 from argosy.api.networking_virtual_service import HTTPRetry
@@ -102,6 +103,7 @@ class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     ingress_controller_mode: IngressControllerMode = "STRICT"
     ingress_selector: str = ""
     locality_lb_setting: LocalityLoadBalancerSetting | None = None
+    zone_aware_lb_setting: ZoneAwareLoadBalancerSetting | None = None
     h2_upgrade_policy: H2UpgradePolicy | None = None
     path_normalization: PathNormalization = PathNormalization()
     default_http_retry_policy: HTTPRetry | None = None

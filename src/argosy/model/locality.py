@@ -47,6 +47,21 @@ class LocalityPolicy:
     priorities: PriorityLabels = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ZonePolicy:
+    """Envoy itself prefers its own zone within the region, as far as zones are equally strong.
+
+    ``minimum_size``: with fewer endpoints it does not; None: Envoy's 6. ``failover`` and
+    ``priorities`` order the other regions, as in ``LocalityPolicy``.
+    https://istio.io/latest/docs/reference/config/networking/destination-rule/#ZoneAwareLoadBalancerSetting
+    """
+
+    enabled: bool = True
+    minimum_size: int | None = None
+    failover: tuple[tuple[str, str], ...] = ()
+    priorities: PriorityLabels = ()
+
+
 # The policy as it is for one client.
 
 
@@ -62,12 +77,14 @@ class Nearness:
     """The nearest first; others only when those before are not healthy enough.
 
     ``labels`` are what an endpoint should have, the most important first. ``locality`` None: it
-    does not count. ``region``: of other regions this one comes first.
+    does not count. ``region``: of other regions this one comes first. ``whole_region``: all of the
+    client's own region is equally near, whatever the labels.
     """
 
     locality: Locality | None = None
     region: str = ""
     labels: Labels = ()
+    whole_region: bool = False
 
 
 Placement = Shares | Nearness

@@ -10,7 +10,7 @@ from enum import Enum
 
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.model.application import OWN_ADDRESS, ApplicationEndpoint
-from argosy.model.locality import LocalityGroup, LocalityPolicy
+from argosy.model.locality import LocalityGroup, LocalityPolicy, ZonePolicy
 from argosy.model.proxy import ClusterKey
 from argosy.model.route import HashPolicy
 from argosy.model.secret import AuthoritiesReference, CredentialReference, PairReference
@@ -353,13 +353,14 @@ class PoolPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TrafficPolicy:
-    """Blocks that are None are inherited; a policy of ``ports`` replaces the first five.
+    """Blocks that are None are inherited; a policy of ``ports`` replaces the first six.
 
-    ``locality`` is a part of the ``load_balancer`` block, and is inherited with it.
+    ``locality`` and ``zones`` are parts of the ``load_balancer`` block, and inherited with it.
     """
 
     load_balancer: LoadBalancer | Passthrough | None = None
     locality: LocalityPolicy | None = None
+    zones: ZonePolicy | None = None
     connection_pool: PoolPolicy | None = None
     outlier_detection: OutlierDetection | None = None
     tls: Plaintext | MeshTlsPolicy | OriginatedTls | CredentialTlsPolicy | None = None
@@ -420,7 +421,7 @@ class ServiceName:
 class Cluster:
     """One outbound destination, for the proxies of one scope.
 
-    ``weighted_localities``: the weights of its localities count before those of its endpoints.
+    ``zones``: how Envoy heeds zones. ``weighted_localities``: the weights of its localities count before those of its endpoints.
     ``rule`` is the DestinationRule that decided it, if any. ``groups`` are the endpoints of a cluster
     that resolves names by itself; others get theirs apart. ``dns_refresh``: how long an answer of
     DNS holds that does not say so.
@@ -432,6 +433,7 @@ class Cluster:
     discovery: Discovery = Discovery.EDS
     load_balancer: LoadBalancer = LeastRequest()
     weighted_localities: bool = False
+    zones: ZonePolicy | None = None
     connection_pool: ConnectionPool = ConnectionPool()
     outlier_detection: OutlierDetection | None = None
     retry_budget: RetryBudget | None = None

@@ -16,6 +16,8 @@ from argosy.proxy.capture import ENVOY_MARK, PROXY_DNS_PORT
 ADMIN_PORT = 15000
 STATUS_PORT = 15021
 PROMETHEUS_PORT = 15090
+LOCAL_CLUSTER = "local_cluster"
+"""Istio's name; the control plane knows it too."""
 CONTROL_PLANE_NAME = "istiod.istio-system.svc"
 _SOL_SOCKET, _SO_MARK = 1, 36
 _MAX_CONNECTIONS = 1_000_000
@@ -70,6 +72,14 @@ class ProxyFacts:
     connection_limit: int | None = None
 
     @property
+    def self_discovery(self) -> bool:
+        """Whether it learns of its own kind, which zone aware routing needs.
+
+        Set by ``ISTIO_META_ENABLE_SELF_DISCOVERY`` in ``proxyMetadata``.
+        """
+        return dict(self.metadata).get("ENABLE_SELF_DISCOVERY", "").lower() == "true"
+
+    @property
     def node_id(self) -> str:
         """Istio's node id: ``type~ip~name.namespace~namespace.svc.domain``."""
         suffix = f"{self.namespace}.svc.{self.domain}"
@@ -92,7 +102,11 @@ def bootstrap(facts: ProxyFacts) -> Json:
             },
         },
         "static_resources": {
-            "clusters": [_control_plane(facts.ads), _loopback("prometheus_stats", ADMIN_PORT)],
+            "clusters": [
+                _control_plane(facts.ads),
+                _loopback("prometheus_stats", ADMIN_PORT),
+                *([_local_cluster()] if facts.self_discovery else []),
+            ],
             "listeners": [
                 _exposed("prometheus", PROMETHEUS_PORT, "/stats/prometheus", "/stats/prometheus"),
                 _exposed("health", STATUS_PORT, "/healthz/ready", "/ready"),
@@ -101,10 +115,11 @@ def bootstrap(facts: ProxyFacts) -> Json:
         "typed_dns_resolver_config": _resolver(),
         **({} if facts.statsd is None else {"stats_sinks": [_statsd(*facts.statsd)]}),
         "cluster_manager": {
+            **({"local_cluster_name": LOCAL_CLUSTER} if facts.self_discovery else {}),
             "upstream_bind_config": {
                 "source_address": {"address": "0.0.0.0", "port_value": 0},
                 "socket_options": [_mark()],
-            }
+            },
         },
         "stats_config": {
             "use_all_default_tags": False,
@@ -205,6 +220,16 @@ def _control_plane(ads: tuple[str, int]) -> Json:
         },
         "upstream_connection_options": {"tcp_keepalive": {"keepalive_time": 300}},
         "circuit_breakers": {"thresholds": [{"max_requests": 100000, "max_connections": 100000}]},
+    }
+
+
+def _local_cluster() -> Json:
+    """The proxy's own kind, which zone aware routing compares destinations with."""
+    return {
+        "name": LOCAL_CLUSTER,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "eds_cluster_config": {"eds_config": _ads_source(), "service_name": LOCAL_CLUSTER},
     }
 
 

@@ -371,22 +371,19 @@ def test_default_pool_is_the_meshs() -> None:
 # What is wrong.
 
 
-@pytest.mark.parametrize(
-    ("policy", "field"),
-    [
-        ({"loadBalancer": {"zoneAwareLbSetting": {}}}, "loadBalancer.zoneAwareLbSetting"),
-    ],
-)
-def test_nothing_is_ignored_silently(policy: dict[str, Any], field: str) -> None:
-    (problem,) = destination(a_rule({"trafficPolicy": policy})).problems
-    assert (problem.code, problem.field) == ("FieldNotSupported", f"spec.trafficPolicy.{field}")
+BOTH = {"loadBalancer": {"zoneAwareLbSetting": {}, "localityLbSetting": {}}}
+
+
+def test_zones_and_localities_exclude_each_other() -> None:
+    (problem,) = destination(a_rule({"trafficPolicy": BOTH})).problems
+    field = "spec.trafficPolicy.loadBalancer.localityLbSetting"
+    assert (problem.code, problem.field) == ("NoEffect", field)
 
 
 def test_problems_in_subsets_are_found_at_their_place() -> None:
-    zones = {"loadBalancer": {"zoneAwareLbSetting": {}}}
-    subset = {"name": "v1", "trafficPolicy": zones}
+    subset = {"name": "v1", "trafficPolicy": BOTH}
     (problem,) = destination(a_rule({"subsets": [subset]})).problems
-    assert problem.field == "spec.subsets[0].trafficPolicy.loadBalancer.zoneAwareLbSetting"
+    assert problem.field == "spec.subsets[0].trafficPolicy.loadBalancer.localityLbSetting"
 
 
 def test_what_a_rule_names_must_be_there() -> None:

@@ -46,7 +46,7 @@ from argosy.model.traffic import (
 from argosy.model.workload import Labels
 from argosy.pilot.compile.endpoints import EndpointSummary
 from argosy.pilot.compile.hostnames import covers, is_wildcard, resolve
-from argosy.pilot.compile.localities import asks_where, detection
+from argosy.pilot.compile.localities import detection
 from argosy.pilot.compile.mesh import DEFAULT_MESH, PUBLIC, Mesh
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.services import export_to
@@ -221,6 +221,7 @@ def policy_of(
     return dataclasses.replace(
         base,
         locality=base.locality or defaults.locality,
+        zones=base.zones or (None if base.locality else defaults.zones),
         connection_pool=base.connection_pool or defaults.connection_pool,
         outlier_detection=base.outlier_detection or defaults.outlier_detection,
     )
@@ -239,6 +240,7 @@ def _override(base: TrafficPolicy, own: TrafficPolicy, port: int) -> TrafficPoli
     merged = TrafficPolicy(
         load_balancer=own.load_balancer or base.load_balancer,
         locality=(own if own.load_balancer is not None else base).locality,
+        zones=(own if own.load_balancer is not None else base).zones,
         connection_pool=own.connection_pool or base.connection_pool,
         outlier_detection=own.outlier_detection or base.outlier_detection,
         tls=own.tls or base.tls,
@@ -314,8 +316,8 @@ def cluster(
         load_balancer=LeastRequest()
         if balancer is None or isinstance(balancer, Passthrough)
         else balancer,
-        weighted_localities=asks_where(policy)
-        and bool(policy.locality and policy.locality.distribute),
+        weighted_localities=_is_weighted(policy),
+        zones=policy.zones if target.client is ProxyType.SIDECAR else None,
         connection_pool=pool.pool,
         outlier_detection=detection(policy),
         retry_budget=policy.retry_budget,
@@ -326,6 +328,12 @@ def cluster(
         dns_refresh=defaults.dns_refresh,
         stat_name=stat_name(defaults.outbound_stat_name, service, target.port, target.subset),
     )
+
+
+def _is_weighted(policy: TrafficPolicy) -> bool:
+    locality, zones = policy.locality, policy.zones
+    shared_out = locality is not None and locality.enabled and bool(locality.distribute)
+    return shared_out and not (zones is not None and zones.enabled)
 
 
 def default_pool(defaults: TrafficDefaults) -> ConnectionPool:

@@ -21,6 +21,7 @@ from argosy.model.locality import (
     Placement,
     PriorityLabels,
     Shares,
+    ZonePolicy,
 )
 from argosy.model.traffic import OutlierDetection, TrafficPolicy
 from argosy.model.workload import Endpoint, Labels, Locality, known_locality
@@ -89,6 +90,17 @@ def pattern(written: str) -> Pattern:
     return region, zone, subzone
 
 
+def zone_policy(written: api.ZoneAwareLoadBalancerSetting | None) -> ZonePolicy | None:
+    if written is None:
+        return None
+    return ZonePolicy(
+        enabled=written.enabled is not False,
+        minimum_size=written.min_cluster_size,
+        failover=tuple((item.from_, item.to) for item in written.failover),
+        priorities=_priorities(written.failover_priority),
+    )
+
+
 def _shares(written: Mapping[str, int]) -> tuple[tuple[Pattern, int], ...]:
     """The narrowest pattern first: a locality counts for that one alone."""
     shares = ((pattern(to), share) for to, share in written.items())
@@ -112,6 +124,8 @@ def asks_where(policy: TrafficPolicy) -> bool:
 
     Failover needs outlier detection, without which no endpoint would ever be found wanting.
     """
+    if policy.zones is not None and policy.zones.enabled:
+        return True
     locality = policy.locality
     if locality is None or not locality.enabled:
         return False
@@ -132,6 +146,8 @@ def detection(policy: TrafficPolicy) -> OutlierDetection | None:
 
 def placement(policy: TrafficPolicy, place: Place) -> Placement | None:
     """None: all endpoints are equal. ``policy`` has the mesh's defaults."""
+    if policy.zones is not None and policy.zones.enabled:
+        return replace(_nearness(policy.zones, place), locality=place.locality, whole_region=True)
     locality = policy.locality
     if locality is None or not asks_where(policy):
         return None
@@ -139,14 +155,18 @@ def placement(policy: TrafficPolicy, place: Place) -> Placement | None:
         chosen = (d for d in locality.distribute if covers(d.source, place.locality))
         found = next(chosen, None)
         return None if found is None else Shares(found.shares)
+    return _nearness(locality, place)
+
+
+def _nearness(policy: LocalityPolicy | ZonePolicy, place: Place) -> Nearness:
     own = dict(place.labels)
-    region = dict(reversed(locality.failover)).get(place.locality.region, "")
+    region = dict(reversed(policy.failover)).get(place.locality.region, "")
     return Nearness(
-        locality=None if locality.priorities and not locality.failover else place.locality,
+        locality=None if policy.priorities and not policy.failover else place.locality,
         region=region,
         labels=tuple(
             (name, own.get(name, "") if value is None else value)
-            for name, value in locality.priorities
+            for name, value in policy.priorities
         ),
     )
 
@@ -179,13 +199,20 @@ def groups(
         return tuple(_plain(group) for group in _by_locality(endpoints))
     found: dict[tuple[int, int], list[Endpoint]] = {}
     for endpoint in endpoints:
-        rank = (_label_rank(endpoint, placement.labels), _distance(endpoint.locality, placement))
+        rank = _rank(endpoint, placement)
         found.setdefault(rank, []).append(endpoint)
     return tuple(
         LocalityGroup(group[0].locality, group, _weight(group), priority)
         for priority, rank in enumerate(sorted(found))
         for group in _by_locality(found[rank])
     )
+
+
+def _rank(endpoint: Endpoint, placement: Nearness) -> tuple[int, int]:
+    distance, client = _distance(endpoint.locality, placement), placement.locality
+    if placement.whole_region and client and endpoint.locality.region == client.region:
+        return -1, 0
+    return _label_rank(endpoint, placement.labels), distance
 
 
 def _plain(group: tuple[Endpoint, ...]) -> LocalityGroup:

@@ -36,7 +36,7 @@ from argosy.model.traffic import (
 )
 from argosy.pilot.compile.actions import retries
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
-from argosy.pilot.compile.localities import locality_policy
+from argosy.pilot.compile.localities import locality_policy, zone_policy
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.traffic_policy import (
     client_tls,
@@ -141,6 +141,7 @@ def _traffic(written: api.MeshConfig, report: Report) -> TrafficDefaults:
         h2_upgrade=upgrade[written.h2_upgrade_policy],
         policy=TrafficPolicy(
             locality=locality_policy(written.locality_lb_setting) or LocalityPolicy(),
+            zones=zone_policy(written.zone_aware_lb_setting),
             connection_pool=connection_pool(default.connection_pool, bare),
             outlier_detection=outlier_detection(default.outlier_detection),
         ),

@@ -40,7 +40,7 @@ from argosy.model.traffic import (
     Warmup,
 )
 from argosy.model.tunnel import Tunnel
-from argosy.pilot.compile.localities import locality_policy
+from argosy.pilot.compile.localities import locality_policy, zone_policy
 from argosy.pilot.compile.report import Report
 
 Policy = api.TrafficPolicy | api.PortTrafficPolicy
@@ -87,6 +87,9 @@ def _blocks(
         locality=None
         if written.load_balancer is None
         else locality_policy(written.load_balancer.locality_lb_setting),
+        zones=None
+        if written.load_balancer is None
+        else zone_policy(written.load_balancer.zone_aware_lb_setting),
         connection_pool=connection_pool(written.connection_pool, defaults),
         outlier_detection=outlier_detection(written.outlier_detection),
         tls=client_tls(written.tls, report.at("tls")),
@@ -105,9 +108,13 @@ def load_balancer(
 ) -> LoadBalancer | Passthrough | None:
     if written is None:
         return None
-    zones = written.zone_aware_lb_setting
-    if zones is not None and zones.enabled is not False:
-        _not_supported(report.at("zoneAwareLbSetting"), "endpoints are chosen in all zones")
+    locality, zones = written.locality_lb_setting, written.zone_aware_lb_setting
+    if locality and zones and zones.enabled is not False and locality.enabled is not False:
+        report.at("localityLbSetting").warning(
+            "NoEffect",
+            "zoneAwareLbSetting is written too, and holds instead",
+            "keep one of them",
+        )
     if written.consistent_hash is not None:
         return _consistent_hash(written.consistent_hash)
     warmup = _warmup(written)
@@ -321,11 +328,6 @@ def _originated(
         ca=files.ca if files.skip_verify else AuthoritiesReference(name),
     )
     return CredentialTlsPolicy(name, with_credential, files, report.at("credentialName").field)
-
-
-def _not_supported(report: Report, consequence: str) -> None:
-    name = report.field.rpartition(".")[2]
-    report.warning("FieldNotSupported", f"{name} is not supported yet: {consequence}", "remove it")
 
 
 def _timedelta(duration: Duration) -> timedelta:

@@ -72,7 +72,11 @@ def owner(layers: tuple[Layer, ...], type_url: str, name: str) -> Layer:
         is_gateway = workload_layer.role.type is ProxyType.ROUTER
         own = is_gateway or inbound.is_own_listener(name)
     else:
-        own = inbound.is_own_cluster(name) or names.get_sni_key(name) is not None
+        own = (
+            inbound.is_own_cluster(name)
+            or names.get_sni_key(name) is not None
+            or name == names.LOCAL_CLUSTER
+        )
     return workload_layer if own else outbound_layer
 
 
@@ -194,6 +198,8 @@ def unpatched(get: Reader, layer: Layer, type_url: str, name: str) -> Encoded | 
             return get(inbound.cluster_resource, role, name)
         case WorkloadLayer(role), type_urls.CLUSTER:
             return get(gateways.sni_cluster_resource, role, name)
+        case WorkloadLayer(role), type_urls.ENDPOINT if name == names.LOCAL_CLUSTER:
+            return get(localities.local_cluster, role)
         case WorkloadLayer(role), type_urls.LISTENER if role.type is ProxyType.SIDECAR:
             return get(inbound.listener_resource, role, name)
         case WorkloadLayer(role), type_urls.LISTENER:

@@ -4,14 +4,14 @@ from argosy.base.names import Hostname, Namespace
 from argosy.derive import Reader, formula
 from argosy.model.locality import ANYWHERE, Place, Placement
 from argosy.model.proxy import Role, Scope
-from argosy.model.workload import Labels
+from argosy.model.workload import Endpoint, Labels
 from argosy.pilot.compile import destinations as compiling
 from argosy.pilot.compile import localities
 from argosy.pilot.compile.endpoints import serving
 from argosy.pilot.graph import destinations
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.hosts import EVERY_HOST, HostSet, host_set
-from argosy.pilot.graph.world import keys, mesh_settings, service_endpoints
+from argosy.pilot.graph.world import keys, mesh_settings, service_endpoints, services_of_labels
 from argosy.pilot.translate import endpoint as endpoint_translation
 from argosy.pilot.translate import names
 
@@ -43,7 +43,8 @@ def priority_labels(get: Reader) -> tuple[str, ...]:
         compiled = get(destinations.compiled_destination, key.namespace, key.name)
         if compiled is not None:
             policies += compiling.policies(compiled.value)
-    found = (policy.locality.priorities for policy in policies if policy.locality)
+    settings = (one for policy in policies for one in (policy.locality, policy.zones) if one)
+    found = (setting.priorities for setting in settings)
     return tuple(sorted({name for names in found for name, value in names if value is None}))
 
 
@@ -95,4 +96,21 @@ def load_assignment(
     assert key is not None, "the caller took it apart already"
     ready = serving(get(service_endpoints, namespace, Hostname(key.host), key.port), labels)
     groups = localities.groups(ready, placement)
+    return encode(name, endpoint_translation.cluster_load_assignment(name, groups))
+
+
+@formula
+def local_cluster(get: Reader, role: Role) -> Encoded:
+    """The proxy's own kind: the replicas of the oldest service that it belongs to, by zone.
+
+    What Envoy compares a destination's zones with.
+    """
+    services = get(services_of_labels, role.namespace, role.labels)
+    ports = services[0].ports if services else ()
+    found: tuple[Endpoint, ...] = ()
+    if ports:
+        own = services[0]
+        found = get(service_endpoints, own.namespace, own.hostname, ports[0].number)
+    groups = localities.groups(serving(found))
+    name = names.LOCAL_CLUSTER
     return encode(name, endpoint_translation.cluster_load_assignment(name, groups))

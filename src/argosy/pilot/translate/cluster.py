@@ -9,6 +9,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import struct_pb2
 
 from argosy.model.application import Loopback, OwnAddress, UnixSocket
+from argosy.model.locality import ZonePolicy
 from argosy.model.traffic import (
     ApplicationCluster,
     ClientTls,
@@ -67,6 +68,8 @@ def cluster(value: Cluster) -> cluster_pb2.Cluster:
             apply_load_balancer(proto, value.load_balancer)
             if value.weighted_localities:
                 proto.common_lb_config.locality_weighted_lb_config.SetInParent()
+            elif value.zones is not None:
+                _zones(proto.common_lb_config.zone_aware_lb_config, value.zones)
         case Discovery.ORIGINAL_DST:
             _original_destination(proto)
         case Discovery.STRICT_DNS | Discovery.LOGICAL_DNS:
@@ -187,6 +190,14 @@ def _named(name: str, stat_name: str = "") -> cluster_pb2.Cluster:
     proto.name = name
     proto.alt_stat_name = (stat_name or name) + _STAT_DELIMITER
     return proto
+
+
+def _zones(proto: cluster_pb2.Cluster.CommonLbConfig.ZoneAwareLbConfig, zones: ZonePolicy) -> None:
+    proto.SetInParent()
+    if not zones.enabled:
+        proto.routing_enabled.SetInParent()
+    elif zones.minimum_size is not None:
+        proto.min_cluster_size.value = zones.minimum_size
 
 
 def _ads(source: config_source_pb2.ConfigSource) -> None:

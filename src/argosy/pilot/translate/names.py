@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from argosy.model.proxy import ClusterKey
 
+LOCAL_CLUSTER = "local_cluster"
+"""The proxy's own kind, in its bootstrap; Istio's name."""
 PASSTHROUGH_CLUSTER = "PassthroughCluster"
 """Where traffic to unknown hosts goes when ``outboundTrafficPolicy`` is ALLOW_ANY."""
 
