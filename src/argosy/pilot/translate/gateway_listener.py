@@ -80,7 +80,13 @@ def _tls_chain(
             assert_never(chain.serves)
     if chain.tls is not None:
         http = isinstance(chain.serves, GatewayHttp)
-        context = terminated_context(chain.tls, settings.trust_domains, http=http)
+        context = terminated_context(
+            chain.tls,
+            settings.trust_domains,
+            http=http,
+            mesh=settings.mesh_tls,
+            other=settings.other_tls,
+        )
         proto.transport_socket.CopyFrom(tls_transport_socket(context))
     return proto
 

@@ -8,6 +8,7 @@ from argosy.model.server_tls import (
     TerminatedTls,
     TlsVersion,
 )
+from argosy.model.traffic import NO_PARAMETERS, TlsParameters
 from argosy.pilot.translate.secret import secret_reference
 from argosy.pilot.translate.tls import MESH_ROOTS, SERVER_ALPN, mesh_downstream_context
 
@@ -20,25 +21,37 @@ _VERSIONS = {
 
 
 def terminated_context(
-    value: TerminatedTls, trust_domains: tuple[str, ...], *, http: bool
+    value: TerminatedTls,
+    trust_domains: tuple[str, ...],
+    *,
+    http: bool,
+    mesh: TlsParameters = NO_PARAMETERS,
+    other: TlsParameters = NO_PARAMETERS,
 ) -> tls_pb2.DownstreamTlsContext:
-    """``http``: HTTP/2 and HTTP/1.1 are negotiated."""
+    """``http``: HTTP/2 and HTTP/1.1 are negotiated.
+
+    ``mesh`` and ``other``: MeshConfig's parameters of mesh mTLS and of any other, which hold where
+    ``value`` says nothing.
+    """
     if isinstance(value.certificates, MeshCertificates):
-        context = mesh_downstream_context(trust_domains)
+        context = mesh_downstream_context(trust_domains, mesh)
         common = context.common_tls_context
         if not http:
             del common.alpn_protocols[:]
             common.alpn_protocols.append("istio")
         if value.ciphers:
             del common.tls_params.cipher_suites[:]
-        _parameters(common.tls_params, value)
+        _parameters(common.tls_params, value, mesh.minimum)
         _checks(common.combined_validation_context.default_validation_context, value)
         return context
     context = tls_pb2.DownstreamTlsContext()
     required = value.clients is ClientCertificates.REQUIRED
     context.require_client_certificate.value = required
     common = context.common_tls_context
-    _parameters(common.tls_params, value)
+    _parameters(common.tls_params, value, other.minimum)
+    if not value.ciphers:
+        common.tls_params.cipher_suites.extend(other.ciphers)
+    common.tls_params.ecdh_curves.extend(other.curves)
     if http:
         common.alpn_protocols.extend(SERVER_ALPN)
     for reference in value.certificates:
@@ -54,8 +67,11 @@ def terminated_context(
     return context
 
 
-def _parameters(params: common_pb2.TlsParameters, value: TerminatedTls) -> None:
-    params.tls_minimum_protocol_version = _VERSIONS[value.lowest or TlsVersion.TLS1_2]
+def _parameters(
+    params: common_pb2.TlsParameters, value: TerminatedTls, default_minimum: str
+) -> None:
+    usual = TlsVersion.TLS1_2 if default_minimum == "TLS_AUTO" else TlsVersion(default_minimum)
+    params.tls_minimum_protocol_version = _VERSIONS[value.lowest or usual]
     params.tls_maximum_protocol_version = _VERSIONS[value.highest or TlsVersion.TLS1_3]
     params.cipher_suites.extend(value.ciphers)
 
