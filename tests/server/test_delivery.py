@@ -35,6 +35,10 @@ spec: {spec}
 """
 
 
+def envoy_filter(namespace: str, name: str, spec: str) -> str:
+    return rule("EnvoyFilter", namespace, name, spec).replace("io/v1", "io/v1alpha3")
+
+
 WORLD = (
     a_service("one", 80, "a"),
     a_service("two", 80, "b"),
@@ -61,6 +65,24 @@ PIECES = (
         "rules",
         "{hosts: [two], http: [{match: [{sourceLabels: {app: client}}],"
         " route: [{destination: {host: two, subset: v1}}]}, {route: [{destination: {host: two}}]}]}",
+    ),
+    envoy_filter(
+        "istio-system",
+        "everywhere",
+        """{configPatches: [
+          {applyTo: CLUSTER, match: {cluster: {service: two.b.svc.cluster.local}},
+           patch: {operation: MERGE, value: {connect_timeout: 7s}}},
+          {applyTo: VIRTUAL_HOST, patch: {operation: MERGE, value: {request_headers_to_remove: [x]}}},
+          {applyTo: CLUSTER, patch: {operation: ADD, value: {name: added, connect_timeout: 1s}}}]}""",
+    ),
+    envoy_filter(
+        "a",
+        "of-clients",
+        """{workloadSelector: {labels: {app: client}}, configPatches: [
+          {applyTo: CLUSTER, match: {cluster: {service: one.a.svc.cluster.local}},
+           patch: {operation: REMOVE}},
+          {applyTo: LISTENER, match: {context: SIDECAR_OUTBOUND},
+           patch: {operation: MERGE, value: {per_connection_buffer_limit_bytes: 1}}}]}""",
     ),
     a_service("three", 80, "b"),
     a_pod("two-3", "10.1.0.4", "b", app="two", version="v2"),

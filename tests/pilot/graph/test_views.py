@@ -59,8 +59,9 @@ def services(exports: tuple[object, ...]) -> str:
 
 
 def document(kind: str, number: int, namespace: str, spec: dict[str, object]) -> str:
+    version = "v1alpha3" if kind == "EnvoyFilter" else "v1"
     return f"""
-apiVersion: networking.istio.io/v1
+apiVersion: networking.istio.io/{version}
 kind: {kind}
 metadata: {{name: rule-{number}, namespace: {namespace}}}
 spec: {spec!r}

@@ -76,19 +76,17 @@ def patched(message: _M, patches: Sequence[ValuedPatch], apply: Apply, check: Ch
         return Patched(result if keep else None, frozenset(effects.matched))
     good: list[ValuedPatch] = []
     refused: dict[PatchRef, str] = {}
-    matched = frozenset(effects.matched)
+    matched = set(effects.matched)
     for patch in patches:
-        if patch.ref not in matched:
-            good.append(patch)
-            continue
         result, effects, keep = _attempt(message, [*good, patch], apply)
         why = _faults(result, effects, check)
         if why:
             refused[patch.ref] = why
         else:
             good.append(patch)
+        matched |= effects.matched
     result, _, keep = _attempt(message, good, apply)
-    return Patched(result if keep else None, matched, tuple(sorted(refused.items())))
+    return Patched(result if keep else None, frozenset(matched), tuple(sorted(refused.items())))
 
 
 def _attempt(message: _M, patches: Sequence[ValuedPatch], apply: Apply) -> tuple[_M, Effects, bool]:
