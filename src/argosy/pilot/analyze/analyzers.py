@@ -53,7 +53,8 @@ def _row(
     return Analyzer(name, description, frozenset(kinds), check, when)
 
 
-WORKLOADS = frozenset({"Deployment", "Pod"})
+TEMPLATES = frozenset({"Deployment", "StatefulSet"})
+WORKLOADS = TEMPLATES | {"Pod"}
 
 ANALYZERS: tuple[Analyzer, ...] = (
     _row(
@@ -83,7 +84,7 @@ ANALYZERS: tuple[Analyzer, ...] = (
     ),
     _row(
         "deployment.MultiServiceAnalyzer",
-        ("Deployment",),
+        TEMPLATES,
         services.workload_services,
         "Services of one workload whose ports contradict each other",
     ),

@@ -12,7 +12,7 @@ from argosy.derive import Reader, formula
 from argosy.pilot.analyze.annotation_table import ANNOTATIONS, ANYWHERE, Annotation
 from argosy.pilot.analyze.workloads import metadata_of, object_of, template_of
 
-KINDS = frozenset({"Namespace", "Service", "Pod", "Deployment"})
+KINDS = frozenset({"Namespace", "Service", "Pod", "Deployment", "StatefulSet"})
 _INSTEAD = {
     "sidecar.istio.io/inject": "use the label sidecar.istio.io/inject",
     "sidecar.istio.io/statsInclusionPrefixes": "use proxyStatsMatcher in proxy.istio.io/config",
@@ -94,7 +94,7 @@ def _check(annotations: Mapping[str, str], place: _Place) -> Iterator[Problem]:
 def _misplaced(name: str, known: Annotation, place: _Place) -> Problem:
     kinds = " or a ".join(known.kinds)
     hint = f"write it at a {kinds}"
-    if "Pod" in known.kinds and place.kind == "Deployment":
+    if "Pod" in known.kinds and place.kind in ("Deployment", "StatefulSet"):
         hint = "write it at spec.template.metadata.annotations"
     message = f"{name} means nothing at a {place.kind}: it is for a {kinds}"
     return place.problem(name, "MisplacedAnnotation", message, hint)

@@ -34,7 +34,7 @@ def template_of(value: object) -> Template | None:
         if value.metadata.owner_references:
             return None
         return Template("", value.metadata, value.spec)
-    if isinstance(value, apps.Deployment):
+    if isinstance(value, apps.Deployment | apps.StatefulSet):
         template = value.spec.template
         return Template("spec.template", template.metadata, template.spec)
     return None
