@@ -184,3 +184,21 @@ def test_the_state_of_a_pod(
         "RESTARTS": "2",
         "AGE": "1h",
     }
+
+
+def test_a_secret_shows_its_entries_and_not_their_values(
+    mesh: Any, argosy: Callable[..., Any]
+) -> None:
+    mesh.put("""
+apiVersion: v1
+kind: Secret
+metadata: {name: site}
+stringData: {tls.key: topsecret}
+""")
+    for form in ("yaml", "json"):
+        for asked in ("secret/site", "secrets"):
+            found = argosy("get", asked, "-o", form).out
+            assert "tls.key" in found
+            assert "[redacted]" in found
+            assert "topsecret" not in found
+            assert "dG9wc2VjcmV0" not in found
