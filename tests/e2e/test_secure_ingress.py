@@ -276,6 +276,19 @@ def test_a_missing_or_bad_secret_closes_its_own_server_only(world: World) -> Non
         eventually(lambda: status() == 418, f"{code}: served again")
 
 
+def test_an_expired_certificate_is_served_with_a_warning(world: World) -> None:
+    mesh, rules, authority, client = world
+    old = authority.credential(HTTPBIN, expired=True)
+    rules.apply("secret", tls("httpbin-credential", old))
+    rules.apply("gateway", gateway(SIMPLE))
+    rules.apply("route", TO_HTTPBIN)
+    assert client.get(HTTPBIN, "/status/418").status == 418
+    assert "has expired" in client.get(HTTPBIN, "/", roots=old.roots).error
+    described = mesh.argosy("describe", "gateway", "mygateway").stdout
+    assert "Warning" in described
+    assert "expired on" in described
+
+
 @pytest.mark.covers(
     "Gateway.servers[].tls.serverCertificate",
     "Gateway.servers[].tls.privateKey",

@@ -35,7 +35,7 @@ class ScratchAuthority:
             .sign(self._key, hashes.SHA256())
         )
 
-    def credential(self, *identities: str, rsa: bool = False) -> Credential:
+    def credential(self, *identities: str, rsa: bool = False, expired: bool = False) -> Credential:
         """A key and certificate for SPIFFE ids, or for DNS names. ECDSA unless ``rsa``."""
         key: _rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
         if rsa:
@@ -43,7 +43,7 @@ class ScratchAuthority:
         else:
             key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            _builder(x509.Name([]), self._certificate.subject, key.public_key())
+            _builder(x509.Name([]), self._certificate.subject, key.public_key(), expired=expired)
             .add_extension(
                 x509.SubjectAlternativeName([_name(identity) for identity in identities]),
                 critical=True,
@@ -86,9 +86,13 @@ def _name(identity: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey | _rsa.RSAPublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey | _rsa.RSAPublicKey,
+    *,
+    expired: bool = False,
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=2 if expired else 0)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
