@@ -28,6 +28,7 @@ FILES = {
     "clientCertificate": "./certs/client.pem",
     "privateKey": "./certs/client.key",
     "caCertificates": "./certs/ca.pem",
+    "caCrl": "./certs/ca.crl",
 }
 """Files that whoever asks Envoy must put there."""
 
@@ -74,7 +75,6 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "subjectAltNames": ("spiffe://cluster.local/ns/default/sa/default", "www.example.com"),
     "mode": ("DISABLE",),
     "namespace": NAMESPACES,
-    "caCrl": ("",),
     **{name: (file,) for name, file in FILES.items()},
     "": ("a", "b", "some-name"),
 }

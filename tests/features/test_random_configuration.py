@@ -69,11 +69,13 @@ def test_envoy_takes_what_pilot_makes(
     mesh = mesh_with(found)
     for role in ROLES:
         directory = tmp_path_factory.mktemp("envoy")
-        credential = ScratchAuthority().credential("spiffe://cluster.local/ns/default/sa/client")
+        authority = ScratchAuthority()
+        credential = authority.credential("spiffe://cluster.local/ns/default/sa/client")
         (directory / "certs").mkdir()
         (directory / "certs/client.pem").write_text(credential.certificate)
         (directory / "certs/client.key").write_text(credential.key)
         (directory / "certs/ca.pem").write_text(credential.roots)
+        (directory / "certs/ca.crl").write_text(authority.revocations())
         try:
             check(mesh, role, directory)
         except EnvoyError as error:

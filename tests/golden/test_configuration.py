@@ -213,13 +213,14 @@ def authority() -> ScratchAuthority:
 def refusal(directory: Path, found: Resources) -> str:
     """Envoy's words on one proxy's resources; empty when it takes them.
 
-    Cases may name the files certs/client.pem, certs/client.key and certs/ca.pem.
+    Cases may name the files certs/client.pem, certs/client.key, certs/ca.pem and certs/ca.crl.
     """
     (directory / "certs").mkdir(parents=True)
     credential = authority().credential("spiffe://cluster.local/ns/default/sa/client")
     (directory / "certs/client.pem").write_text(credential.certificate)
     (directory / "certs/client.key").write_text(credential.key)
     (directory / "certs/ca.pem").write_text(credential.roots)
+    (directory / "certs/ca.crl").write_text(authority().revocations())
     tables = [message for (kind, _), message in found.items() if kind == "RDS"]
     listeners = [with_routes(m, tables) for (kind, _), m in found.items() if kind == "LDS"]
     clusters = [message for (kind, _), message in found.items() if kind == "CDS"]

@@ -61,6 +61,25 @@ class ScratchAuthority:
             roots=_pem(self._certificate),
         )
 
+    def revocations(self, *certificates: str) -> str:
+        """A revocation list, PEM, of certificates (PEM) that it signed."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(now - datetime.timedelta(minutes=1))
+            .next_update(now + datetime.timedelta(hours=1))
+        )
+        for text in certificates:
+            serial = x509.load_pem_x509_certificate(text.encode()).serial_number
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+            builder = builder.add_revoked_certificate(revoked.build())
+        return (
+            builder.sign(self._key, hashes.SHA256())
+            .public_bytes(serialization.Encoding.PEM)
+            .decode()
+        )
+
 
 def write_secrets(credential: Credential, directory: Path) -> None:
     """``default.json`` and ``root.json`` in ``directory``, which Envoy reads as file secrets."""

@@ -350,6 +350,20 @@ def test_originated_tls_trusts_whom_it_is_told_to(
             assert status(port, host) == expected
 
 
+@pytest.mark.covers("DestinationRule.trafficPolicy.tls.caCrl")
+@pytest.mark.parametrize(("is_revoked", "expected"), [(False, 200), (True, 503)])
+def test_revoked_certificates_are_refused(tmp_path: Path, is_revoked: bool, expected: int) -> None:
+    authority = ScratchAuthority()
+    server = server_context(tmp_path, authority)
+    revoked = [(tmp_path / "server.pem").read_text()] if is_revoked else []
+    (tmp_path / "ca.crl").write_text(authority.revocations(*revoked))
+    value = Cluster(KEY, SERVICE, tls=OriginatedTls(ca="./ca.pem", crl="./ca.crl"))
+    with application(tls=server) as secure:
+        proto = with_endpoints(value, an_endpoint(secure))
+        with client(tmp_path, authority, proto) as (_, port):
+            assert status(port, "a.example") == expected
+
+
 @pytest.mark.covers(
     "DestinationRule.trafficPolicy.tls.clientCertificate",
     "DestinationRule.trafficPolicy.tls.privateKey",
