@@ -24,5 +24,6 @@ def golden(request: pytest.FixtureRequest) -> Iterator[Golden]:
     """Compares with golden files, or rewrites them under ``--regold``."""
     judge = Golden(bool(request.config.getoption("--regold")))
     yield judge
-    if not request.session.testsfailed and not request.config.option.keyword:
+    is_part = request.config.option.keyword or hasattr(request.config, "workerinput")
+    if not request.session.testsfailed and not is_part:
         judge.delete_stale()
