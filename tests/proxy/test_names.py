@@ -2,7 +2,7 @@
 
 import pytest
 
-from argosy.proxy.names import Addresses, NameTable, NoSuchName, NotOurs, Record
+from argosy.proxy.names import Addresses, HostRecord, NameTable, NoSuchName, NotOurs, Record
 
 TABLE = NameTable(
     [
@@ -54,3 +54,32 @@ def test_pods_of_a_headless_service_have_names_below_it() -> None:
     assert table.resolve("web-0.web", "other") == NotOurs()
     assert table.resolve("web-0.web.ns", "other") == first
     assert table.resolve("web-9.web.ns.svc.cluster.local", "ns") == NoSuchName()
+
+
+HOSTED = NameTable(
+    (Record("reviews", "default", ("10.96.0.1",)),),
+    hosts=(
+        HostRecord("api.example.com", "a", ("240.240.0.1",), frozenset({"a"})),
+        HostRecord("api.example.com", "b", ("240.240.0.2",)),
+        HostRecord("*.example.com", "b", ("192.0.2.9",)),
+        HostRecord("reviews.default.svc.cluster.local", "b", ("192.0.2.1",)),
+    ),
+)
+
+
+def test_hosts_of_entries() -> None:
+    """One's own namespace's counts first, then what is exported; the longest wildcard last."""
+    assert HOSTED.resolve("API.example.com", "a") == Addresses(("240.240.0.1",))
+    assert HOSTED.resolve("api.example.com", "c") == Addresses(("240.240.0.2",))
+    assert HOSTED.resolve("x.y.example.com", "c") == Addresses(("192.0.2.9",))
+    assert HOSTED.resolve("example.com", "c") == NotOurs()
+    assert HOSTED.resolve("reviews", "default") == Addresses(("10.96.0.1",))
+    assert HOSTED.resolve("reviews.default.svc.cluster.local", "b") == Addresses(("10.96.0.1",)), (
+        "a Service comes before an entry"
+    )
+
+
+def test_proxies_resolve_services_alone() -> None:
+    """The host of an entry would lead a proxy back to itself."""
+    assert HOSTED.resolve_service("api.example.com", "a") == NotOurs()
+    assert HOSTED.resolve_service("reviews.default", "a") == Addresses(("10.96.0.1",))
