@@ -5,12 +5,15 @@ https://istio.io/latest/docs/tasks/traffic-management/ingress/kubernetes-ingress
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from inside import Inside, outside
+from inside import Inside, inside, outside
 from mesh import SAMPLES, Mesh
 from rules import Rules
+
+from argosy.testing.certificates import ScratchAuthority
 
 pytestmark = pytest.mark.e2e
 
@@ -26,7 +29,7 @@ HTTPBIN = {"service": {"name": "httpbin", "port": {"number": 8000}}}
 
 @pytest.fixture(scope="module")
 def meshed(mesh: Mesh) -> Mesh:
-    mesh.up(SAMPLES / "httpbin" / "httpbin.yaml")
+    mesh.up(SAMPLES / "httpbin" / "httpbin.yaml", SAMPLES / "curl" / "curl.yaml")
     return mesh
 
 
@@ -130,3 +133,34 @@ def test_an_ingress_shows_its_gateways_address(meshed: Mesh, rules: Rules) -> No
     (found,) = meshed.get("ingress", "ingress")
     (service,) = meshed.get("svc", "-n", "istio-system", "istio-ingressgateway")
     assert found["status"]["loadBalancer"]["ingress"] == [{"ip": service["spec"]["clusterIP"]}]
+
+
+@pytest.mark.covers("Ingress.tls[].hosts", "Ingress.tls[].secretName")
+def test_tls_by_a_secret_of_the_gateways_namespace(
+    meshed: Mesh, rules: Rules, tmp_path: Path
+) -> None:
+    gateway = "istio-ingressgateway.istio-system.svc.cluster.local"
+    authority = ScratchAuthority()
+    pair = authority.credential(gateway)
+    roots = tmp_path / "ca.pem"
+    roots.write_text(pair.roots)
+    tmp_path.chmod(0o755)
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": "ingress-cert", "namespace": "istio-system"},
+        "stringData": {"tls.crt": pair.certificate, "tls.key": pair.key},
+    }
+    rules.apply("secret", json.dumps(secret))
+    spec = {
+        "ingressClassName": "istio",
+        "tls": [{"hosts": [gateway], "secretName": "ingress-cert"}],
+        "rules": [{"host": gateway, "http": {"paths": [path("/status")]}}],
+    }
+    rules.apply("ingress", ingress(spec))
+    with inside(meshed, "deploy/curl") as curl:
+        url = f"https://{gateway}"
+        assert curl.get(f"{url}/status/201", ca=str(roots)).status == 201
+        assert curl.get(f"{url}/headers", ca=str(roots)).status == 404
+        assert curl.get(f"{url}/status/201").status == 0  # nobody else vouches for it
