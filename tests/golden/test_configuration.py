@@ -29,6 +29,7 @@ import msgspec
 import pytest
 import yaml
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
@@ -59,6 +60,7 @@ MESSAGES: dict[str, type[Message]] = {
     "LDS": listener_pb2.Listener,
     "RDS": route_pb2.RouteConfiguration,
     "SDS": secret_pb2.Secret,
+    "ECDS": extension_pb2.TypedExtensionConfig,
 }
 
 Resources = dict[tuple[str, str], Message]

@@ -19,7 +19,7 @@ from argosy.store.admission import KubernetesAdmission
 from argosy.store.cells import CellFeed
 from argosy.store.store import Store
 from argosy.store.transaction import Delete, Event, Put, SetStatus
-from argosy.testing.xds import route_names, secret_names
+from argosy.testing.xds import extension_names, route_names, secret_names
 from argosy.xds import type_urls
 from argosy.xds.warming import awaited_endpoints
 
@@ -34,6 +34,7 @@ _FULL = {
         type_urls.LISTENER,
         type_urls.ROUTE,
         type_urls.SECRET,
+        type_urls.EXTENSION,
     )
 }
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -102,7 +103,7 @@ class Graph:
     def resources(self, role: Role) -> dict[tuple[str, str], Encoded]:
         """Everything that a proxy of this role gets when it asks for all, and what that names.
 
-        By type (CDS, EDS, LDS, RDS, SDS) and name.
+        By type (CDS, EDS, LDS, RDS, SDS, ECDS) and name.
         """
         layered = self._value(layers.layers, role)
         kept = [(one, url) for one in layered for url in (type_urls.CLUSTER, type_urls.LISTENER)]
@@ -131,6 +132,7 @@ class Graph:
                 named |= {(type_urls.ENDPOINT, awaited)} if awaited else set()
             else:
                 named |= {(type_urls.ROUTE, name) for name in route_names(encoded.body)}
+                named |= {(type_urls.EXTENSION, name) for name in extension_names(encoded.body)}
         for type_url, name in sorted(named):
             encoded = self.resource(role, type_url, name)
             assert encoded is not None, f"{name} is named and not there"

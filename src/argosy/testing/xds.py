@@ -188,6 +188,18 @@ def route_names(body: bytes) -> set[str]:
     return names
 
 
+def extension_names(body: bytes) -> set[str]:
+    """The extensions that a serialized listener asks of the control plane."""
+    listener = listener_pb2.Listener.FromString(body)
+    names = set()
+    for chain in [*listener.filter_chains, listener.default_filter_chain]:
+        for one in chain.filters:
+            manager = http_connection_manager_pb2.HttpConnectionManager()
+            if one.typed_config.Unpack(manager):
+                names |= {h.name for h in manager.http_filters if h.HasField("config_discovery")}
+    return names
+
+
 def secret_names(kind: str, body: bytes) -> set[str]:
     """The secrets that a serialized listener (LDS) or cluster (CDS) asks of the control plane."""
     sockets = []
