@@ -109,10 +109,20 @@ def test_a_subset_has_a_tunnel_of_its_own(meshed: Mesh, rules: Rules, curl: Insi
     assert found["peer"] == address(meshed, "proxy")
 
 
-def test_an_application_may_use_the_proxy_itself(meshed: Mesh, curl: Inside) -> None:
-    """The application opens the tunnel; to the mesh the proxy is a service of opaque bytes."""
+def test_an_application_may_use_the_proxy_itself(meshed: Mesh, rules: Rules, curl: Inside) -> None:
+    """Istio's task: a ServiceEntry says that the proxy outside is one of opaque bytes."""
     target = address(meshed, "target")
-    connection = curl.call("connect", host=PROXY, port=3128)
+    entry = {
+        "hosts": ["my-company-proxy.com"],
+        "addresses": ["240.9.9.9/32"],
+        "ports": [{"number": 3128, "name": "tcp", "protocol": "TCP"}],
+        "location": "MESH_EXTERNAL",
+        "resolution": "STATIC",
+        "endpoints": [{"address": address(meshed, "proxy")}],
+    }
+    rules.apply("proxy", document("networking.istio.io/v1", "ServiceEntry", "proxy", entry))
+    before = len(tunnels(meshed))
+    connection = curl.call("connect", host="240.9.9.9", port=3128)
     curl.call("send", connection=connection, text=f"CONNECT {target}:7000 HTTP/1.1\r\n\r\n")
     answer = curl.call("receive", connection=connection, count=19)
     assert answer == "HTTP/1.1 200 OK\r\n\r\n"
@@ -120,6 +130,8 @@ def test_an_application_may_use_the_proxy_itself(meshed: Mesh, curl: Inside) -> 
     said = curl.call("receive", connection=connection, count=10)
     assert said.startswith('{"hostname')
     curl.call("close", connection=connection)
+    line = f"TCP_TUNNEL/200 CONNECT {target}:7000"
+    eventually(lambda: tunnels(meshed)[before:] == [line], line)
 
 
 @pytest.mark.parametrize(("host", "port"), [("who", 7000), ("who-tls", 7443)])
