@@ -3,6 +3,7 @@
 All is computed here, in this process: the control plane only hands out what it holds.
 """
 
+import gc
 import json
 import os
 import sys
@@ -229,14 +230,21 @@ def _messages(given: Input, *, namespace: str | None, alpha: bool) -> "list[Mess
     from argosy.pilot.analyze.messages import message
     from argosy.pilot.analyze.trial import TrialMesh
 
-    trial = TrialMesh(given.base, given.added, runs=given.runs)
     added = {value.key for value in given.added}
-    keys: list[ObjectKey] = [
-        value.key
-        for value in trial.objects
-        if value.key in added or namespace is None or value.key.namespace in ("", namespace)
-    ]
-    return [*given.messages, *(message(f, trial.written) for f in trial.analyze(keys, alpha=alpha))]
+    # Nothing that is made here becomes garbage before the end, and looking for it takes as long
+    # again in a large mesh.
+    gc.disable()
+    try:
+        trial = TrialMesh(given.base, given.added, runs=given.runs)
+        keys: list[ObjectKey] = [
+            value.key
+            for value in trial.objects
+            if value.key in added or namespace is None or value.key.namespace in ("", namespace)
+        ]
+        found = trial.analyze(keys, alpha=alpha)
+    finally:
+        gc.enable()
+    return [*given.messages, *(message(each, trial.written) for each in found)]
 
 
 def _suppressions(texts: Iterable[str]) -> "list[Suppression]":
