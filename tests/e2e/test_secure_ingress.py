@@ -6,7 +6,6 @@ https://istio.io/latest/docs/tasks/traffic-management/ingress/ingress-sni-passth
 
 import hashlib
 import json
-import os
 import ssl
 import sys
 import threading
@@ -299,9 +298,6 @@ def test_certificates_in_files(world: World, tmp_path: Path) -> None:
     own = authority.credential(HTTPBIN)
     for name, text in {"crt": own.certificate, "key": own.key, "ca": own.roots}.items():
         (tmp_path / name).write_text(text)
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.stat().st_uid == os.getuid() and directory != Path("/"):
-            directory.chmod(directory.stat().st_mode | 0o011)
     settings = {
         "mode": "MUTUAL",
         "serverCertificate": str(tmp_path / "crt"),
