@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from argosy.api.apps import Deployment, StatefulSet
 from argosy.api.core import ConfigMap, Namespace, Secret, Service, ServiceAccount
 from argosy.api.core_pod import Pod
+from argosy.api.endpoints import Endpoints, EndpointSlice
 from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
@@ -55,6 +56,8 @@ KINDS: tuple[Registered, ...] = (
     Registered("", ("v1",), "Namespace", "namespaces", False, Namespace, ("ns",)),
     Registered("", ("v1",), "ServiceAccount", "serviceaccounts", True, ServiceAccount, ("sa",)),
     Registered("", ("v1",), "Service", "services", True, Service, ("svc",)),
+    Registered("", ("v1",), "Endpoints", "endpoints", True, Endpoints, ("ep",)),
+    Registered("discovery.k8s.io", ("v1",), "EndpointSlice", "endpointslices", True, EndpointSlice),
     Registered("", ("v1",), "Pod", "pods", True, Pod, ("po",)),
     Registered("", ("v1",), "ConfigMap", "configmaps", True, ConfigMap, ("cm",)),
     Registered("", ("v1",), "Secret", "secrets", True, Secret),

@@ -4,13 +4,12 @@ They are told apart from misspelled ones: ``(group, kind)``.
 """
 
 _KINDS = {
-    "": "ComponentStatus Endpoints Event LimitRange Node PersistentVolume PersistentVolumeClaim "
+    "": "ComponentStatus Event LimitRange Node PersistentVolume PersistentVolumeClaim "
     "PodTemplate ReplicationController ResourceQuota",
     "apps": "ControllerRevision DaemonSet ReplicaSet",
     "batch": "CronJob Job",
     "autoscaling": "HorizontalPodAutoscaler",
     "policy": "PodDisruptionBudget",
-    "discovery.k8s.io": "EndpointSlice",
     "networking.k8s.io": "NetworkPolicy",
     "rbac.authorization.k8s.io": "ClusterRole ClusterRoleBinding Role RoleBinding",
     "apiextensions.k8s.io": "CustomResourceDefinition",

@@ -11,6 +11,7 @@ from typing import Any
 from argosy.api.apps import Deployment, StatefulSet
 from argosy.api.core import ConfigMap, Secret, Service
 from argosy.api.core_pod import Pod
+from argosy.api.endpoints import Endpoints, EndpointSlice
 from argosy.api.meta import Object
 from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
@@ -25,6 +26,7 @@ from argosy.api.security import PeerAuthentication
 from argosy.api.typed import Mistake
 from argosy.api.validate_core import validate_config_map, validate_secret, validate_service
 from argosy.api.validate_destination_rule import validate_destination_rule
+from argosy.api.validate_endpoints import validate_endpoint_slice, validate_endpoints
 from argosy.api.validate_envoy_filter import validate_envoy_filter
 from argosy.api.validate_gateway import validate_gateway
 from argosy.api.validate_ingress import validate_ingress, validate_ingress_class
@@ -43,6 +45,8 @@ _RULES: Mapping[type[Object], Callable[[Any], Iterable[Mistake]]] = {
     Service: validate_service,
     ConfigMap: validate_config_map,
     Secret: validate_secret,
+    Endpoints: validate_endpoints,
+    EndpointSlice: validate_endpoint_slice,
     Pod: validate_pod,
     Deployment: validate_deployment,
     StatefulSet: validate_stateful_set,

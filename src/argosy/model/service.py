@@ -88,6 +88,7 @@ class Service:
     ``external``: outside the mesh, so mesh mTLS is never tried. ``peers`` are names that the
     servers' certificates carry besides those of the endpoints' identities. ``allocated``: the
     addresses are the mesh's own, so clients that ask other resolvers dial others.
+    ``external_name``: the service is but another name for that host.
     """
 
     hostname: Hostname
@@ -104,6 +105,7 @@ class Service:
     peers: tuple[str, ...] = ()
     entry: ObjectKey | None = None
     allocated: bool = False
+    external_name: str = ""
 
     @property
     def owner(self) -> ObjectKey:

@@ -22,7 +22,7 @@ import dns.rdatatype
 import dns.rrset
 import structlog
 
-from argosy.proxy.names import Addresses, Answer, NoSuchName, NotOurs
+from argosy.proxy.names import Addresses, Alias, Answer, NoSuchName, NotOurs
 
 TTL_SECONDS = 5
 """As Kubernetes' DNS: endpoints of headless services change."""
@@ -30,6 +30,7 @@ _TCP_IDLE_SECONDS = 10.0
 _MAX_TCP_CONNECTIONS = 64
 _MAX_PENDING = 512
 _UDP_LIMIT = 512
+_MAX_ALIASES = 8
 
 Resolve = Callable[[str], Answer]
 Forward = Callable[[bytes], Awaitable[bytes]]
@@ -112,28 +113,11 @@ class DnsServer:
         name = question.name.to_text(omit_final_dot=True)
         match self._resolve(name):
             case Addresses(addresses):
-                response = dns.message.make_response(message, recursion_available=True)
-                response.flags |= dns.flags.AA
-                records = _records(addresses, question.rdtype)
-                if records:
-                    response.answer.append(
-                        dns.rrset.from_text(
-                            question.name,
-                            TTL_SECONDS,
-                            dns.rdataclass.IN,
-                            question.rdtype,
-                            *records,
-                        )
-                    )
-                else:
-                    response.authority.append(_start_of_authority(question.name))
-                limit = max(message.payload, _UDP_LIMIT) if udp else 65535
-                try:
-                    return response.to_wire(max_size=limit)
-                except dns.exception.TooBig:
-                    response.answer.clear()
-                    response.flags |= dns.flags.TC
-                    return response.to_wire()
+                response = _authoritative(message)
+                _add_addresses(response, question.name, question.rdtype, addresses)
+                return _to_wire(response, message, udp=udp)
+            case Alias(host):
+                return await self._follow(message, host, udp=udp)
             case NoSuchName():
                 return _reply(message, dns.rcode.NXDOMAIN, authority=question.name)
             case NotOurs():
@@ -142,6 +126,38 @@ class DnsServer:
                 except ForwardError as error:
                     log.debug("dns.forward_failed", name=name, error=str(error))
                     return _reply(message, dns.rcode.SERVFAIL)
+
+    async def _follow(self, message: dns.message.Message, host: str, *, udp: bool) -> bytes:
+        """The alias and what it stands for, which may be an alias again."""
+        question = message.question[0]
+        response = _authoritative(message)
+        owner = question.name
+        for _ in range(_MAX_ALIASES):
+            target = dns.name.from_text(host)
+            response.answer.append(
+                dns.rrset.from_text(
+                    owner, TTL_SECONDS, dns.rdataclass.IN, dns.rdatatype.CNAME, target.to_text()
+                )
+            )
+            match self._resolve(host):
+                case Alias(further):
+                    owner, host = target, further
+                    continue
+                case Addresses(addresses):
+                    _add_addresses(response, target, question.rdtype, addresses)
+                case NoSuchName():
+                    response.set_rcode(dns.rcode.NXDOMAIN)
+                case NotOurs():
+                    query = dns.message.make_query(target, question.rdtype)
+                    try:
+                        found = dns.message.from_wire(await self._forward(query.to_wire()))
+                    except (ForwardError, dns.exception.DNSException) as error:
+                        log.debug("dns.forward_failed", name=host, error=str(error))
+                        return _reply(message, dns.rcode.SERVFAIL)
+                    response.set_rcode(found.rcode())
+                    response.answer.extend(found.answer)
+            return _to_wire(response, message, udp=udp)
+        return _reply(message, dns.rcode.SERVFAIL)
 
 
 class UdpForwarder:
@@ -200,6 +216,37 @@ class UdpForwarder:
         finally:
             del self._pending[key]
         return query[:2] + reply[2:]
+
+
+def _authoritative(message: dns.message.Message) -> dns.message.Message:
+    response = dns.message.make_response(message, recursion_available=True)
+    response.flags |= dns.flags.AA
+    return response
+
+
+def _add_addresses(
+    response: dns.message.Message,
+    name: dns.name.Name,
+    rdtype: dns.rdatatype.RdataType,
+    addresses: Sequence[str],
+) -> None:
+    records = _records(addresses, rdtype)
+    if records:
+        response.answer.append(
+            dns.rrset.from_text(name, TTL_SECONDS, dns.rdataclass.IN, rdtype, *records)
+        )
+    else:
+        response.authority.append(_start_of_authority(name))
+
+
+def _to_wire(response: dns.message.Message, message: dns.message.Message, *, udp: bool) -> bytes:
+    limit = max(message.payload, _UDP_LIMIT) if udp else 65535
+    try:
+        return response.to_wire(max_size=limit)
+    except dns.exception.TooBig:
+        response.answer.clear()
+        response.flags |= dns.flags.TC
+        return response.to_wire()
 
 
 def _records(addresses: Sequence[str], rdtype: dns.rdatatype.RdataType) -> list[str]:

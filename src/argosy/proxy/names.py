@@ -4,7 +4,7 @@ In: the mesh's services, the hosts of its ServiceEntries, and a query. Out: addr
 https://github.com/kubernetes/dns/blob/master/docs/specification.md
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -13,13 +13,15 @@ from types import MappingProxyType
 class Record:
     """A service and what its name resolves to: its virtual IPs, or its endpoints when headless.
 
-    ``hosts`` are the pods that have names of their own below it: host name and address.
+    ``hosts`` are the pods that have names of their own below it: host name and address. An
+    ``alias`` has no addresses, but is another name for that host.
     """
 
     name: str
     namespace: str
     addresses: tuple[str, ...]
     hosts: tuple[tuple[str, str], ...] = ()
+    alias: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,14 @@ class NotOurs:
     """Outside the cluster: ask the machine's resolver."""
 
 
-Answer = Addresses | NoSuchName | NotOurs
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Another name for ``host`` (CNAME), which is to be resolved in turn."""
+
+    host: str
+
+
+Answer = Addresses | Alias | NoSuchName | NotOurs
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +82,20 @@ class NameTable:
             by_host.setdefault(host.host.lower(), []).append(host)
         self._by_host = MappingProxyType(by_host)
         known = tuple(records)
-        self._by_service = MappingProxyType({(r.name, r.namespace): r.addresses for r in known})
+        self._by_service: Mapping[tuple[str, str], Addresses | Alias] = MappingProxyType(
+            {
+                (r.name, r.namespace): Alias(r.alias) if r.alias else Addresses(r.addresses)
+                for r in known
+            }
+        )
         self._by_pod = MappingProxyType(
-            {(pod, r.name, r.namespace): (a,) for r in known for pod, a in r.hosts}
+            {(pod, r.name, r.namespace): Addresses((a,)) for r in known for pod, a in r.hosts}
         )
 
     def resolve(self, name: str, namespace: str) -> Answer:
         """What ``name`` (without a final dot, any case) means to a client in ``namespace``."""
         service = self.resolve_service(name, namespace)
-        if isinstance(service, Addresses):
+        if isinstance(service, Addresses | Alias):
             return service
         return self._resolve_host(name.lower(), namespace) or service
 
@@ -110,6 +124,7 @@ class NameTable:
         labels = name.split(".")
         if name == self.domain or name.endswith("." + self.domain):
             labels = labels[: -len(self.domain.split("."))]
+            found: Addresses | Alias | None
             match labels:
                 case [service, service_namespace, "svc"]:
                     found = self._by_service.get((service, service_namespace))
@@ -117,7 +132,7 @@ class NameTable:
                     found = self._by_pod.get((pod, service, service_namespace))
                 case _:
                     found = None
-            return NoSuchName() if found is None else Addresses(found)
+            return found or NoSuchName()
         match labels:
             case [service]:
                 found = self._by_service.get((service, namespace))
@@ -131,4 +146,4 @@ class NameTable:
                 found = self._by_pod.get((pod, service, service_namespace))
             case _:
                 found = None
-        return NotOurs() if found is None else Addresses(found)
+        return found or NotOurs()

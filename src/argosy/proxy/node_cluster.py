@@ -174,6 +174,8 @@ def _record(service: Service, cluster: Cluster) -> Record:
     if address and address != _HEADLESS:
         return Record(name, namespace, (address,))
     spec = service.spec
+    if spec.type == "ExternalName":
+        return Record(name, namespace, (), alias=spec.external_name.lower().removesuffix("."))
     pods = cluster.pods_of(service, not_ready=spec.publish_not_ready_addresses)
     hosts = tuple(
         (pod.spec.hostname.lower(), _address(pod))

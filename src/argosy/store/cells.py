@@ -64,7 +64,7 @@ class CellFeed:
     """
 
     absent: object
-    labeled: frozenset[str] = frozenset({"Pod", "WorkloadEntry"})
+    labeled: frozenset[str] = frozenset({"EndpointSlice", "Pod", "WorkloadEntry"})
     annotated: frozenset[tuple[str, str]] = frozenset({("Pod", TEMPLATES_ANNOTATION)})
     _members: dict[Index, list[str]] = field(default_factory=dict)
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from argosy.api.core import Service as Written
-from argosy.model.service import Protocol, Service
+from argosy.model.service import Protocol, Resolution, Service
 from argosy.pilot.compile.mesh import DEFAULT_MESH, Mesh
 from argosy.pilot.compile.services import protocol_of, service
 
@@ -88,13 +88,12 @@ def test_headless() -> None:
     assert found.publish_not_ready
 
 
-def test_external_names_are_refused_with_a_reason() -> None:
-    spec = {"type": "ExternalName", "externalName": "db.example"}
-    written = msgspec.convert({"metadata": {"name": "db", "namespace": "a"}, "spec": spec}, Written)
-    result = service(written)
-    assert result.value is None
-    (problem,) = result.problems
-    assert (problem.field, problem.code) == ("spec.type", "ServiceTypeNotSupported")
+def test_external_names_are_resolved_by_dns_unless_they_are_the_meshs_own() -> None:
+    outside = compiled({"type": "ExternalName", "externalName": "DB.example."})
+    assert (outside.external_name, outside.resolution) == ("db.example", Resolution.DNS)
+    assert (outside.external, outside.selector, outside.addresses) == (True, (), ())
+    inside = compiled({"type": "ExternalName", "externalName": "db.other.svc.cluster.local"})
+    assert (inside.external, inside.resolution) == (False, Resolution.ENDPOINTS)
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,10 @@ def endpoints_at(
 
 
 def of_host(service: Service, port: ServicePort) -> Endpoint:
-    """A service that DNS resolves and that lists no endpoints is where its own name leads."""
-    assert isinstance(port.target, int), "ports of entries have numbers"
+    """A service that DNS resolves and that lists no endpoints is where its name leads."""
     return Endpoint(
-        address=service.hostname,
-        port=port.target,
+        address=service.external_name or service.hostname,
+        port=port.target if isinstance(port.target, int) else port.number,
         labels=(),
         identity="",
         mtls=False,

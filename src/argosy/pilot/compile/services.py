@@ -3,7 +3,7 @@
 from argosy.api import core
 from argosy.base.names import Hostname, Namespace
 from argosy.base.problems import Compiled
-from argosy.model.service import Protocol, Service, ServicePort
+from argosy.model.service import Protocol, Resolution, Service, ServicePort
 from argosy.pilot.compile.mesh import DEFAULT_MESH, PUBLIC, Mesh
 from argosy.pilot.compile.report import Report
 
@@ -40,17 +40,11 @@ _GRPC_WEB = "grpc-web"
 
 
 def service(written: core.Service, mesh: Mesh = DEFAULT_MESH) -> Compiled[Service | None]:
-    """None for what the mesh cannot serve: an ExternalName. Only TCP ports are kept."""
+    """Only TCP ports are kept. An ExternalName is resolved by DNS, if it is not of the mesh."""
     report = Report(written.key)
     spec = written.spec
-    if spec.type == "ExternalName":
-        report.at("spec.type").error(
-            "ServiceTypeNotSupported",
-            "services of type ExternalName are not supported yet, so the mesh does not know "
-            f"{written.metadata.name}",
-            f"call {spec.external_name or 'the external name'} itself",
-        )
-        return Compiled(None, tuple(report.problems))
+    alias = spec.external_name.lower().removesuffix(".") if spec.type == "ExternalName" else ""
+    outside = bool(alias) and not alias.endswith(f".svc.{mesh.domain}")
     namespace = Namespace(written.metadata.namespace)
     name = written.metadata.name
     compiled = Service(
@@ -59,10 +53,13 @@ def service(written: core.Service, mesh: Mesh = DEFAULT_MESH) -> Compiled[Servic
         namespace=namespace,
         ports=tuple(_port(port) for port in spec.ports if port.protocol == "TCP"),
         addresses=_addresses(spec),
-        selector=tuple(sorted(spec.selector.items())),
+        selector=() if alias else tuple(sorted(spec.selector.items())),
         headless=spec.cluster_ip == HEADLESS,
         publish_not_ready=spec.publish_not_ready_addresses,
         export_to=_export_to(written, mesh.service_export_to),
+        resolution=Resolution.DNS if outside else Resolution.ENDPOINTS,
+        external=outside,
+        external_name=alias,
     )
     return Compiled(compiled, tuple(report.problems))
 

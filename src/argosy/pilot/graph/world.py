@@ -1,13 +1,21 @@
 """Formulas over the platform's objects: services, workloads, endpoints, what peers demand."""
 
 from argosy.api import core, core_pod, security
+from argosy.api.endpoints import SERVICE_NAME, Endpoints, EndpointSlice
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Compiled
 from argosy.derive import Reader, formula
 from argosy.model.authn import MtlsMode
-from argosy.model.service import Service
+from argosy.model.service import Service, ServicePort
 from argosy.model.workload import Endpoint, Labels, Workload
-from argosy.pilot.compile import authn, endpoints, service_entries, services, workloads
+from argosy.pilot.compile import (
+    authn,
+    endpoints,
+    listed_endpoints,
+    service_entries,
+    services,
+    workloads,
+)
 from argosy.pilot.compile.endpoints import EndpointSummary
 from argosy.pilot.graph import entries
 from argosy.pilot.graph.cells import MESH_CONFIG as MESH_CONFIG
@@ -156,6 +164,29 @@ def candidates(get: Reader, namespace: Namespace, selector: Labels) -> tuple[Wor
 
 
 @formula
+def listed_workloads(get: Reader, namespace: Namespace, name: str) -> tuple[Workload, ...]:
+    """What Endpoints and EndpointSlices say of a Service that selects no pods."""
+    written = read(get, ObjectKey("Endpoints", namespace, name), Endpoints)
+    found = () if written is None else listed_endpoints.of_endpoints(written)
+    slices = (
+        read(get, ObjectKey("EndpointSlice", namespace, one), EndpointSlice)
+        for one in labelled(get, "EndpointSlice", namespace, ((SERVICE_NAME, name),))
+    )
+    more = (w for one in slices if one is not None for w in listed_endpoints.of_slice(one))
+    return (*found, *more)
+
+
+def alias_endpoints(get: Reader, alias: Service, port: ServicePort) -> tuple[Endpoint, ...]:
+    """Of an ExternalName: those of the service that it names, or what DNS will find."""
+    if alias.resolution.is_dns:
+        return (endpoints.of_host(alias, port),)
+    target = get(kubernetes_service, Hostname(alias.external_name))
+    if target is None or target.external_name:
+        return ()
+    return get(service_endpoints, target.namespace, target.hostname, port.number)
+
+
+@formula
 def service_endpoints(
     get: Reader, namespace: Namespace, host: Hostname, port: int
 ) -> tuple[Endpoint, ...]:
@@ -174,7 +205,12 @@ def service_endpoints(
         service_port = part.get_port(port)
         if part.namespace != namespace or service_port is None:
             continue
-        if part.selector or part.entry is None:
+        if part.external_name:
+            more = alias_endpoints(get, part, service_port)
+        elif part.entry is None and not part.selector:
+            listed = get(listed_workloads, namespace, part.name)
+            more = endpoints.endpoints_at(part, service_port, listed, mtls_of, trust_domain)
+        elif part.selector or part.entry is None:
             workloads_of = candidates(get, namespace, part.selector)
             more = endpoints.endpoints(part, service_port, workloads_of, mtls_of, trust_domain)
         else:
