@@ -6,12 +6,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.api.core_pod import Pod
+from argosy.api.core_pod import TEMPLATES_ANNOTATION, Pod
 from argosy.api.meta import Metadata, Object
 from argosy.api.security import PeerAuthentication
 from argosy.base.clock import SystemClock
 from argosy.base.names import Namespace, ObjectKey
-from argosy.store.cells import CellFeed, Labeled, Names, Namespaces
+from argosy.store.cells import Annotated, CellFeed, Labeled, Names, Namespaces
 from argosy.store.store import Store
 from argosy.store.transaction import Delete, Operation, Put
 
@@ -82,6 +82,18 @@ def test_labels_of_other_kinds_are_not_indexed() -> None:
     cells = Cells(store)
     store.apply([Put(PeerAuthentication(metadata=Metadata(name="p", labels={"app": "web"})))])
     assert not [cell for cell in cells.values if isinstance(cell, Labeled)]
+
+
+def test_pods_with_an_injection_template_are_listed() -> None:
+    store = new_store()
+    cells = Cells(store)
+    annotations = {TEMPLATES_ANNOTATION: "gateway"}
+    gateway = Pod(metadata=Metadata(name="gw", namespace="x", annotations=annotations))
+    store.apply([Put(gateway), Put(pod("x", "a"))])
+    index = Annotated("Pod", "x", TEMPLATES_ANNOTATION)
+    assert cells.values[index] == ("gw",)
+    store.apply([Delete(gateway.key)])
+    assert cells.values[index] is ABSENT
 
 
 _values: st.SearchStrategy[Object] = st.one_of(

@@ -11,6 +11,7 @@ from argosy.xds.wire import (
     Encoder,
     MalformedRequestError,
     Protocol,
+    Response,
     decode,
     delta_response,
     sotw_response,
@@ -90,13 +91,19 @@ def test_a_shared_response_is_newer_than_what_the_stream_had() -> None:
     assert again.nonce != first.nonce
 
 
-def test_the_store_of_shared_responses_is_bounded() -> None:
-    encoder = Encoder(entries=100, capacity=1000)
-    for number in range(50):
-        one = (Resource(str(number), "1", (b"x" * 400,)),)
-        encoder.response(Protocol.DELTA, URL, one, (), None, last_nonce=0)
-    assert encoder._size <= 1000
-    assert sum(len(one.body) for one in encoder._cache.values()) == encoder._size
+def test_only_responses_that_somebody_waits_for_are_kept_beyond_a_bound() -> None:
+    encoder = Encoder(capacity=1000)
+    sets = [(Resource(str(number), "1", (b"x" * 400,)),) for number in range(50)]
+
+    def response(number: int) -> Response:
+        return encoder.response(Protocol.DELTA, URL, sets[number], (), None, last_nonce=0)
+
+    awaited = response(0)
+    for number in range(1, 50):
+        response(number)
+    assert len(encoder._known) == 3, "the awaited one, and two that fit the bound"
+    assert response(0) is awaited
+    assert encoder.encoded == 50
 
 
 def test_the_version_of_a_full_set_depends_on_its_content_alone() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from argosy.base.hashing import HashedOnce, hashed_once
 from argosy.base.names import Namespace, ObjectKey
 from argosy.model.locality import ANYWHERE, Place
 from argosy.model.proxy_traffic import USUAL_TRAFFIC, ProxyTraffic
@@ -24,8 +25,9 @@ class ProxyType(Enum):
     GRPC = "grpc"
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Role:
+class Role(HashedOnce):
     """What is equal for all replicas of one workload: they get equal configuration.
 
     ``ports`` are the container ports that have names, sorted by name. ``locality`` comes from the
@@ -53,8 +55,9 @@ class Sight:
     sidecar: ObjectKey | None = None
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(HashedOnce):
     """What decides the outbound configuration of a proxy: proxies of equal scope share it.
 
     ``classes`` are the workload selectors, among those that outbound rules use (VirtualService

@@ -1,5 +1,9 @@
 """``python -m argosy.server``: runs the control plane of one mesh until SIGTERM."""
 
+import argosy.server.lean  # noqa: F401  # before what it acts on
+
+# isort: split
+
 import argparse
 import asyncio
 import os

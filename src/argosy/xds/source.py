@@ -16,8 +16,16 @@ Group = Hashable
 Layer = Hashable
 
 
+class Framed:
+    """``frame``: what stands before and after a resource in responses, once it was in one."""
+
+    __slots__ = ("frame",)
+
+    frame: tuple[bytes, bytes]
+
+
 @dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Framed):
     """One resource: ``parts`` are the serialized message, ``version`` a hash of its content.
 
     The version must depend on the message alone, so that a restarted or a different

@@ -5,11 +5,12 @@ the same resources get the very same ``bytes`` object. Its nonce is a global pus
 number, unique on every stream because a stream is never given one object twice.
 """
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
+from weakref import WeakValueDictionary
 
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
@@ -117,6 +118,24 @@ def _any(url: bytes, resource: Resource) -> bytes:
     return _field(0x0A, url) + _opening(0x12, resource.size)
 
 
+def _frame(url: bytes, resource: Resource) -> tuple[bytes, bytes]:
+    """What stands around the parts of a resource in a ``DeltaDiscoveryResponse``.
+
+    Kept with the resource, which is of one type: it goes to many streams.
+    """
+    try:
+        return resource.frame
+    except AttributeError:
+        pass
+    opening = _any(url, resource)
+    size = len(opening) + resource.size
+    head = _field(0x0A, resource.version.encode()) + _opening(0x12, size)
+    tail = _field(0x1A, resource.name.encode())
+    frame = _opening(0x12, len(head) + size + len(tail)) + head + opening, tail
+    object.__setattr__(resource, "frame", frame)
+    return frame
+
+
 def delta_response(
     type_url: str, resources: Iterable[Resource], removed: Iterable[str], nonce: str
 ) -> bytes:
@@ -124,11 +143,8 @@ def delta_response(
     url = type_url.encode()
     parts: list[bytes] = []
     for resource in resources:
-        opening = _any(url, resource)
-        size = len(opening) + resource.size
-        head = _field(0x0A, resource.version.encode()) + _opening(0x12, size)
-        tail = _field(0x1A, resource.name.encode())
-        parts.append(_opening(0x12, len(head) + size + len(tail)) + head + opening)
+        head, tail = _frame(url, resource)
+        parts.append(head)
         parts += resource.parts
         parts.append(tail)
     parts.append(_field(0x22, url))
@@ -160,7 +176,7 @@ class Snapshot:
 EMPTY = Snapshot()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Response:
     """One encoded response, shared by the streams that need exactly this."""
 
@@ -173,17 +189,17 @@ class Response:
 
 
 class Encoder:
-    """Builds responses and keeps the latest, so that a push to many streams is encoded once.
+    """Builds responses that streams share, so that a push to many of them is encoded once.
 
-    ``capacity`` in bytes is small: streams that need the same response need it at the same time,
-    and when many connect at once each asks in pieces of its own.
+    A response is known as long as any stream waits for its answer, which in a burst is as long
+    as others may need it. The latest few, of ``capacity`` bytes, are known beyond that.
     """
 
-    def __init__(self, entries: int = 128, capacity: int = 1 << 20) -> None:
-        self._entries = entries
+    def __init__(self, capacity: int = 1 << 20) -> None:
         self._capacity = capacity
         self._size = 0
-        self._cache: OrderedDict[object, Response] = OrderedDict()
+        self._known: WeakValueDictionary[object, Response] = WeakValueDictionary()
+        self._latest: deque[Response] = deque()
         self._number = 0
         self.encoded = 0
 
@@ -209,21 +225,15 @@ class Encoder:
             removed,
             base,
         )
-        known = self._cache.get(key)
+        known = self._known.get(key)
         if known is not None and int(known.nonce) > last_nonce:
-            self._cache.move_to_end(key)
             return known
-        if known is not None:
-            self._size -= len(known.body)
         response = self._encode(protocol, type_url, resources, removed, base)
-        self._cache[key] = response
-        self._cache.move_to_end(key)
+        self._known[key] = response
+        self._latest.append(response)
         self._size += len(response.body)
-        while len(self._cache) > self._entries or (
-            self._size > self._capacity and len(self._cache) > 1
-        ):
-            _, dropped = self._cache.popitem(last=False)
-            self._size -= len(dropped.body)
+        while self._size > self._capacity:
+            self._size -= len(self._latest.popleft().body)
         return response
 
     def _encode(

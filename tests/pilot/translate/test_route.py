@@ -24,7 +24,12 @@ from argosy.model.route import (
     VirtualHost,
     WeightedCluster,
 )
-from argosy.pilot.translate.route import route, route_configuration
+from argosy.pilot.translate.route import (
+    encoded_route_configuration,
+    encoded_virtual_host,
+    route,
+    route_configuration,
+)
 from argosy.pilot.translate.route_action import cluster_name, hash_policy, redirect_action
 
 KEY = ClusterKey(9080, "v1", "reviews.default.svc.cluster.local")
@@ -131,3 +136,15 @@ def test_equal_tables_give_equal_bytes() -> None:
         return bytes(route_configuration(table).SerializeToString(deterministic=True))
 
     assert encoded() == encoded()
+
+
+def test_a_table_in_parts_is_the_table() -> None:
+    hosts = tuple(
+        VirtualHost(name, 80, (name,), (Route(RouteMatch(), forward()),)) for name in ("a", "b")
+    )
+    for unknown in UnknownHosts:
+        table = RouteTable("80", hosts, unknown)
+        whole = route_configuration(table).SerializeToString(deterministic=True)
+        parts = encoded_route_configuration(table, encoded_virtual_host)
+        assert b"".join(parts) == whole
+        assert parts[1] == encoded_virtual_host(hosts[0])

@@ -7,6 +7,7 @@ listeners and routes. Nothing here assumes that a proxy asks for all of a layer.
 
 from dataclasses import dataclass
 
+from argosy.base.hashing import HashedOnce, hashed_once
 from argosy.base.names import Hostname
 from argosy.derive import Reader, formula
 from argosy.model.envoy_filter import NO_PATCHES, Patching
@@ -30,16 +31,18 @@ from argosy.pilot.translate import names
 from argosy.xds import type_urls
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class OutboundLayer:
+class OutboundLayer(HashedOnce):
     """What proxies of a scope need to call others."""
 
     scope: Scope
     patching: Patching = NO_PATCHES
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class WorkloadLayer:
+class WorkloadLayer(HashedOnce):
     """What the replicas of one workload need to be called."""
 
     role: Role

@@ -61,11 +61,12 @@ def settings_of(get: Reader, scope: Scope) -> ListenerSettings:
 @formula
 def cluster_names(get: Reader, scope: Scope) -> tuple[str, ...]:
     """Every outbound cluster of the scope, and the two for what the mesh does not know."""
-    outbound = (
-        name
-        for service in get(rules.visible_services, scope.sight)
-        for name in _service_clusters(get, scope, service)
-    )
+    services = get(rules.visible_services, scope.sight)
+    common = views.common(scope)
+    own = scope.sidecar or scope == common or get(views.particular_hosts, scope.namespace)
+    if not own and services == get(rules.visible_services, common.sight):
+        return get(cluster_names, common)  # the very value, and not an edge to every service
+    outbound = (name for service in services for name in _service_clusters(get, scope, service))
     policy = get(mesh_settings).listeners.outbound
     dynamic = policy is OutboundTrafficPolicy.ALLOW_ANY_DYNAMIC_DNS
     unknown = (names.DYNAMIC_DNS_CLUSTER,) if dynamic else ()

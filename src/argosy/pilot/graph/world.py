@@ -110,7 +110,10 @@ def exported_services(get: Reader, namespace: Namespace) -> tuple[Service, ...]:
         if s.hostname not in contested and s.export_to & {"*", namespace}
     ]
     seen = (get(service_exported_to, namespace, host) for host in sorted(contested))
-    return (*plain, *(s for s in seen if s is not None))
+    found = (*plain, *(s for s in seen if s is not None))
+    # Namespaces that nothing is exported to in particular have one value among them.
+    everybody = get(exported_services, Namespace("")) if namespace else found
+    return everybody if found == everybody else found
 
 
 @formula
