@@ -1,6 +1,6 @@
 """What keeps the control plane small: counts of what is kept, and modules it does without.
 
-Nothing here is timed or weighed. The figures are in docs/benchmarks.md, the reasons in ADR 019.
+Nothing here is timed or weighed. The figures are in docs/benchmarks.md, the reasons in ADR 020.
 """
 
 import subprocess
