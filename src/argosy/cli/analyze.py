@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from argosy.api.yaml_output import as_yaml
 from argosy.cli.client import ApiClient, CliError
 from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption
-from argosy.cli.output import Outlet, as_yaml, err, out, show_error, show_problem
+from argosy.cli.output import Outlet, err, out, show_error, show_problem
 
 if TYPE_CHECKING:
     from argosy.api.meta import Object

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
+from argosy.api.yaml_output import as_yaml
 from argosy.cli.client import ApiClient, Json, name_of, namespace_of
 from argosy.cli.description import Description, Table, pairs, path_of
 from argosy.cli.get import ObjectsArgument, fetch
@@ -13,7 +14,6 @@ from argosy.cli.kinds import Kind, wanted
 from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption, SelectorOption
 from argosy.cli.output import (
     age,
-    as_yaml,
     code_of,
     err,
     out,

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
+
+from argosy.api.yaml_output import as_yaml
 
 Json = dict[str, Any]
 
@@ -58,10 +59,6 @@ def show_json(value: Any) -> None:
 
 def show_yaml(value: Any) -> None:
     sys.stdout.write(as_yaml(value))
-
-
-def as_yaml(value: Any) -> str:
-    return str(yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bool:
