@@ -99,9 +99,6 @@ class ProxyConfig(KubernetesPart, frozen=True, kw_only=True):
 
     concurrency: Int32 | None = None
     service_cluster: str = ""
-    tracing_service_name: Literal[
-        "", "APP_LABEL_AND_NAMESPACE", "CANONICAL_NAME_ONLY", "CANONICAL_NAME_AND_NAMESPACE"
-    ] = ""
     drain_duration: Duration | None = None
     termination_drain_duration: Duration | None = None
     hold_application_until_proxy_starts: bool | None = None
