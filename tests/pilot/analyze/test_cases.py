@@ -23,11 +23,6 @@ from argosy.pilot.analyze.trial import TrialMesh
 FOLDER = Path(__file__).parent / "cases"
 CASES = sorted(FOLDER.glob("*.yaml"))
 MARK = re.compile(r"# ((?:IST\d{4} ?)+)$")
-OTHERWISE_SHOWN = {
-    "IST0143": "found in a running mesh only: tests/e2e/test_analyze.py",
-}
-"""Codes that no file can bring about, and where they are shown."""
-
 KINDS_TO_COME = frozenset({"Sidecar", "EnvoyFilter", "ServiceEntry", "StatefulSet"}) - set(BY_KIND)
 """Kinds that are not read yet: what is told of them has no case."""
 ELSEWHERE = frozenset({"IST0150"})
@@ -78,7 +73,7 @@ def test_case(path: Path) -> None:
 
 
 def test_every_code_has_a_case() -> None:
-    shown = {path.stem.partition("-")[0] for path in CASES} | set(OTHERWISE_SHOWN)
+    shown = {path.stem.partition("-")[0] for path in CASES}
     known = {code.id for code in CODES if not KINDS_TO_COME.issuperset(code.kinds)}
     assert sorted(known - shown - ELSEWHERE) == []
     assert sorted(shown - known) == []

@@ -283,16 +283,6 @@ CODES: tuple[Code, ...] = (
         "Put the servers into one Gateway, or give each its own certificate.",
     ),
     _code(
-        "IST0143",
-        "LocalhostListener",
-        _E,
-        "Pod",
-        "The application listens on localhost only at a port of its Service. Told of a running mesh "
-        "only. (Argosy's sidecars reach the application over loopback, so it works here; callers "
-        "without a sidecar, and other meshes, do not get there.)",
-        "Let the application listen on all addresses.",
-    ),
-    _code(
         "IST0144",
         "InvalidApplicationUID",
         _W,

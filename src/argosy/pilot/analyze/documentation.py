@@ -24,6 +24,8 @@ _TAIL = """
 - About what a mesh on one machine has not (webhooks, several clusters, upgrades, CRDs): IST0126,
   IST0139, IST0141, IST0142, IST0148, IST0156, IST0158, IST0163, IST0164, IST0165, IST0168, IST0169,
   IST0170, IST0172, IST0176.
+- IST0143 (an application that listens on localhost only): nobody can see it in the objects, and here
+  sidecars reach their application over loopback.
 - IST0140 (a subset has no effect at an ingress gateway): here it has.
 """
 
