@@ -13,6 +13,7 @@ from argosy.pilot.compile.gateways import server_hosts
 from argosy.pilot.compile.hostnames import intersection
 from argosy.pilot.graph.world import keys, read
 
+Certificate = tuple[str, ...]
 Hosts = tuple[tuple[str, Hostname], ...]
 
 
@@ -27,13 +28,14 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """One server: hosts are as in ``model.gateway.GatewayServer``; ``certificate`` may be empty."""
+    """One server: hosts are as in ``model.gateway.GatewayServer``; ``certificates``: what tells
+    each of them, by ``_certificates``."""
 
     gateway: ObjectKey
     index: int
     site: Site
     hosts: Hosts
-    certificate: tuple[str, ...]
+    certificates: tuple[Certificate, ...]
 
 
 @formula
@@ -49,7 +51,7 @@ def opened(get: Reader, key: ObjectKey) -> tuple[Opened, ...]:
             index,
             Site(selector, server.port.number, server.bind),
             server_hosts(server.hosts, key.namespace),
-            _certificate(server.tls),
+            _certificates(server.tls),
         )
         for index, server in enumerate(gateway.spec.servers)
     )
@@ -65,12 +67,12 @@ def opened_by_site(get: Reader) -> Mapping[Site, tuple[Opened, ...]]:
 
 
 @formula
-def opened_by_certificate(get: Reader) -> Mapping[tuple[str, ...], tuple[Opened, ...]]:
-    found: dict[tuple[str, ...], list[Opened]] = {}
+def opened_by_certificate(get: Reader) -> Mapping[Certificate, tuple[Opened, ...]]:
+    found: dict[Certificate, list[Opened]] = {}
     for key in keys(get, "Gateway"):
         for server in get(opened, key):
-            if server.certificate:
-                found.setdefault(server.certificate, []).append(server)
+            for certificate in server.certificates:
+                found.setdefault(certificate, []).append(server)
     return MappingProxyType({which: tuple(servers) for which, servers in found.items()})
 
 
@@ -120,14 +122,18 @@ def _shared(one: Hosts, other: Hosts) -> list[str]:
 
 @formula
 def duplicate_certificates(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
-    """One certificate, of the same files, at two Gateways of the same workloads."""
+    """One certificate at two Gateways of the same workloads.
+
+    https://istio.io/latest/docs/ops/common-problems/network-issues/#404-errors-occur-when-multiple-gateways-configured-with-same-tls-certificate
+    """
     by_certificate = get(opened_by_certificate)
     found = []
     for server in get(opened, key):
         others = sorted(
             {
                 f"{other.gateway.namespace}/{other.gateway.name}"
-                for other in by_certificate.get(server.certificate, ())
+                for certificate in server.certificates
+                for other in by_certificate.get(certificate, ())
                 if other.gateway != key and set(server.site.selector) <= set(other.site.selector)
             }
         )
@@ -146,8 +152,12 @@ def duplicate_certificates(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def _certificate(tls: ServerTLSSettings | None) -> tuple[str, ...]:
-    """Its files. Certificates from Secrets are compared where these are compiled."""
-    if tls is None or not (tls.server_certificate and tls.private_key):
+def _certificates(tls: ServerTLSSettings | None) -> tuple[Certificate, ...]:
+    """A Secret's name, which is one of the workloads' namespace, or the names of two files."""
+    if tls is None:
         return ()
-    return (tls.server_certificate, tls.private_key)
+    secrets = (tls.credential_name, *tls.credential_names)
+    files = [(tls.server_certificate, tls.private_key)]
+    files += [(one.server_certificate, one.private_key) for one in tls.tls_certificates]
+    found = [*((name,) for name in secrets if name), *(pair for pair in files if all(pair))]
+    return tuple(dict.fromkeys(found))

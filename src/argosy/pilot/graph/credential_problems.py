@@ -42,7 +42,7 @@ def gateway_credentials(get: Reader, namespace: Namespace, name: str) -> tuple[P
                     )
                 )
     found += _mixed_algorithms(get, namespace, name)
-    return (*dict.fromkeys(found), *_shared_with_others(get, namespace, name))
+    return tuple(dict.fromkeys(found))
 
 
 @formula
@@ -222,36 +222,3 @@ def _mixed_algorithms(get: Reader, namespace: Namespace, name: str) -> list[Prob
                     )
                 )
     return problems
-
-
-def _shared_with_others(get: Reader, namespace: Namespace, name: str) -> list[Problem]:
-    """One certificate for hosts of two Gateways: browsers then reuse a connection for both.
-
-    https://istio.io/latest/docs/ops/common-problems/network-issues/#404-errors-occur-when-multiple-gateways-configured-with-same-tls-certificate
-    """
-    owner = ObjectKey(gateways.KIND, namespace, name)
-    others: dict[tuple[Namespace, str], ObjectKey] = {}
-    for role in _selected(get, namespace, name):
-        for key in get(gateways.gateways_of, role):
-            if key == owner:
-                continue
-            for server in get(gateways.compiled_servers, key.namespace, key.name).value:
-                for pair in _pairs(server):
-                    others.setdefault((role.namespace, pair.name), key)
-    problems = []
-    for server in get(gateways.compiled_servers, namespace, name).value:
-        for pair in _pairs(server):
-            for (_, called), other in sorted(others.items()):
-                if called == pair.name:
-                    problems.append(
-                        Problem(
-                            owner,
-                            _field(server, pair),
-                            "GatewayDuplicateCertificate",
-                            f"{other} shows the certificate {called} too: clients with HTTP/2 reuse "
-                            "a connection for the hosts of both, and get a 404 for one of them",
-                            "serve all hosts of a certificate with one Gateway",
-                            Severity.WARNING,
-                        )
-                    )
-    return list(dict.fromkeys(problems))
