@@ -7,6 +7,7 @@ from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Compiled, Problem
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ClusterKey, Scope
+from argosy.model.proxy_traffic import USUAL_TRAFFIC
 from argosy.model.route import HashPolicy
 from argosy.model.secret import CredentialReference, Flaw
 from argosy.model.service import Service
@@ -22,9 +23,11 @@ from argosy.pilot.compile import destinations as compiling
 from argosy.pilot.compile import localities
 from argosy.pilot.compile.destinations import DestinationIndex, Target
 from argosy.pilot.compile.endpoints import selects, serving
+from argosy.pilot.compile.hostnames import covers, is_wildcard
 from argosy.pilot.graph.credentials import credential
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.world import (
+    all_services,
     candidate_pods,
     endpoint_summary,
     keys,
@@ -169,12 +172,29 @@ def credential_hosts(get: Reader) -> frozenset[Hostname]:
 
 
 @formula
+def hosts_of_rule(get: Reader, host: Hostname) -> tuple[Hostname, ...]:
+    """What a rule's host stands for: itself, or the services that a wildcard covers."""
+    if not is_wildcard(host):
+        return (host,)
+    covered = (s.hostname for s in get(all_services) if covers(host, s.hostname))
+    return tuple(sorted({host, *covered}))
+
+
+@formula
 def references_of(get: Reader, scope: Scope) -> frozenset[CredentialReference]:
-    """The credentials that rules for proxies of the scope name."""
-    return frozenset(
-        reference
+    """The credentials that rules in force for proxies of the scope name."""
+    hosts = {
+        host
         for rule in get(credential_rules)
         if compiling.is_for(rule, scope)
+        for host in get(hosts_of_rule, rule.host)
+    }
+    own = replace(scope.anywhere, proxy=USUAL_TRAFFIC)
+    found = (get(chosen, own, host) for host in sorted(hosts))
+    return frozenset(
+        reference
+        for rule in found
+        if rule is not None
         for policy in compiling.credential_policies(rule)
         for reference in compiling.client_credentials(
             policy, scope.type, selected=rule.selector is not None
