@@ -5,6 +5,7 @@ https://istio.io/latest/docs/reference/config/networking/service-entry/
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
 
 from argosy.api import networking_service_entry as api
 from argosy.api.networking_workload_entry import WorkloadEntry, WorkloadEntrySpec
@@ -44,7 +45,7 @@ def services(written: api.ServiceEntry, mesh: Mesh = DEFAULT_MESH) -> tuple[Serv
             name=host,
             namespace=namespace,
             ports=ports,
-            addresses=() if dynamic else spec.addresses or allocated.get(host, ()),
+            addresses=() if dynamic else written_addresses(spec) or allocated.get(host, ()),
             selector=tuple(sorted(selector.items())),
             export_to=export_to(spec.export_to or mesh.service_export_to, namespace),
             resolution=_RESOLUTIONS[spec.resolution],
@@ -60,6 +61,19 @@ def services(written: api.ServiceEntry, mesh: Mesh = DEFAULT_MESH) -> tuple[Serv
 def hosts(written: api.ServiceEntry) -> tuple[Hostname, ...]:
     """As the mesh knows them: lower case, each once."""
     return tuple(dict.fromkeys(Hostname(host.lower()) for host in written.spec.hosts))
+
+
+def written_addresses(spec: api.ServiceEntrySpec) -> tuple[str, ...]:
+    """A network of one address, such as ``192.0.2.7/32``, is that address; others stay networks.
+
+    Names lead to addresses only: what has networks alone is found by the resolver outside.
+    """
+    found = []
+    for text in spec.addresses:
+        network = ip_network(text, strict=False)
+        single = network.prefixlen == network.max_prefixlen
+        found.append(str(network.network_address) if single else text)
+    return tuple(dict.fromkeys(found))
 
 
 def allocated_addresses(written: api.ServiceEntry) -> Mapping[Hostname, tuple[str, ...]]:
