@@ -152,6 +152,10 @@ def _certificate_files(tls: ServerTLSSettings, path: str) -> Iterator[Mistake]:
         for name in (name for name, value in pair.items() if not value):
             message = f"the certificate has no {name}"
             yield Mistake(f"{path}.tlsCertificates[{i}].{name}", "MissingField", message)
+        if certificate.ca_certificates:
+            message = "clients are verified by caCertificates of tls, whatever the certificate"
+            where = f"{path}.tlsCertificates[{i}].caCertificates"
+            yield warning(where, "NoEffect", message, "Write tls.caCertificates")
     if tls.tls_certificates:
         return
     pair = {"serverCertificate": tls.server_certificate, "privateKey": tls.private_key}

@@ -137,7 +137,6 @@ def test_the_proxys_own_ports_are_refused() -> None:
     [
         (server(443, "TLS"), "MissingField", "tls"),
         (server(443, "TCP", tls={"mode": "SIMPLE"}), "ConflictingFields", "tls"),
-        (server(80, "HTTP", bind="unix:///x"), "NotSupported", "bind"),
         (server(80, "UDP"), "UnknownProtocol", "port.protocol"),
         (server(80, "gopher"), "UnknownProtocol", "port.protocol"),
         ({**server(80), "hosts": ()}, "NoHosts", "hosts"),

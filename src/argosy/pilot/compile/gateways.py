@@ -101,13 +101,6 @@ def _server(gateway: ObjectKey, written: Server, report: Report) -> GatewayServe
             "write protocol: TLS",
         )
         return None
-    if "/" in written.bind or written.bind.startswith("@"):
-        report.at("bind").error(
-            "NotSupported",
-            "UNIX sockets are not supported yet, so this server is not opened",
-            "bind to an IP address, or leave it out",
-        )
-        return None
     hosts = server_hosts(written.hosts, gateway.namespace)
     if not hosts:
         report.at("hosts").error("NoHosts", "without hosts no rule can be bound", 'add "*"')

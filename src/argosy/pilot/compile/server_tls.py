@@ -90,9 +90,6 @@ def _authorities(
         return AuthoritiesReference(written.ca_cert_credential_name)
     if written.ca_certificates:
         return FileAuthoritiesReference(written.ca_certificates)
-    for pair in written.tls_certificates:
-        if pair.ca_certificates:
-            return FileAuthoritiesReference(pair.ca_certificates)
     names = written.credential_names or (written.credential_name,)
     return AuthoritiesReference(names[0])
 
