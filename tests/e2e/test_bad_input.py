@@ -184,8 +184,8 @@ REFUSED = {
         'Did you mean "VirtualService"?',
     ),
     "unsupported-kind": Case(
-        "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: shop}\n",
-        "EnvoyFilter default/shop",
+        "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: shop}\n",
+        "Telemetry default/shop",
         2,
         "kind",
         "is not supported yet",
@@ -436,7 +436,10 @@ def test_files_that_hold_no_objects(shop: Mesh, traffic: Traffic, tmp_path: Path
     ):
         assert said in done.stderr, done.stderr
     unharmed(traffic)
-    assert shop.argosy("apply", "-f", str(empty), check=False).returncode == 0
+    nothing = shop.argosy("apply", "-f", str(empty), check=False)
+    assert (nothing.returncode, "there is no object in the input" in nothing.stderr) == (1, True), (
+        nothing.stderr
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class NoSidecar:
 
     ready = True
     message = ""
+    environment: Mapping[str, str] = {}
 
     def __init__(self) -> None:
         self.drained_at = 0.0
