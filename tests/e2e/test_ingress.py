@@ -127,7 +127,6 @@ def test_ingresses_of_other_classes_are_not_served(rules: Rules, browser: Inside
     assert status(browser, f"{url}/status/200") in (0, 404)
 
 
-@pytest.mark.covers("Ingress.status.loadBalancer")
 def test_an_ingress_shows_its_gateways_address(meshed: Mesh, rules: Rules) -> None:
     rules.apply("ingress", ingress({"ingressClassName": "istio", "defaultBackend": HTTPBIN}))
     (found,) = meshed.get("ingress", "ingress")

@@ -163,7 +163,6 @@ def test_retries_have_a_budget(rules: Rules, curl: Inside) -> None:
     assert 20 < tries() < 40
 
 
-@pytest.mark.covers("Service.publishNotReadyAddresses")
 def test_unready_endpoints_only_where_they_are_published(rules: Rules, curl: Inside) -> None:
     rules.apply("unready", UNREADY)
 

@@ -176,7 +176,7 @@ def test_app_protocol_says_what_the_application_speaks(curl: Inside, mode: str) 
     assert (found["accepted"], found["echoes"]) == (True, ["a"])
 
 
-@pytest.mark.covers("ProxyConfig.proxyMetadata.ISTIO_META_HTTP10")
+@pytest.mark.covers("MeshConfig.defaultConfig.proxyMetadata")
 def test_http10_where_it_is_allowed(matrix: Mesh, curl: Inside, mode: str) -> None:
     """As in Istio it is HTTP only where ISTIO_META_HTTP10 says so, and else unknown bytes."""
     request = "GET /x HTTP/1.0\r\nHost: http10\r\n\r\n"
