@@ -18,6 +18,7 @@ from argosy.pilot.analyze import (
     envoy_filters,
     gateways,
     injection,
+    proxyless,
     selectors,
     service_entries,
     services,
@@ -130,6 +131,20 @@ ANALYZERS: tuple[Analyzer, ...] = (
         ("Pod",),
         injection.pod_injection,
         "Pods that should have a proxy and have none",
+    ),
+    _row(
+        "proxyless.PolicyAnalyzer",
+        ("DestinationRule",),
+        proxyless.ignored_policies,
+        "Policies that gRPC clients without a proxy do not follow",
+        When.ANALYSIS,
+    ),
+    _row(
+        "proxyless.RoutingAnalyzer",
+        ("VirtualService",),
+        proxyless.ignored_routing,
+        "Rules that gRPC clients without a proxy do not follow",
+        When.ANALYSIS,
     ),
     _row(
         "security.SelectorAnalyzer",
