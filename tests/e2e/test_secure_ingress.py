@@ -398,6 +398,31 @@ def certificate_of(credential: Credential) -> bytes:
     return ssl.PEM_cert_to_DER_cert(credential.certificate)
 
 
+ASK = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as gateway:
+    gateway.connect(chr(0) + "shop")
+    gateway.sendall(f"GET /status/204 HTTP/1.1\\r\\nHost: {sys.argv[1]}\\r\\n\\r\\n".encode())
+    print(gateway.recv(1000).decode().splitlines()[0])
+"""
+
+
+@pytest.mark.covers("Gateway.servers[].bind", "Gateway.servers[].port.number")
+def test_a_socket_instead_of_a_port(world: World) -> None:
+    mesh, rules, _, _ = world
+    port = {"number": 0, "name": "http", "protocol": "HTTP"}
+    rules.apply("gateway", gateway({"port": port, "bind": "unix://@shop", "hosts": [HTTPBIN]}))
+    rules.apply("route", TO_HTTPBIN)
+
+    def ask(host: str) -> str:
+        argv = (sys.executable, "-c", ASK, host)
+        edge = "deploy/istio-ingressgateway"
+        return mesh.exec(edge, *argv, namespace="istio-system", check=False).stdout
+
+    eventually(lambda: ask(HTTPBIN).startswith("HTTP/1.1 204"), "served at the socket")
+    assert ask("other.example.com").startswith("HTTP/1.1 404")
+
+
 @pytest.mark.covers("Gateway.servers[].tls.mode")
 def test_auto_passthrough(world: World) -> None:
     """Mesh TLS is handed on by the server name alone: no VirtualService is bound to the Gateway."""

@@ -7,6 +7,7 @@ https://istio.io/latest/docs/reference/config/networking/service-entry/
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -273,14 +274,26 @@ def test_networks_of_an_entry(net: Internet, curl: Inside, rules: Rules) -> None
     """Opaque bytes to a network go out; those to other addresses of the port do not."""
     port = {"number": 7000, "name": "tcp", "protocol": "TCP"}
     address = net.address("httpbin.org")
-    network = entry("network", "db.example.com", addresses=[f"{address}/32"], ports=[port])
+    network = ip_network(f"{address}/31", strict=False)
+    sites = (
+        net.address(name) for name in ("www.google.com", "edition.cnn.com", "en.wikipedia.org")
+    )
+    other = next(site for site in sites if ip_address(site) not in network)
     assert is_closed(curl, address)
-    rules.apply("network", network)
-    assert curl.call("exchange", host=address, port=7000, text="hi") == "raw:hi"
-    other = net.address("www.google.com")
-    assert is_closed(curl, other)
+    for addresses in ([str(network)], [f"{address}/32"]):
+        database = entry("network", "db.example.com", addresses=addresses, ports=[port])
+        rules.apply("network", database)
+        assert curl.call("exchange", host=address, port=7000, text="hi") == "raw:hi"
+        assert is_closed(curl, other)
+    found = curl.call("exchange", host="db.example.com", port=7000, text="hi")
+    assert found == "raw:hi", "the name of one address leads to it"
 
 
+@pytest.mark.covers(
+    "ServiceEntry.ports[].targetPort",
+    "DestinationRule.trafficPolicy.portLevelSettings[].tls.mode",
+    "DestinationRule.trafficPolicy.portLevelSettings[].tls.caCertificates",
+)
 def test_tls_origination(net: Internet, curl: Inside, rules: Rules) -> None:
     """The task egress-tls-origination: first a 301 to https; after, one 200."""
     ports = [{**HTTP, "targetPort": 443}, {**TLS, "protocol": "HTTPS"}]

@@ -205,6 +205,23 @@ def test_applications_on_loopback_and_a_unix_socket(
         assert "x-forwarded-client-cert" in answer.json["headers"], "by mesh mTLS"
 
 
+@pytest.mark.covers("Sidecar.ingress[].bind", "Sidecar.ingress[].captureMode")
+def test_a_socket_of_the_proxy_for_its_own_pod(scoped: Mesh, rules: Rules, curl: Inside) -> None:
+    listener = {
+        "port": {"number": 9000, "protocol": "HTTP", "name": "own"},
+        "bind": "127.0.0.1",
+        "captureMode": "NONE",
+        "defaultEndpoint": "127.0.0.1:8000",
+    }
+    with inside(scoped, "deploy/near") as near:
+        assert near.get("http://127.0.0.1:9000/").status == 0
+        rules.apply("own", sidecar("near", {**of("near"), "ingress": [listener]}))
+        eventually(lambda: near.get("http://127.0.0.1:9000/").status == 200, "the socket is there")
+        answer = near.get("http://127.0.0.1:9000/")
+        assert answer.headers["server"] == "istio-envoy"
+    assert curl.get("http://near:8000/").status == 200, "ports that are not named go on"
+
+
 def test_no_request_fails_while_a_sidecar_comes_changes_and_goes(
     scoped: Mesh, rules: Rules
 ) -> None:
@@ -265,6 +282,7 @@ spec:
 
 
 @pytest.mark.covers(
+    "Sidecar.ingress[].port.protocol",
     "Sidecar.ingress[].tls.mode",
     "Sidecar.ingress[].tls.privateKey",
     "Sidecar.ingress[].tls.serverCertificate",
