@@ -81,8 +81,6 @@ def _template(spec: WorkloadEntrySpec, path: str) -> Iterator[Mistake]:
 
 def validate_workload_group(group: WorkloadGroup) -> Iterator[Mistake]:
     spec = group.spec
-    message = "no machine can register itself yet, so the group has no effect"
-    yield warning("spec", "NoEffect", message, "Write a WorkloadEntry for each machine")
     if spec.template is None:
         yield Mistake("spec.template", "MissingField", "the group has no template")
     else:

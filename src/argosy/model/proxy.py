@@ -31,7 +31,8 @@ class Role(HashedOnce):
     """What is equal for all replicas of one workload: they get equal configuration.
 
     ``ports`` are the container ports that have names, sorted by name. ``locality`` comes from the
-    workload's template too, and ``config``, its annotation ``proxy.istio.io/config`` as written.
+    workload's template too, and ``config``, its annotation ``proxy.istio.io/config`` as written. ``entry_ports`` are those of the WorkloadEntry
+    of a machine that registered itself; None: it is a pod.
     """
 
     type: ProxyType
@@ -41,6 +42,7 @@ class Role(HashedOnce):
     ports: tuple[tuple[str, int], ...] = ()
     locality: Locality = NO_LOCALITY
     config: str = ""
+    entry_ports: tuple[tuple[str, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

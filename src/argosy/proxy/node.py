@@ -39,6 +39,7 @@ from argosy.proxy.node_cluster import KINDS, Cluster
 from argosy.proxy.node_credentials import credentials
 from argosy.proxy.node_egress import Egress
 from argosy.proxy.node_grpc import GrpcAgent
+from argosy.proxy.node_health import MachineHealth
 from argosy.proxy.node_ingress import Ingress, published_sockets
 from argosy.proxy.node_injection import added_labels, injection
 from argosy.proxy.node_resolver import resolver
@@ -67,6 +68,7 @@ class _Running:
     runner: PodRunner
     uid: str
     news: asyncio.Event
+    health: MachineHealth
 
 
 class Node:
@@ -246,7 +248,10 @@ class Node:
             sidecar = EnvoySidecar(pod, kind, self._facts, directory, news.set)
         self._links += 1
         runner = PodRunner(pod, self._host, directory, f"pod{self._links}", sidecar, news.set)
-        self._running[key] = _Running(runner, pod.metadata.uid, news)
+        health = MachineHealth(
+            runner, lambda: self._cluster.group_of(runner.pod), BYPASS_MARK, news.set
+        )
+        self._running[key] = _Running(runner, pod.metadata.uid, news, health)
         self._tasks.create_task(self._live(key, pod, kind))
 
     async def _live(self, key: Key, pod: Pod, kind: Injection) -> None:
@@ -258,9 +263,13 @@ class Node:
             await asyncio.to_thread(_prepare, directory)
             await self._label(pod, kind)
             async with asyncio.TaskGroup() as tasks:
-                telling = tasks.create_task(self._tell_pod(key, running))
+                beside = [
+                    tasks.create_task(self._tell_pod(key, running)),
+                    tasks.create_task(running.health.run()),
+                ]
                 await running.runner.run()
-                telling.cancel()
+                for task in beside:
+                    task.cancel()
             if self._cluster.get(Pod, *key) is None and not self._stopping.is_set():
                 await asyncio.to_thread(state.remove_tree, directory)
         except* Exception:
@@ -296,7 +305,7 @@ class Node:
         while True:
             await running.news.wait()
             running.news.clear()
-            status = running.runner.status()
+            status = running.health.added_to(running.runner.status())
             if told is not None and status == told:
                 continue
             current = self._cluster.get(Pod, *key)

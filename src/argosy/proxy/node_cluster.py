@@ -12,8 +12,9 @@ from argosy.api.meta import Metadata, Object
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_proxy_config import ProxyConfig
 from argosy.api.networking_service_entry import ServiceEntry
+from argosy.api.networking_workload_entry import WorkloadGroup
 from argosy.base import names
-from argosy.pilot.compile import mesh, proxy_configs, service_entries
+from argosy.pilot.compile import mesh, proxy_configs, registrations, service_entries
 from argosy.platforms.local import workloads
 from argosy.platforms.local.environment import Sources
 from argosy.proxy.bootstrap_patches import bootstrap_patches
@@ -31,6 +32,7 @@ KINDS = (
     "Secret",
     "ServiceEntry",
     "ProxyConfig",
+    "WorkloadGroup",
 )
 _MESH_CONFIG = ("istio-system", "istio")
 _HEADLESS = "None"
@@ -108,8 +110,14 @@ class Cluster:
             and pod.status is not None
             and pod.status.pod_ip
             and (workloads.is_ready(pod) or not_ready)
+            and not registrations.group_of(pod.metadata)
         ]
         return sorted(found, key=lambda p: p.status.pod_ip if p.status else "")
+
+    def group_of(self, pod: Pod) -> WorkloadGroup | None:
+        """The group whose machine a pod is."""
+        name = registrations.group_of(pod.metadata)
+        return self.get(WorkloadGroup, pod.metadata.namespace, name) if name else None
 
     def bootstrap_patches(self, pod: Pod) -> list[dict[str, Any]]:
         """What EnvoyFilters change in the bootstrap of a pod's proxy."""

@@ -13,13 +13,24 @@ from google.protobuf.message import DecodeError
 from argosy import xds
 from argosy.api.core_pod import Pod
 from argosy.api.meta import Object
+from argosy.api.networking_workload_entry import WorkloadGroup
 from argosy.base.names import Namespace, ObjectKey
 from argosy.citadel.identity import SpiffeId
 from argosy.model.proxy import ProxyType
+from argosy.pilot.compile.registrations import METADATA, registered_role
 from argosy.pilot.compile.roles import proxy_type, role_of
 
 GRPC_GENERATOR = "grpc"
 """By this word of its metadata a gRPC library says that it is no sidecar; Istio's."""
+
+Register = Callable[[Pod, str, str], WorkloadGroup | xds.Refusal]
+"""Of a pod, the name of the group that its proxy names, and the client's id."""
+
+
+def nobody_registers(pod: Pod, group: str, _client: str) -> xds.Refusal:
+    """Where no WorkloadGroups are kept."""
+    return xds.Refusal(f"pod {pod.metadata.name!r} cannot register with {group!r} here")
+
 
 _TYPES = {kind.value: kind for kind in ProxyType}
 
@@ -29,8 +40,9 @@ def admit(
     node: bytes,
     find: Callable[[ObjectKey], Object | None],
     trust_domain: str,
+    register: Register = nobody_registers,
 ) -> xds.Admission | xds.Refusal:
-    """The proxy's group, or why it gets nothing."""
+    """The proxy's role, or why it gets nothing. A machine of a WorkloadGroup is registered."""
     identity = _identity(peer, trust_domain)
     if isinstance(identity, xds.Refusal):
         return identity
@@ -56,7 +68,14 @@ def admit(
         return xds.Refusal(f"{identity} may not have the configuration of pod {name!r}")
     if _TYPES[kind] is not proxy_type(pod):
         return xds.Refusal(f"pod {name!r} is no {kind}")
-    return xds.Admission(role_of(pod), f"{pod_name}.{namespace}", (("type", kind),))
+    client, role = f"{pod_name}.{namespace}", role_of(pod)
+    group_name = message.metadata.fields[METADATA].string_value
+    if group_name:
+        group = register(pod, group_name, client)
+        if isinstance(group, xds.Refusal):
+            return group
+        role = registered_role(pod, group)
+    return xds.Admission(role, client, (("type", kind),))
 
 
 def _identity(peer: xds.Peer, trust_domain: str) -> SpiffeId | xds.Refusal:

@@ -33,6 +33,7 @@ from argosy.server.http.app import create_app
 from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
 from argosy.server.proxies import Proxies
 from argosy.server.refusals import Refusals
+from argosy.server.registrations import Registrations
 from argosy.store.admission import KubernetesAdmission
 from argosy.store.codec import MsgpackCodec
 from argosy.store.journal import Journal
@@ -93,8 +94,13 @@ class ControlPlane:
         self._engine = derive.Engine()
         self._delivery = Delivery(self._engine)
         self._xds = xds.Server(
-            self._delivery, self._admit, clock=self._clock, on_rejection=self._rejected
+            self._delivery,
+            self._admit,
+            clock=self._clock,
+            on_rejection=self._rejected,
+            on_leave=lambda client: self._registrations.left(client),
         )
+        self._registrations = Registrations(self.store, self._clock, self._xds.is_connected)
         self._publisher = Publisher(self._engine, self._delivery, self._xds)
         self._refusals = Refusals(self.store.get, self._publisher.set, self._blame)
         self._proxies = Proxies(
@@ -128,6 +134,8 @@ class ControlPlane:
         self._publisher.receive(self.store.snapshot(), self.store.revision)
         self.store.subscribe(self._publisher.receive)
         self.store.subscribe(self._refusals.receive)
+        self.store.subscribe(self._registrations.receive)
+        self._registrations.begin()
         self.store.apply([Put(_namespace(name)) for name in FIRST_NAMESPACES])
         grpc = xds.GrpcService(self._xds)
         api = _ApiServer(self._app, self._settings.api_socket)
@@ -135,6 +143,7 @@ class ControlPlane:
             background = [
                 tasks.create_task(self._xds.run()),
                 tasks.create_task(self.store.run()),
+                tasks.create_task(self._registrations.run()),
             ]
             await grpc.start(self._settings.ads_address, xds.server_credentials(self._credentials))
             self._proxies.serving = True
@@ -148,7 +157,9 @@ class ControlPlane:
         self.store.close()
 
     def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
-        return admit(peer, node, self.store.get, self._settings.trust_domain)
+        return admit(
+            peer, node, self.store.get, self._settings.trust_domain, self._registrations.admit
+        )
 
     def _rejected(self, rejection: xds.Rejection) -> None:
         """The answer to it is a publication: not in the middle of what the stream is doing."""

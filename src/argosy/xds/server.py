@@ -100,6 +100,7 @@ class Server:
         stream_limits: StreamLimits | None = None,
         writers: int = 100,
         on_rejection: Callable[[Rejection], None] | None = None,
+        on_leave: Callable[[str], None] | None = None,
     ) -> None:
         self._admit = admit
         self._clock = clock or SystemClock()
@@ -108,6 +109,7 @@ class Server:
         self._stream_limits = stream_limits or StreamLimits()
         self._writers = writers
         self._on_rejection = on_rejection
+        self._on_leave = on_leave
         self._catalog = Catalog(source)
         self._encoder = Encoder()
         self._buckets = PeerBuckets(self._limits)
@@ -203,6 +205,10 @@ class Server:
         ]
         return tuple(sorted(statuses, key=lambda status: status.client_id))
 
+    def is_connected(self, client_id: str) -> bool:
+        """Whether it has a stream now."""
+        return any(c.machine.admission.client_id == client_id for c in self._clients.values())
+
     # Streams
 
     async def serve(self, peer: Peer, protocol: Protocol, read: Read, write: Write) -> None:
@@ -293,7 +299,10 @@ class Server:
             self._catalog.forget(group)
         self.statistics.connected = len(self._clients)
         self._completed(self._publications.leave(client.number, self._clock.monotonic()))
-        log.info("xds.disconnected", client=client.machine.admission.client_id)
+        client_id = client.machine.admission.client_id
+        log.info("xds.disconnected", client=client_id)
+        if self._on_leave is not None:
+            self._on_leave(client_id)
 
     # Moving bytes
 

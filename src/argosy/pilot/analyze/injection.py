@@ -15,7 +15,7 @@ from argosy.pilot.analyze.workloads import (
     template_of,
 )
 from argosy.pilot.compile.injection import NAMESPACE_INJECTION, Injection
-from argosy.pilot.compile.workloads import TLS_MODE
+from argosy.pilot.compile.registrations import TLS_MODE
 from argosy.pilot.graph.world import names_of, read
 
 REVISION = "istio.io/rev"

@@ -6,8 +6,8 @@ changes only when an identity or the ability to speak mTLS does.
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from sys import intern
 
 from argosy.base.names import Namespace
@@ -125,7 +125,18 @@ def _target_port(service: Service, port: ServicePort, workload: Workload) -> int
         return target_port(port, workload.container_ports)
     if workload.address.startswith(UNIX):
         return 0
-    own = dict(workload.entry_ports)
+    return _entry_port(service, port, dict(workload.entry_ports))
+
+
+def as_entry_has_it(service: Service, entry_ports: ContainerPorts) -> Service:
+    """The service with the port numbers of a WorkloadEntry as targets, and those ports alone."""
+    own = dict(entry_ports)
+    numbers = ((port, _entry_port(service, port, own)) for port in service.ports)
+    ports = tuple(replace(port, target=n) for port, n in numbers if n is not None)
+    return replace(service, ports=ports)
+
+
+def _entry_port(service: Service, port: ServicePort, own: Mapping[str, int]) -> int | None:
     if port.name in own:
         return own[port.name]
     if isinstance(port.target, int):

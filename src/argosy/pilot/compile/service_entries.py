@@ -15,12 +15,8 @@ from argosy.model.service import Protocol, Resolution, Service, ServicePort
 from argosy.model.workload import Health, Locality, Workload
 from argosy.pilot.compile.localities import labelled_locality
 from argosy.pilot.compile.mesh import DEFAULT_MESH, Mesh
+from argosy.pilot.compile.registrations import HEALTHY_CONDITION, TLS_MODE
 from argosy.pilot.compile.services import export_to, protocol_named
-from argosy.pilot.compile.workloads import TLS_MODE
-
-AUTO_REGISTERED = "istio.io/autoRegistrationGroup"
-HEALTHY_CONDITION = "Healthy"
-"""Of a WorkloadEntry's status: what the probe of its agent last said."""
 
 _RESOLUTIONS = {
     "NONE": Resolution.NONE,

@@ -5,16 +5,19 @@ from argosy.base.names import Namespace
 from argosy.model.proxy import ProxyType
 from argosy.model.workload import Health, Workload, sorted_labels
 from argosy.pilot.compile.localities import locality_of
+from argosy.pilot.compile.registrations import TLS_MODE, group_of
 from argosy.pilot.compile.roles import proxy_type
-
-TLS_MODE = "security.istio.io/tlsMode"
-"""Label ``istio``: a sidecar accepts mesh mTLS for the pod."""
 
 
 def workload(pod: core_pod.Pod) -> Workload | None:
-    """None while the pod has no address, and once its containers are gone."""
+    """None while the pod has no address, and once its containers are gone.
+
+    A pod that registers itself is a machine: what answers is its WorkloadEntry.
+    """
     status = pod.status
     if status is None or not status.pod_ip or status.phase in ("Succeeded", "Failed"):
+        return None
+    if group_of(pod.metadata):
         return None
     labels = pod.metadata.labels
     return Workload(

@@ -6,8 +6,9 @@ from argosy.model.application import ApplicationEndpoint, Loopback, OwnAddress
 from argosy.model.authn import MtlsMode
 from argosy.model.listener import InboundListener, InboundPort
 from argosy.model.proxy import Role
+from argosy.model.service import Service
 from argosy.model.traffic import ApplicationCluster, ConnectionPool
-from argosy.pilot.compile import applications, destinations, inbound
+from argosy.pilot.compile import applications, destinations, endpoints, inbound
 from argosy.pilot.compile.proxy_configs import personal
 from argosy.pilot.graph import destinations as destination_formulas
 from argosy.pilot.graph import proxy_configs, sidecars
@@ -32,9 +33,18 @@ def is_own_listener(name: str) -> bool:
 
 
 @formula
+def own_services(get: Reader, role: Role) -> tuple[Service, ...]:
+    """The services that select the workload, with its own ports as targets."""
+    found = get(services_of_labels, role.namespace, role.labels)
+    if role.entry_ports is None:
+        return found
+    return tuple(endpoints.as_entry_has_it(service, role.entry_ports) for service in found)
+
+
+@formula
 def compiled_listener(get: Reader, role: Role) -> Compiled[InboundListener]:
     """What the workload answers on, and what it demands there."""
-    services = get(services_of_labels, role.namespace, role.labels)
+    services = get(own_services, role)
     wanted = get(demands, role.namespace, role.labels)
 
     def mode(port: int | None) -> MtlsMode:
@@ -75,7 +85,7 @@ def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
 def application_clusters(get: Reader, role: Role) -> tuple[ApplicationCluster, ...]:
     """The workload's ports that services name, or its Sidecar, sorted."""
     listener = get(compiled_listener, role).value
-    services = get(services_of_labels, role.namespace, role.labels)
+    services = get(own_services, role)
     traffic = get(mesh_settings).traffic
     written = get(sidecars.ingress, role)
     own = {} if written is None else {one.port: one for one in written.listeners}

@@ -87,7 +87,7 @@ class Presenter:
         if _has_computed_status(BY_KIND.get(value.kind)):
             status = body.get("status")
             stored = status if isinstance(status, dict) else {}
-            body["status"] = {**stored, **self.findings.status(value)}
+            body["status"] = _joined(stored, self.findings.status(value))
         elif isinstance(value, Ingress):
             body["status"] = {**(body.get("status") or {}), **self.findings.load_balancer(value)}
         return body
@@ -95,6 +95,13 @@ class Presenter:
     def stored(self, value: Object) -> dict[str, Any]:
         """What is stored, and nothing else: the base of a patch."""
         return encode(value)
+
+
+def _joined(stored: Mapping[str, Any], computed: Mapping[str, Any]) -> dict[str, Json]:
+    """Conditions that nobody computes stay as they were written: a machine's health."""
+    known = {condition["type"] for condition in computed["conditions"]}
+    kept = [c for c in stored.get("conditions") or () if c.get("type") not in known]
+    return {**stored, **computed, "conditions": [*computed["conditions"], *kept]}
 
 
 def _named(metadata: Mapping[str, Any], target: Target) -> dict[str, Any]:
