@@ -1,11 +1,15 @@
 """Options and fixtures of all tests."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from argosy.testing.golden import Golden
+
+# A shell's background jobs, and all that they start, would ignore the interrupts that tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time; ``--hypothesis-profile=wide`` looks for new ones.
 settings.register_profile("same", deadline=None, derandomize=True)

@@ -36,11 +36,6 @@ def links() -> set[str]:
     return set(os.listdir("/sys/class/net"))
 
 
-def heed_interrupts() -> None:
-    """As a shell's foreground job does; those in the background are told to ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.fixture
 def demo(own_mesh: Mesh) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
@@ -50,7 +45,6 @@ def demo(own_mesh: Mesh) -> Iterator["subprocess.Popen[str]"]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=heed_interrupts,
     )
     try:
         yield process
