@@ -1,0 +1,121 @@
+"""Rules for opaque connections, by who the client is and which address it dials.
+
+https://istio.io/latest/docs/reference/config/networking/virtual-service/#L4MatchAttributes
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from inside import Inside, inside
+from manifests import deployment, namespace, server, service
+from mesh import Mesh
+from rules import Rules
+
+pytestmark = pytest.mark.e2e
+
+TCP = {"name": "tcp", "port": 7000}
+
+
+def at(address: str, text: str) -> str:
+    """The service of a manifest with an address of its choice."""
+    value = json.loads(text.partition("\n---\n")[0])
+    value["spec"]["clusterIP"] = address
+    return json.dumps(value) + "\n---\n"
+
+
+WORKLOADS = (
+    namespace("other")
+    + deployment("curl", image="curlimages/curl")
+    + deployment("wget", image="curlimages/curl")
+    + deployment("curl", image="curlimages/curl", namespace="other")
+    + deployment("plain", *server("any", 7000), port=7000)
+    + service("plain", "plain", TCP)
+    + at("10.96.77.7", service("here", "plain", TCP))
+    + at("10.96.78.8", service("there", "plain", TCP))
+    + deployment("greeting", *server("greeting", 7000), port=7000)
+    + service("greeting", "greeting", TCP)
+)
+
+
+@pytest.fixture(scope="module")
+def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
+    file.write_text(WORKLOADS)
+    mesh.up(file)
+    return mesh
+
+
+@pytest.fixture(scope="module")
+def clients(meshed: Mesh) -> Iterator[dict[str, Inside]]:
+    with ExitStack() as stack:
+        yield {
+            "curl": stack.enter_context(inside(meshed, "deploy/curl")),
+            "wget": stack.enter_context(inside(meshed, "deploy/wget")),
+            "other": stack.enter_context(inside(meshed, "deploy/curl", "other")),
+        }
+
+
+@pytest.fixture
+def rules(meshed: Mesh) -> Iterator[Rules]:
+    with Rules(meshed) as rules:
+        yield rules
+
+
+def answers(client: Inside, host: str) -> str:
+    """Which server it is."""
+    found: str = client.call("exchange", host=host, port=7000, text="hello")
+    return "greeting" if found.endswith("echo:hello") else found.removesuffix(":hello")
+
+
+@pytest.mark.covers(
+    "VirtualService.tcp[].match[].sourceLabels",
+    "VirtualService.tcp[].match[].sourceNamespace",
+    "VirtualService.tcp[].match[].gateways",
+    "VirtualService.tcp[].match[].port",
+)
+def test_who_connects(rules: Rules, clients: dict[str, Inside]) -> None:
+    host = "plain.default"
+    assert {answers(client, host) for client in clients.values()} == {"raw"}
+    to_greeting = "route: [{destination: {host: greeting, port: {number: 7000}}}]"
+    rules.apply(
+        "vs",
+        f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: plain, namespace: default}}
+spec:
+  hosts: [plain.default.svc.cluster.local]
+  tcp:
+  - match: [{{port: 7000, sourceLabels: {{app: wget}}}}]
+    {to_greeting}
+  - match: [{{sourceNamespace: other, gateways: [mesh]}}]
+    {to_greeting}
+  - match: [{{port: 7001}}, {{gateways: [default/nowhere]}}]
+    {to_greeting}
+  - route: [{{destination: {{host: plain, port: {{number: 7000}}}}}}]
+""",
+    )
+    found = {name: answers(client, host) for name, client in clients.items()}
+    assert found == {"curl": "raw", "wget": "greeting", "other": "greeting"}
+
+
+@pytest.mark.covers("VirtualService.tcp[].match[].destinationSubnets")
+def test_which_address_is_dialled(rules: Rules, clients: dict[str, Inside]) -> None:
+    rules.apply(
+        "vs",
+        """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: addresses, namespace: default}
+spec:
+  hosts: [here, there]
+  tcp:
+  - match: [{destinationSubnets: [10.96.77.0/24]}]
+    route: [{destination: {host: greeting, port: {number: 7000}}}]
+  - route: [{destination: {host: plain, port: {number: 7000}}}]
+""",
+    )
+    assert answers(clients["curl"], "here") == "greeting"
+    assert answers(clients["curl"], "there") == "raw"
