@@ -5,6 +5,7 @@ https://istio.io/latest/docs/reference/config/networking/sidecar/
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def workloads(socket: Path) -> str:
         + deployment("curl", image="curlimages/curl", namespace="legacy")
         + deployment("near", *server("any", "8000"), port=8000)
         + service("near", "near", HTTP)
+        + deployment("slow", *server("flaky", 8000), port=8000)
+        + service("slow", "slow", HTTP)
         + deployment("far", *server("any", "8000,7000"), port=8000, namespace="other")
         + service("far", "far", HTTP, {"name": "tcp", "port": 7000}, namespace="other")
         + deployment("relay", *server("any", "8888"), port=8888)
@@ -219,7 +222,27 @@ def test_a_socket_of_the_proxy_for_its_own_pod(scoped: Mesh, rules: Rules, curl:
         eventually(lambda: near.get("http://127.0.0.1:9000/").status == 200, "the socket is there")
         answer = near.get("http://127.0.0.1:9000/")
         assert answer.headers["server"] == "istio-envoy"
-    assert curl.get("http://near:8000/").status == 200, "ports that are not named go on"
+    # A connection from before still leads to the cluster of a port that is named no more: 503.
+    eventually(
+        lambda: curl.get("http://near:8000/").status == 200, "ports that are not named go on"
+    )
+
+
+@pytest.mark.covers("Sidecar.inboundConnectionPool.http.http2MaxRequests")
+def test_a_workload_takes_no_more_requests_at_once_than_its_sidecar_says(
+    rules: Rules, curl: Inside
+) -> None:
+    def answers() -> Counter[int]:
+        slow = {"x-fail": "99", "x-with": "500", "x-after": "1.5", "x-case": "slow"}
+        found = curl.requests("http://slow:8000/", count=8, parallel=8, headers=slow)
+        return Counter(answer.status for answer in found)
+
+    pool = {"http": {"http2MaxRequests": 1}}
+    rules.apply("limit", sidecar("slow", {**of("slow"), "inboundConnectionPool": pool}))
+    found = answers()
+    assert set(found) == {500, 503}, found
+    rules.delete("limit")
+    assert answers() == {500: 8}
 
 
 def test_no_request_fails_while_a_sidecar_comes_changes_and_goes(
