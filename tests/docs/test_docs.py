@@ -25,6 +25,7 @@ PROGRAMS = (
     "curl",
     "grep",
     "head",
+    "hostname",
     "mktemp",
     "openssl",
     "rm",
