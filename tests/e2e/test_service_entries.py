@@ -268,6 +268,36 @@ def test_a_workload_entry_of_the_mesh_is_spoken_to_in_mutual_tls(
 
 
 @pytest.mark.covers(
+    "ServiceEntry.endpoints[].ports",
+    "ServiceEntry.endpoints[].serviceAccount",
+    "ServiceEntry.endpoints[].locality",
+)
+def test_an_inline_endpoint_says_its_port_its_identity_and_its_place(
+    mesh: Mesh, curl: Inside, rules: Rules
+) -> None:
+    (pod,) = mesh.get("pods", "-l", "app=known")
+    endpoint = {
+        "address": pod["status"]["podIP"],
+        "labels": {"security.istio.io/tlsMode": "istio"},
+        "ports": {"http": 8000},
+        "locality": "eu/eu-1/rack-7",
+    }
+    spec = {"ports": [HTTP], "location": "MESH_INTERNAL", "resolution": "STATIC"}
+    own = {**endpoint, "serviceAccount": "default"}
+    rules.apply("inline", entry("inline", "inline.internal", **spec, endpoints=[own]))
+    seen = curl.get("http://inline.internal/").json["headers"]["x-forwarded-client-cert"]
+    assert "spiffe://cluster.local/ns/default/sa/default" in seen
+    known = mesh.envoy("deploy/curl", "/clusters")
+    place = f"outbound|80||inline.internal::{endpoint['address']}:8000"
+    assert f"{place}::region::eu\n" in known
+    assert f"{place}::zone::eu-1\n" in known
+    assert f"{place}::sub_zone::rack-7\n" in known
+    other = {**endpoint, "serviceAccount": "impostor"}
+    rules.apply("inline", entry("inline", "inline.internal", **spec, endpoints=[other]))
+    assert curl.get("http://inline.internal/").status == 503, "not the identity it should have"
+
+
+@pytest.mark.covers(
     "ServiceEntry.addresses",
 )
 def test_networks_of_an_entry(net: Internet, curl: Inside, rules: Rules) -> None:

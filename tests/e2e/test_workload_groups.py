@@ -137,6 +137,11 @@ def test_a_machine_registers_and_is_called(groups: Mesh, curl: Inside) -> None:
 
 @pytest.mark.covers(
     "WorkloadGroup.probe.tcpSocket.port",
+    "WorkloadGroup.probe.tcpSocket.host",
+    "WorkloadGroup.probe.httpGet.host",
+    "WorkloadGroup.probe.httpGet.scheme",
+    "WorkloadGroup.probe.timeoutSeconds",
+    "WorkloadGroup.probe.successThreshold",
     "WorkloadGroup.probe.exec.command",
     "WorkloadGroup.probe.grpc.port",
     "WorkloadGroup.probe.httpGet.port",
@@ -150,6 +155,10 @@ def test_only_a_healthy_machine_is_sent_requests(groups: Mesh, curl: Inside, rul
         ({"grpc": {"port": 8000}}, "False"),
         ({"exec": {"command": ["/bin/sh", "-c", "exit 0"]}}, "True"),
         ({"exec": {"command": ["/bin/sh", "-c", "exit 1"]}}, "False"),
+        ({"httpGet": {"port": 8000, "host": "127.0.0.1"}, "successThreshold": 2}, "True"),
+        ({"exec": {"command": ["/bin/sleep", "600"]}, "timeoutSeconds": 1}, "False"),
+        ({"tcpSocket": {"port": 8000, "host": "127.0.0.1"}}, "True"),
+        ({"httpGet": {"port": 8000, "scheme": "HTTPS"}}, "False"),
         (HTTP_PROBE, "True"),
     )
     for probe, wanted in changes:
