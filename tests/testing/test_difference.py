@@ -29,6 +29,8 @@ from argosy.testing.difference import difference
         ),
         ([{"name": "a"}, {"name": "b"}], [{"name": "b"}, {"name": "a"}], {"order": ["b", "a"]}),
         ([{"name": "a"}, {"name": "a"}], [{"name": "a"}], [{"name": "a"}]),
+        ([{"v": 1}, {"v": 1}], [{"v": 1}, {"v": 2}], {"[1]": {"v": 2}}),
+        ([{"v": 1}], [{"v": 1}, {"v": 2}], [{"v": 1}, {"v": 2}]),
         ([], [{"name": "a"}], {"changed": [{"name": "a"}]}),
     ],
 )

@@ -27,7 +27,8 @@ def difference(before: Json, after: Json) -> Json:
 
     Objects keep the fields that differ and name those that are ``gone``. Lists whose items all
     have names of their own keep the items that differ, each with its name, and their order when
-    that differs; any other list that differs is kept whole.
+    that differs; other lists of objects keep those that differ by their places, if there are as
+    many as before; any other list that differs is kept whole.
     """
     found = _difference(before, after)
     return None if found is _UNCHANGED else found
@@ -42,6 +43,8 @@ def _difference(before: Json, after: Json) -> Json:
         old, new = _by_name(before), _by_name(after)
         if old is not None and new is not None:
             return _of_named(old, new)
+        if len(before) == len(after) and all(isinstance(i, Mapping) for i in (*before, *after)):
+            return _of_placed(before, after)
     return after
 
 
@@ -68,6 +71,13 @@ def _of_named(before: Mapping[str, Json], after: Mapping[str, Json]) -> Json:
     if list(after)[: len(kept)] != kept:
         found["order"] = list(after)
     return found
+
+
+def _of_placed(before: list[Json], after: list[Json]) -> Json:
+    parts = (
+        (i, _difference(old, new)) for i, (old, new) in enumerate(zip(before, after, strict=True))
+    )
+    return {f"[{i}]": part for i, part in parts if part is not _UNCHANGED}
 
 
 def _by_name(items: list[Json]) -> dict[str, Json] | None:

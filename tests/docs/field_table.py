@@ -1,0 +1,283 @@
+"""Which field of Istio's API does what, told by the tests: golden cases and live ones."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec.inspect as inspecting
+import yaml
+
+from argosy.api import meshconfig, registry
+
+TESTS = Path(__file__).resolve().parents[1]
+GOLDEN = TESTS / "golden"
+GROUPS = (registry.NETWORKING, registry.SECURITY, "networking.k8s.io")
+MESH_CONFIG = "MeshConfig"
+_KINDS = {"ConfigMap": MESH_CONFIG}
+
+_UNSUPPORTED = re.compile(r"\b(?:Field)?NotSupported: (\w+) \S+ (?:spec|data\.mesh)\.([^\s:]+)")
+_UNSUPPORTED_LAST = re.compile(r"(\w+) \S+ spec\.([^\s:]+): (?:Field)?NotSupported\b")
+_INDEX = re.compile(r"\[[^\]]*\]")
+
+
+Place = tuple[type, str]
+"""A field of a struct: the class, and the field's name as it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """``path`` is as in ``http[].route[].weight``: of several places, the first in the API."""
+
+    kind: str
+    path: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    field: Field
+    supported: bool
+    golden: tuple[str, ...]
+    live: tuple[str, ...]
+
+
+@cache
+def roots() -> Mapping[str, inspecting.StructType]:
+    """The type of each kind's spec."""
+    found: dict[str, inspecting.StructType] = {}
+    for entry in registry.KINDS:
+        if entry.group in GROUPS:
+            whole = _struct(inspecting.type_info(entry.struct))
+            spec = next((f.type for f in whole.fields if f.name == "spec"), None) if whole else None
+            struct = _struct(spec) if spec else None
+            assert struct is not None, entry.kind
+            found[entry.kind] = struct
+    mesh = _struct(inspecting.type_info(meshconfig.MeshConfig))
+    assert mesh is not None
+    found[MESH_CONFIG] = mesh
+    return found
+
+
+@cache
+def fields() -> tuple[Field, ...]:
+    """Every field; a struct that stands in several places is entered at the first."""
+    seen: set[type] = set()
+    return tuple(field for kind, root in roots().items() for field in _fields(kind, root, "", seen))
+
+
+def _fields(
+    kind: str, struct: inspecting.StructType, path: str, seen: set[type]
+) -> Iterator[Field]:
+    seen.add(struct.cls)
+    for part in struct.fields:
+        inner = _struct(part.type)
+        here = f"{path}{part.encode_name}{_brackets(part.type)}"
+        if inner is None or inner.cls in seen:
+            yield Field(kind, here, (struct.cls, part.encode_name))
+        else:
+            yield from _fields(kind, inner, f"{here}.", seen)
+
+
+def written(struct: inspecting.StructType, data: Any) -> Iterator[Place]:
+    """The fields that a document writes, all the way down."""
+    if isinstance(data, Mapping):
+        for part in struct.fields:
+            if part.encode_name in data:
+                yield struct.cls, part.encode_name
+                inner = _struct(part.type)
+                if inner is not None:
+                    for item in _items(part.type, data[part.encode_name]):
+                        yield from written(inner, item)
+
+
+def place(kind: str, path: str) -> Place | None:
+    """The field that a path names, wherever it stands."""
+    struct: inspecting.StructType | None = roots()[kind]
+    found = None
+    for name in path.replace("[]", "").split("."):
+        part = next((p for p in struct.fields if p.encode_name == name), None) if struct else None
+        if struct is None or part is None:
+            return None
+        found = (struct.cls, name)
+        struct = _struct(part.type)
+    return found
+
+
+def _required(kind: inspecting.Type) -> inspecting.Type:
+    if isinstance(kind, inspecting.UnionType):
+        some = [t for t in kind.types if not isinstance(t, inspecting.NoneType)]
+        return some[0] if len(some) == 1 else kind
+    return kind
+
+
+def _item(kind: inspecting.Type) -> inspecting.Type | None:
+    """The type within a list or map."""
+    match _required(kind):
+        case inspecting.VarTupleType(item_type=item) | inspecting.ListType(item_type=item):
+            return item
+        case inspecting.DictType(value_type=item):
+            return item
+    return None
+
+
+def _struct(kind: inspecting.Type) -> inspecting.StructType | None:
+    """The struct that a field holds, itself or in a list or map."""
+    found = _required(kind)
+    while (item := _item(found)) is not None:
+        found = _required(item)
+    return found if isinstance(found, inspecting.StructType) else None
+
+
+def _brackets(kind: inspecting.Type) -> str:
+    item = _item(kind)
+    return "" if item is None else "[]" + _brackets(item)
+
+
+def _items(kind: inspecting.Type, data: Any) -> list[Any]:
+    item = _item(kind)
+    if item is None or data is None:
+        return [data]
+    inside = data.values() if isinstance(data, Mapping) else data
+    return [one for part in inside for one in _items(item, part)]
+
+
+@cache
+def golden_cases() -> Mapping[tuple[str, Place], tuple[str, ...]]:
+    """The golden cases that write a field, by kind."""
+    found: dict[tuple[str, Place], set[str]] = defaultdict(set)
+    for file in sorted(GOLDEN.glob("*/*.yaml")):
+        if len(file.suffixes) > 1:
+            continue
+        _, _, rest = file.read_text().partition("\n---\n")
+        for kind, spec in _specs(yaml.safe_load_all(rest)):
+            for one in written(roots()[kind], spec):
+                found[kind, one].add(f"{file.parent.name}/{file.stem}")
+    return {key: tuple(sorted(names)) for key, names in found.items()}
+
+
+def _specs(documents: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    for document in documents:
+        match document:
+            case {"kind": "ConfigMap", "data": {"mesh": str(text)}}:
+                yield MESH_CONFIG, yaml.safe_load(text) or {}
+            case {"kind": str(kind), "spec": spec} if kind in roots():
+                yield kind, spec
+
+
+@cache
+def unsupported() -> frozenset[tuple[str, str]]:
+    """What golden outputs report as not supported, by kind and path."""
+    found = set()
+    for file in GOLDEN.glob("*/*.*.yaml"):
+        text = " ".join(file.read_text().split())
+        for pattern in (_UNSUPPORTED, _UNSUPPORTED_LAST):
+            for kind, path in pattern.findall(text):
+                found.add((_KINDS.get(kind, kind), _INDEX.sub("[]", path)))
+    return frozenset(found)
+
+
+@cache
+def live_tests() -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """The tests that say with ``covers`` that they show a field, by kind and path."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for file in sorted(TESTS.glob("*/**/test_*.py")):
+        module = ast.parse(file.read_text())
+        constants = _constants(module)
+        for function in ast.walk(module):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                for name in _covered(function, constants):
+                    kind, _, path = name.partition(".")
+                    found[kind, path].add(f"{file.stem}::{function.name}")
+    return {key: tuple(sorted(names)) for key, names in found.items()}
+
+
+def _constants(module: ast.Module) -> dict[str, str]:
+    """The module's strings, of which names of fields may be made."""
+    return {
+        target.id: statement.value.value
+        for statement in module.body
+        if isinstance(statement, ast.Assign)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def _covered(
+    function: ast.FunctionDef | ast.AsyncFunctionDef, constants: dict[str, str]
+) -> Iterator[str]:
+    for decorator in function.decorator_list:
+        match decorator:
+            case ast.Call(func=ast.Attribute(attr="covers"), args=arguments):
+                for argument in arguments:
+                    yield eval(compile(ast.Expression(argument), "<covers>", "eval"), constants)
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """Every field there is, by kind, in the order of the API."""
+    return tuple(
+        Row(
+            field,
+            supported=not any(_is_within(field, *of) for of in unsupported()),
+            golden=golden_cases().get((field.kind, field.place), ()),
+            live=tuple(
+                sorted(
+                    {
+                        t
+                        for of, tests in live_tests().items()
+                        if _is_within(field, *of)
+                        for t in tests
+                    }
+                )
+            ),
+        )
+        for field in fields()
+    )
+
+
+def _is_within(field: Field, kind: str, path: str) -> bool:
+    """Whether a path names the field, something that holds it, or another place of it."""
+    if field.kind != kind:
+        return False
+    bare, of = field.path.replace("[]", ""), path.replace("[]", "")
+    return bare == of or bare.startswith(f"{of}.") or field.place == place(kind, path)
+
+
+def page() -> str:
+    """The page of the documentation."""
+    lines = [
+        "# Every field and its tests",
+        "",
+        "Made from the tests (`pytest tests/docs --regold`). *Golden* is a case under `tests/golden`",
+        "whose Envoy configuration was read and agreed on, and which Envoy takes; *live* is a test in",
+        "which real requests through real Envoys show what the field does. What is not supported is",
+        "reported as a problem of the object that has it. A part of the API that stands in several",
+        "places, such as a traffic policy, is listed at the first of them.",
+    ]
+    kind = ""
+    for row in rows():
+        if row.field.kind != kind:
+            kind = row.field.kind
+            lines += [
+                "",
+                f"## {kind}",
+                "",
+                "| field | status | golden | live |",
+                "|---|---|---|---|",
+            ]
+        status = "yes" if row.supported else "not supported"
+        lines.append(f"| `{row.field.path}` | {status} | {_few(row.golden)} | {_few(row.live)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _few(names: tuple[str, ...]) -> str:
+    """Two names, and how many more there are."""
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(f"`{name}`" for name in names[:2]) + more

@@ -1,0 +1,35 @@
+"""The table of fields is that of the tests, and no field is without one."""
+
+from pathlib import Path
+
+from tests.docs.field_table import live_tests, page, place, roots, rows
+
+from argosy.testing.golden import Golden
+
+REFUSED = {
+    "EnvoyFilter.targetRefs[].namespace",
+    "Gateway.servers[].port.targetPort",
+    "Sidecar.ingress[].port.targetPort",
+}
+"""Fields that are errors, as in Istio: there is no configuration to look at."""
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/reference/fields.md"
+
+
+def test_the_page_is_current(golden: Golden) -> None:
+    golden.check(PAGE, page())
+
+
+def test_live_tests_cover_fields_that_exist() -> None:
+    unknown = [f"{kind}.{path}" for kind, path in live_tests() if not is_known(kind, path)]
+    assert unknown == []
+
+
+def is_known(kind: str, path: str) -> bool:
+    return kind in roots() and place(kind, path) is not None
+
+
+def test_every_field_has_a_golden_case() -> None:
+    missing = {f"{row.field.kind}.{row.field.path}" for row in rows() if not row.golden}
+    assert sorted(missing - REFUSED) == []
+    assert sorted(REFUSED - missing) == [], "it has one, so it need not be excused"
