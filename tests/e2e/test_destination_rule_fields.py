@@ -136,7 +136,7 @@ def test_protocols_of_connections(rules: Rules, curl: Inside) -> None:
 def test_requests_at_once(rules: Rules, curl: Inside) -> None:
     """Of eight at once, as many wait at the server as may."""
     url = "http://flaky.legacy:8000/"
-    slow = {"x-fail": "99", "x-with": "500", "x-after": "1.5", "x-case": "slow"}
+    slow = {"x-fail": "99", "x-with": "500", "x-after": "4", "x-case": "slow"}
     rules.destination(
         "flaky.legacy.svc.cluster.local", {"connectionPool": {"http": {"http2MaxRequests": 3}}}
     )
@@ -161,7 +161,7 @@ def test_the_proxy_protocol(rules: Rules, curl: Inside) -> None:
     rules.destination(ECHO, {"proxyProtocol": {"version": "V1"}})
     answer = curl.call("exchange", host="echo.legacy", port=7000, text="hello")
     assert answer.startswith("raw:PROXY TCP4 "), answer
-    assert answer.endswith("\r\nhello")
+    assert answer.endswith("hello"), "in one piece with the header, or after it"
 
 
 # Which rule it is.
@@ -218,8 +218,6 @@ def test_rules_of_the_services_namespace(rules: Rules, curl: Inside) -> None:
     "DestinationRule.trafficPolicy.outlierDetection.consecutiveGatewayErrors",
     "DestinationRule.trafficPolicy.outlierDetection.consecutive5xxErrors",
     "DestinationRule.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
-    "DestinationRule.trafficPolicy.outlierDetection.splitExternalLocalOriginErrors",
-    "DestinationRule.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures",
 )
 @pytest.mark.parametrize(
     ("errors", "how", "ejected"),
