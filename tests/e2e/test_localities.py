@@ -141,10 +141,11 @@ def test_the_nearest_answer_only_if_outliers_are_detected(rules: Rules, curl: In
 def test_labels_decide_who_is_near(rules: Rules, curl: Inside) -> None:
     by_region = {"failoverPriority": ["topology.kubernetes.io/region"]}
     rules.destination(HOST, policy(by_region, outlierDetection={}))
-    assert set(versions(curl, 40)) == {"region1.zone1", "region1.zone2"}
+    region = {"region1.zone1", "region1.zone2"}
+    eventually(lambda: set(versions(curl, 40)) == region, "its own region")
     by_value = {"failoverPriority": ["version=region3.zone4"]}
     rules.destination(HOST, policy(by_value, outlierDetection={}))
-    assert set(versions(curl, 20)) == {"region3.zone4"}
+    eventually(lambda: set(versions(curl, 20)) == {"region3.zone4"}, "those with the label")
 
 
 @pytest.mark.covers(

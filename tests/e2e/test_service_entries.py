@@ -198,8 +198,9 @@ def test_allocated_addresses_tell_opaque_services_apart(
         found[name] = address
     assert len(set(found.values())) == 2
     rules.apply("httpbin.org", entry("httpbin.org", "httpbin.org", ports=[port, HTTP]))
-    assert curl.call("addresses", name="httpbin.org") == [net.address("httpbin.org")], (
-        "with resolution NONE the name is not the mesh's"
+    eventually(
+        lambda: curl.call("addresses", name="httpbin.org") == [net.address("httpbin.org")],
+        "with resolution NONE the name is not the mesh's",
     )
 
 
