@@ -1,6 +1,7 @@
 """Rules for the length of a test, by the mesh's API: many changes at the cost of few processes."""
 
 import json
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,6 +10,9 @@ import httpx
 from mesh import Mesh
 
 from argosy.platforms.local.state import MeshDirectory
+
+SETTLE_SECONDS = 0.15
+"""Envoy's main thread acknowledges a moment before its workers have what it was sent."""
 
 _PREFIX = "/apis/argosy.dev/v1alpha1"
 
@@ -97,6 +101,7 @@ class Rules:
         wanted = {"revision": answer["revision"], "timeoutSeconds": 30}
         spread = self._call("GET", f"{_PREFIX}/distribution", params=wanted)
         assert spread["acknowledged"] == spread["touched"], spread
+        time.sleep(SETTLE_SECONDS)
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         answer = self._api.request(method, path, **options)
