@@ -56,3 +56,9 @@ def test_names_of_kinds_are_distinct() -> None:
         for name in {entry.kind.lower(), entry.plural, *entry.short_names}
     ]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("entry", registry.KINDS, ids=lambda entry: entry.kind)
+def test_every_kind_has_rules_or_types_that_say_everything(entry: registry.Registered) -> None:
+    lenient = entry.validate is registry.nothing_to_check
+    assert lenient == (entry.kind in {"Namespace", "ServiceAccount"})

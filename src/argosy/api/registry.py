@@ -1,7 +1,13 @@
-"""The kinds that Argosy reads: what they are called, and which struct they decode to."""
+"""The kinds that Argosy reads: one row each, and everything that is said of a kind by itself.
 
-from collections.abc import Mapping
+A new kind is one row here (what it is called, what it decodes to, what must hold for it, what it is
+for) and, if the whole mesh can tell what is wrong with it, one in ``pilot.graph.problems``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
 from argosy.api.apps import Deployment, StatefulSet
 from argosy.api.core import ConfigMap, Namespace, Secret, Service, ServiceAccount
@@ -12,29 +18,71 @@ from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
 from argosy.api.networking_ingress import Ingress, IngressClass
-from argosy.api.networking_proxy_config import ProxyConfig
+from argosy.api.networking_proxy_config import ProxyConfig, validate_proxy_config
 from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_sidecar import Sidecar
 from argosy.api.networking_virtual_service import VirtualService
 from argosy.api.networking_workload_entry import WorkloadEntry, WorkloadGroup
 from argosy.api.security import PeerAuthentication
+from argosy.api.typed import Mistake
+from argosy.api.validate_core import validate_config_map, validate_secret, validate_service
+from argosy.api.validate_destination_rule import validate_destination_rule
+from argosy.api.validate_endpoints import validate_endpoint_slice, validate_endpoints
+from argosy.api.validate_envoy_filter import validate_envoy_filter
+from argosy.api.validate_gateway import validate_gateway
+from argosy.api.validate_ingress import validate_ingress, validate_ingress_class
+from argosy.api.validate_pod import validate_deployment, validate_pod, validate_stateful_set
+from argosy.api.validate_security import validate_peer_authentication
+from argosy.api.validate_service_entry import validate_service_entry
+from argosy.api.validate_sidecar import validate_sidecar
+from argosy.api.validate_virtual_service import validate_virtual_service
+from argosy.api.validate_workload_entry import validate_workload_entry, validate_workload_group
 
+CORE = ""
+APPS = "apps"
+DISCOVERY = "discovery.k8s.io"
 NETWORKING = "networking.istio.io"
 K8S_NETWORKING = "networking.k8s.io"
 SECURITY = "security.istio.io"
 
 
+class Purpose(Enum):
+    """What people have a kind for.
+
+    RUNS: what runs, and how it is reached. STEERS: rules for the proxies, which tell whether they are
+    accepted and distributed, and are the first suspects when a proxy refuses something. HOLDS: what
+    others refer to; not in ``argosy get all``, as with kubectl.
+    """
+
+    RUNS = "runs"
+    STEERS = "steers"
+    HOLDS = "holds"
+
+
+def nothing_to_check(_obj: Any) -> Iterable[Mistake]:
+    """The rules of a kind whose types already say everything."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """One kind. ``version`` is the preferred one of ``versions``; all decode to one struct."""
+    """One kind. ``version`` is the preferred one of ``versions``; all decode to one struct.
+
+    ``validate`` finds the mistakes of one object that its types do not show.
+    """
 
     group: str
     versions: tuple[str, ...]
-    kind: str
     plural: str
-    namespaced: bool
     struct: type[Object]
+    purpose: Purpose
+    validate: Callable[[Any], Iterable[Mistake]] = nothing_to_check
     short_names: tuple[str, ...] = ()
+    namespaced: bool = True
+
+    @property
+    def kind(self) -> str:
+        return self.struct.__name__
 
     @property
     def version(self) -> str:
@@ -50,76 +98,101 @@ class Registered:
         return self.kind.lower()
 
 
+_V1 = ("v1",)
 _ISTIO_NETWORKING = ("v1", "v1beta1", "v1alpha3")
+_ISTIO_SECURITY = ("v1", "v1beta1")
+_RUNS, _STEERS, _HOLDS = Purpose.RUNS, Purpose.STEERS, Purpose.HOLDS
 
 KINDS: tuple[Registered, ...] = (
-    Registered("", ("v1",), "Namespace", "namespaces", False, Namespace, ("ns",)),
-    Registered("", ("v1",), "ServiceAccount", "serviceaccounts", True, ServiceAccount, ("sa",)),
-    Registered("", ("v1",), "Service", "services", True, Service, ("svc",)),
-    Registered("", ("v1",), "Endpoints", "endpoints", True, Endpoints, ("ep",)),
-    Registered("discovery.k8s.io", ("v1",), "EndpointSlice", "endpointslices", True, EndpointSlice),
-    Registered("", ("v1",), "Pod", "pods", True, Pod, ("po",)),
-    Registered("", ("v1",), "ConfigMap", "configmaps", True, ConfigMap, ("cm",)),
-    Registered("", ("v1",), "Secret", "secrets", True, Secret),
-    Registered("apps", ("v1",), "Deployment", "deployments", True, Deployment, ("deploy",)),
-    Registered("apps", ("v1",), "StatefulSet", "statefulsets", True, StatefulSet, ("sts",)),
+    Registered(CORE, _V1, "namespaces", Namespace, _HOLDS, short_names=("ns",), namespaced=False),
+    Registered(CORE, _V1, "serviceaccounts", ServiceAccount, _HOLDS, short_names=("sa",)),
+    Registered(CORE, _V1, "services", Service, _RUNS, validate_service, ("svc",)),
+    Registered(CORE, _V1, "endpoints", Endpoints, _RUNS, validate_endpoints, ("ep",)),
+    Registered(DISCOVERY, _V1, "endpointslices", EndpointSlice, _RUNS, validate_endpoint_slice),
+    Registered(CORE, _V1, "pods", Pod, _RUNS, validate_pod, ("po",)),
+    Registered(CORE, _V1, "configmaps", ConfigMap, _HOLDS, validate_config_map, ("cm",)),
+    Registered(CORE, _V1, "secrets", Secret, _HOLDS, validate_secret),
+    Registered(APPS, _V1, "deployments", Deployment, _RUNS, validate_deployment, ("deploy",)),
+    Registered(APPS, _V1, "statefulsets", StatefulSet, _RUNS, validate_stateful_set, ("sts",)),
     Registered(
         NETWORKING,
         _ISTIO_NETWORKING,
-        "VirtualService",
         "virtualservices",
-        True,
         VirtualService,
+        _STEERS,
+        validate_virtual_service,
         ("vs",),
     ),
     Registered(
         NETWORKING,
         _ISTIO_NETWORKING,
-        "DestinationRule",
         "destinationrules",
-        True,
         DestinationRule,
+        _STEERS,
+        validate_destination_rule,
         ("dr",),
     ),
-    Registered(NETWORKING, _ISTIO_NETWORKING, "Gateway", "gateways", True, Gateway, ("gw",)),
-    Registered(K8S_NETWORKING, ("v1",), "Ingress", "ingresses", True, Ingress, ("ing",)),
-    Registered(K8S_NETWORKING, ("v1",), "IngressClass", "ingressclasses", False, IngressClass),
-    Registered(NETWORKING, ("v1alpha3",), "EnvoyFilter", "envoyfilters", True, EnvoyFilter),
-    Registered(NETWORKING, _ISTIO_NETWORKING, "Sidecar", "sidecars", True, Sidecar),
-    Registered(NETWORKING, ("v1beta1",), "ProxyConfig", "proxyconfigs", True, ProxyConfig),
     Registered(
-        NETWORKING, _ISTIO_NETWORKING, "ServiceEntry", "serviceentries", True, ServiceEntry, ("se",)
+        NETWORKING, _ISTIO_NETWORKING, "gateways", Gateway, _STEERS, validate_gateway, ("gw",)
+    ),
+    Registered(K8S_NETWORKING, _V1, "ingresses", Ingress, _STEERS, validate_ingress, ("ing",)),
+    Registered(
+        K8S_NETWORKING,
+        _V1,
+        "ingressclasses",
+        IngressClass,
+        _STEERS,
+        validate_ingress_class,
+        namespaced=False,
+    ),
+    Registered(
+        NETWORKING, ("v1alpha3",), "envoyfilters", EnvoyFilter, _STEERS, validate_envoy_filter
+    ),
+    Registered(NETWORKING, _ISTIO_NETWORKING, "sidecars", Sidecar, _STEERS, validate_sidecar),
+    Registered(
+        NETWORKING, ("v1beta1",), "proxyconfigs", ProxyConfig, _STEERS, validate_proxy_config
     ),
     Registered(
         NETWORKING,
         _ISTIO_NETWORKING,
-        "WorkloadEntry",
+        "serviceentries",
+        ServiceEntry,
+        _STEERS,
+        validate_service_entry,
+        ("se",),
+    ),
+    Registered(
+        NETWORKING,
+        _ISTIO_NETWORKING,
         "workloadentries",
-        True,
         WorkloadEntry,
+        _RUNS,
+        validate_workload_entry,
         ("we",),
     ),
     Registered(
         NETWORKING,
         _ISTIO_NETWORKING,
-        "WorkloadGroup",
         "workloadgroups",
-        True,
         WorkloadGroup,
+        _RUNS,
+        validate_workload_group,
         ("wg",),
     ),
     Registered(
         SECURITY,
-        ("v1", "v1beta1"),
-        "PeerAuthentication",
+        _ISTIO_SECURITY,
         "peerauthentications",
-        True,
         PeerAuthentication,
+        _STEERS,
+        validate_peer_authentication,
         ("pa",),
     ),
 )
 
 BY_KIND: Mapping[str, Registered] = {entry.kind: entry for entry in KINDS}
+STEERING = frozenset(entry.kind for entry in KINDS if entry.purpose is Purpose.STEERS)
+NAMESPACED: Mapping[str, bool] = {entry.kind: entry.namespaced for entry in KINDS}
 
 _BY_RESOURCE = {
     (entry.group, version, entry.plural): entry for entry in KINDS for version in entry.versions

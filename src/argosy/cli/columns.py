@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from argosy.api import registry
 from argosy.cli.client import Json, is_ready, name_of
 from argosy.cli.output import age
 
@@ -11,9 +12,12 @@ Column = tuple[str, Callable[[Json], Any]]
 
 def columns_of(kind: str, *, wide: bool) -> list[Column]:
     """What people look for in this kind; the same words as kubectl where it has them."""
+    steers = kind in registry.STEERING
     columns: list[Column] = [("NAME", name_of), *_COLUMNS.get(kind, [])]
+    if steers:
+        columns.append(("ACCEPTED", _condition("Accepted")))
     if wide:
-        columns += _WIDE.get(kind, [])
+        columns += _RULE if steers else _WIDE.get(kind, [])
     return [*columns, ("AGE", lambda item: age(item["metadata"].get("creationTimestamp")))]
 
 
@@ -91,16 +95,11 @@ _COLUMNS: dict[str, list[Column]] = {
     "VirtualService": [
         ("GATEWAYS", _joined("gateways")),
         ("HOSTS", _joined("hosts")),
-        ("ACCEPTED", _condition("Accepted")),
     ],
-    "DestinationRule": [
-        ("HOST", lambda item: _spec(item).get("host", "-")),
-        ("ACCEPTED", _condition("Accepted")),
-    ],
-    "Gateway": [("ACCEPTED", _condition("Accepted"))],
+    "DestinationRule": [("HOST", lambda item: _spec(item).get("host", "-"))],
+    "ServiceEntry": [("HOSTS", _joined("hosts"))],
     "PeerAuthentication": [
         ("MODE", lambda item: (_spec(item).get("mtls") or {}).get("mode", "-")),
-        ("ACCEPTED", _condition("Accepted")),
     ],
 }
 _RULE: list[Column] = [("DISTRIBUTED", _condition("Distributed")), ("PROBLEMS", _problems)]
@@ -110,8 +109,4 @@ _WIDE: dict[str, list[Column]] = {
         ("SERVICE-ACCOUNT", lambda item: _spec(item).get("serviceAccountName", "default")),
     ],
     "Service": [("SELECTOR", _selector)],
-    "VirtualService": _RULE,
-    "DestinationRule": _RULE,
-    "Gateway": _RULE,
-    "PeerAuthentication": _RULE,
 }

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from argosy.api import registry
+from argosy.api.registry import Purpose
 from argosy.cli.client import CliError
 
 ALL = "all"
-_NOT_IN_ALL = frozenset({"Namespace", "ServiceAccount", "ConfigMap", "Secret"})
-"""``all`` is what runs and what steers it, as with kubectl, and not what these hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def kind_named(word: str) -> Kind:
 def kinds_named(word: str) -> list[Kind]:
     """Several kinds: ``vs,dr`` or ``all``."""
     if word.lower() == ALL:
-        return [_kind(entry) for entry in registry.KINDS if entry.kind not in _NOT_IN_ALL]
+        return [_kind(entry) for entry in registry.KINDS if entry.purpose is not Purpose.HOLDS]
     return list(dict.fromkeys(kind_named(part) for part in word.split(",") if part.strip()))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import ParamSpec, TypeVar
 
 from argosy import derive
+from argosy.api import registry
 from argosy.api.decode import decode_json
 from argosy.api.meta import Object
 from argosy.base.names import Hostname, Namespace, ObjectKey
@@ -26,17 +27,6 @@ from argosy.platforms.local.state import Published
 from argosy.store.cells import CellFeed
 from argosy.store.transaction import Event
 
-_KINDS = (
-    "Namespace",
-    "Service",
-    "Pod",
-    "Deployment",
-    "ConfigMap",
-    "VirtualService",
-    "DestinationRule",
-    "Gateway",
-    "PeerAuthentication",
-)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -62,7 +52,8 @@ class Snapshot:
 
     @classmethod
     def read(cls, client: ApiClient) -> "Snapshot":
-        items = [item for kind in _KINDS for item in client.items(kind_named(kind).path(None))]
+        kinds = (kind_named(entry.kind) for entry in registry.KINDS)
+        items = [item for kind in kinds for item in client.items(kind.path(None))]
         proxies = client.get("/apis/argosy.dev/v1alpha1/proxies")["items"]
         record = client.directory.read_record()
         return cls(items, proxies, record.published if record else ())

@@ -87,7 +87,7 @@ class ControlPlane:
             uids=lambda: str(uuid.uuid4()),
             codec=MsgpackCodec({entry.kind: entry.struct for entry in registry.KINDS}),
             journal=Journal(settings.store),
-            admission=KubernetesAdmission({e.kind: e.namespaced for e in registry.KINDS}),
+            admission=KubernetesAdmission(registry.NAMESPACED),
             # Pods are kept too: a restarted control plane must not forget endpoints that serve.
             ephemeral=frozenset(),
         )

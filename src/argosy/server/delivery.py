@@ -10,6 +10,7 @@ from typing import cast
 import structlog
 
 from argosy import derive, xds
+from argosy.api import registry
 from argosy.base.names import ObjectKey
 from argosy.model.proxy import Role
 from argosy.pilot.graph import layers as graph
@@ -22,19 +23,6 @@ from argosy.store.cells import CellFeed
 from argosy.store.transaction import Event
 
 log = structlog.get_logger()
-
-POLICY_KINDS = frozenset(
-    {
-        "VirtualService",
-        "DestinationRule",
-        "Gateway",
-        "Ingress",
-        "Sidecar",
-        "PeerAuthentication",
-        "EnvoyFilter",
-    }
-)
-"""What people write to steer traffic: the first suspects when a proxy refuses a resource."""
 
 
 _Key = tuple[graph.Layer, str]
@@ -162,7 +150,7 @@ class Delivery:
         layer = self._deciding(layers, type_url, name)
         cells = self._engine.sources(graph.layer_resource, layer, type_url, name)
         found = {
-            cell for cell in cells if isinstance(cell, ObjectKey) and cell.kind in POLICY_KINDS
+            cell for cell in cells if isinstance(cell, ObjectKey) and cell.kind in registry.STEERING
         }
         return tuple(sorted(found))
 

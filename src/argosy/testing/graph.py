@@ -71,7 +71,7 @@ class Graph:
         self.store = Store(
             clock=TickingClock(),
             uids=lambda: f"uid-{next(uids)}",
-            admission=KubernetesAdmission({e.kind: e.namespaced for e in registry.KINDS}),
+            admission=KubernetesAdmission(registry.NAMESPACED),
         )
         self.engine = derive.Engine()
         self._feed = CellFeed(derive.ABSENT)

@@ -27,7 +27,7 @@ class TrialMesh:
     def __init__(
         self, base: Iterable[Object], added: Iterable[Object] = (), *, runs: bool = True
     ) -> None:
-        self._admission = KubernetesAdmission({e.kind: e.namespaced for e in registry.KINDS})
+        self._admission = KubernetesAdmission(registry.NAMESPACED)
         self._objects: dict[ObjectKey, Object] = {}
         self._claims: dict[str, ObjectKey] = {}
         added = tuple(added)

@@ -1,8 +1,10 @@
 """Formulas of what is wrong with each object, as far as only the whole mesh can tell."""
 
+from collections.abc import Mapping
+
 from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Problem
-from argosy.derive import Reader, formula
+from argosy.derive import Formula, Reader, formula
 from argosy.model.proxy import ProxyType, Scope, Sight
 from argosy.model.route import MESH
 from argosy.pilot.compile import authn, gateways, service_entries
@@ -24,42 +26,6 @@ from argosy.pilot.graph import (
 from argosy.pilot.graph import gateways as gateway_formulas
 from argosy.pilot.graph.envoy_filter_problems import envoy_filter_problems
 from argosy.pilot.graph.world import keys
-
-
-@formula
-def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
-    """Every problem of one object, without duplicates."""
-    match key.kind:
-        case "VirtualService":
-            found = get(virtual_service_problems, key.namespace, key.name)
-        case "DestinationRule":
-            found = (
-                *get(destinations.rule_problems, key.namespace, key.name),
-                *get(credential_problems.destination_credentials, key.namespace, key.name),
-            )
-        case "Gateway":
-            found = get(gateway_problems, key.namespace, key.name)
-        case "Ingress":
-            found = get(ingress_problems, key.namespace, key.name)
-        case "Sidecar":
-            found = get(sidecar_problems, key.namespace, key.name)
-        case "ProxyConfig":
-            found = get(proxy_configs.own_problems, key.namespace)
-        case "PeerAuthentication":
-            found = authn.check(get(world.peer_authentications, key.namespace))
-        case "EnvoyFilter":
-            found = get(envoy_filter_problems, key.namespace, key.name)
-        case "ServiceEntry":
-            found = get(entry_problems, key.namespace, key.name)
-        case "Secret":
-            found = get(credential_problems.secret_problems, key.namespace, key.name)
-        case "Service":
-            found = get(service_problems, key.namespace, key.name)
-        case "ConfigMap" if key == world.MESH_CONFIG:
-            found = get(world.compiled_mesh).problems
-        case _:
-            found = ()
-    return tuple(dict.fromkeys(problem for problem in found if problem.object == key))
 
 
 @formula
@@ -231,3 +197,56 @@ def service_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Prob
     own = get(world.compiled_service, namespace, name).problems
     scope = Scope(ProxyType.SIDECAR, namespace)
     return (*own, *get(outbound.listener_conflicts, scope))
+
+
+@formula
+def destination_rule_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    return (
+        *get(destinations.rule_problems, namespace, name),
+        *get(credential_problems.destination_credentials, namespace, name),
+    )
+
+
+@formula
+def proxy_config_problems(get: Reader, namespace: Namespace, _name: str) -> tuple[Problem, ...]:
+    return get(proxy_configs.own_problems, namespace)
+
+
+@formula
+def peer_authentication_problems(
+    get: Reader, namespace: Namespace, _name: str
+) -> tuple[Problem, ...]:
+    return authn.check(get(world.peer_authentications, namespace))
+
+
+@formula
+def config_map_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    if (namespace, name) != (world.MESH_CONFIG.namespace, world.MESH_CONFIG.name):
+        return ()
+    return get(world.compiled_mesh).problems
+
+
+PROBLEMS: Mapping[str, Formula[[Namespace, str], tuple[Problem, ...]]] = {
+    "VirtualService": virtual_service_problems,
+    "DestinationRule": destination_rule_problems,
+    "Gateway": gateway_problems,
+    "Ingress": ingress_problems,
+    "Sidecar": sidecar_problems,
+    "ProxyConfig": proxy_config_problems,
+    "PeerAuthentication": peer_authentication_problems,
+    "EnvoyFilter": envoy_filter_problems,
+    "ServiceEntry": entry_problems,
+    "Secret": credential_problems.secret_problems,
+    "Service": service_problems,
+    "ConfigMap": config_map_problems,
+}
+"""One row for each kind of which the whole mesh can tell what is wrong. What a formula finds of other
+objects is told by theirs."""
+
+
+@formula
+def problems_of(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
+    """Every problem of one object, without duplicates."""
+    of_kind = PROBLEMS.get(key.kind)
+    found = () if of_kind is None else get(of_kind, key.namespace, key.name)
+    return tuple(dict.fromkeys(problem for problem in found if problem.object == key))
