@@ -5,11 +5,12 @@ defaults as in https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1
 Argosy heeds are here, so any other is reported as having no effect.
 """
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import field
 
+from argosy.api.argosy_config import ARGOSY_CONFIG_KEY, ArgosyConfig
 from argosy.api.core import ConfigMap
 from argosy.api.meta import Duration, KubernetesPart, LabelSelector, UInt32
 from argosy.api.networking_destination_rule import (
@@ -31,6 +32,8 @@ from argosy.base.problems import Compiled, Problem, Severity
 CONFIG_MAP_NAMESPACE = "istio-system"
 CONFIG_MAP_NAME = "istio"
 CONFIG_MAP_KEY = "mesh"
+
+_Settings = TypeVar("_Settings", bound=msgspec.Struct)
 
 OutboundMode = Literal["REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"]
 InboundMode = Literal["PASSTHROUGH", "LOCALHOST"]
@@ -131,20 +134,31 @@ def is_mesh_config(config_map: ConfigMap) -> bool:
 
 def mesh_config(config_map: ConfigMap) -> Compiled[MeshConfig | None]:
     """The settings in a ConfigMap: None when they have errors, the defaults when there are none."""
-    path = f"data.{CONFIG_MAP_KEY}"
+    return _settings(config_map, CONFIG_MAP_KEY, MeshConfig)
+
+
+def argosy_config(config_map: ConfigMap) -> Compiled[ArgosyConfig | None]:
+    """Likewise Argosy's own."""
+    return _settings(config_map, ARGOSY_CONFIG_KEY, ArgosyConfig)
+
+
+def _settings(
+    config_map: ConfigMap, key: str, struct: type[_Settings]
+) -> Compiled[_Settings | None]:
+    path = f"data.{key}"
     mistakes: list[Mistake] = []
     data: object = {}
-    for document in documents(config_map.data.get(CONFIG_MAP_KEY, "")):
+    for document in documents(config_map.data.get(key, "")):
         errors = [document] if isinstance(document, YamlError) else document.problems
         for error in errors:
             message = f"line {error.line} of it: {error.message}"
             mistakes.append(Mistake(path, error.code, message, error.hint))
         data = {} if isinstance(document, YamlError) else document.data or {}
-    cleaned, found = checked(data, MeshConfig, path)
+    cleaned, found = checked(data, struct, path)
     mistakes += found
     problems = tuple(
         Problem(config_map.key, m.field, m.code, m.message, m.hint, m.severity) for m in mistakes
     )
     if any(m.severity is Severity.ERROR for m in mistakes):
         return Compiled(None, problems)
-    return Compiled(msgspec.convert(cleaned, MeshConfig, dec_hook=decode_hook), problems)
+    return Compiled(msgspec.convert(cleaned, struct, dec_hook=decode_hook), problems)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from argosy.api.core import ConfigMap, Secret, Service, ServicePort
 from argosy.api.located import child
-from argosy.api.meshconfig import is_mesh_config, mesh_config
+from argosy.api.meshconfig import argosy_config, is_mesh_config, mesh_config
 from argosy.api.typed import Mistake, short
 from argosy.api.validate_metadata import check_labels, is_dns_label
 from argosy.api.validate_values import check_port, check_unique, is_host, is_ip, warning
@@ -75,7 +75,7 @@ def is_port_name(name: str) -> bool:
 def validate_config_map(config_map: ConfigMap) -> Iterator[Mistake]:
     yield from _data({"data": config_map.data, "binaryData": config_map.binary_data})
     if is_mesh_config(config_map):
-        for problem in mesh_config(config_map).problems:
+        for problem in (*mesh_config(config_map).problems, *argosy_config(config_map).problems):
             yield Mistake(
                 problem.field, problem.code, problem.message, problem.hint, problem.severity
             )

@@ -6,7 +6,7 @@ https://istio.io/latest/docs/ops/best-practices/traffic-management/#split-virtua
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from argosy.api.networking_virtual_service import VirtualService
 from argosy.base.names import Hostname, Namespace, ObjectKey
@@ -79,16 +79,20 @@ def winner(
     return None if best is None else best[3]
 
 
-def mesh_conflicts(attachments: Iterable[Attachment]) -> tuple[Problem, ...]:
+def mesh_conflicts(
+    attachments: Iterable[Attachment],
+    limited: Callable[[Attachment, Hostname], Attachment] = lambda attachment, _: attachment,
+) -> tuple[Problem, ...]:
     """One problem for each host that a VirtualService loses to another one.
 
     A VirtualService for some namespaces beside a public one is no conflict: it is an override.
+    ``limited`` says how far one reaches for a host.
     """
     claims: defaultdict[Hostname, list[tuple[Attachment, int]]] = defaultdict(list)
     for attachment in attachments:
         if MESH in attachment.gateways:
             for index, host in enumerate(attachment.hosts):
-                claims[host].append((attachment, index))
+                claims[host].append((limited(attachment, host), index))
     problems: list[Problem] = []
     for host, rivals in sorted(claims.items()):
         rivals.sort(key=lambda rival: rank(rival[0], Namespace("")))

@@ -84,6 +84,7 @@ class Mesh:
     The ``export_to`` are as written, with ``.`` and ``~``: they hold for objects that have none.
     ``http_retry`` holds for HTTP rules that say nothing of retries, ``retries`` is the same where
     there are no rules. ``discovery`` selects the namespaces that the mesh looks at; empty: all.
+    ``owned_hosts``: rules for another namespace's hosts hold at home only.
     """
 
     domain: str = CLUSTER_DOMAIN
@@ -97,6 +98,7 @@ class Mesh:
     retries: RetryPolicy | None = DEFAULT_RETRIES
     discovery: tuple[LabelSelector, ...] = ()
     destination_rule_export_to: tuple[str, ...] = (PUBLIC,)
+    owned_hosts: bool = True
 
 
 DEFAULT_MESH = Mesh()
@@ -107,10 +109,12 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
     if config is None:
         return Compiled(DEFAULT_MESH)
     decoded = api.mesh_config(config)
+    own = api.argosy_config(config)
+    problems = (*decoded.problems, *own.problems)
     written = decoded.value
-    if written is None:
-        return Compiled(DEFAULT_MESH, decoded.problems)
-    report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", list(decoded.problems))
+    if written is None or own.value is None:
+        return Compiled(DEFAULT_MESH, problems)
+    report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", list(problems))
     _report_unsupported(written, report)
     compiled = Mesh(
         ingress=_ingress(written),
@@ -123,6 +127,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         discovery=written.discovery_selectors,
         virtual_service_export_to=written.default_virtual_service_export_to or (PUBLIC,),
         destination_rule_export_to=written.default_destination_rule_export_to or (PUBLIC,),
+        owned_hosts=own.value.host_ownership == "ENFORCED",
     )
     return Compiled(compiled, tuple(report.problems))
 

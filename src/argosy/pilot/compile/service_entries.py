@@ -13,6 +13,7 @@ from argosy.base.names import Hostname, Namespace
 from argosy.base.problems import Problem, Severity
 from argosy.model.service import Protocol, Resolution, Service, ServicePort
 from argosy.model.workload import Health, Locality, Workload
+from argosy.pilot.compile import ownership
 from argosy.pilot.compile.localities import labelled_locality
 from argosy.pilot.compile.mesh import DEFAULT_MESH, Mesh
 from argosy.pilot.compile.registrations import HEALTHY_CONDITION, TLS_MODE
@@ -28,14 +29,17 @@ _RESOLUTIONS = {
 
 
 def services(written: api.ServiceEntry, mesh: Mesh = DEFAULT_MESH) -> tuple[Service, ...]:
-    """A service for each host. Mistakes of the entry alone are the API's to report."""
+    """A service for each host, as far as its name is the entry's to define.
+
+    Mistakes of the entry alone are the API's to report.
+    """
     spec = written.spec
     namespace = Namespace(written.metadata.namespace)
     selector = spec.workload_selector.labels if spec.workload_selector is not None else {}
     ports = tuple(_port(port) for port in spec.ports if port.protocol.upper() != "UDP")
     allocated = allocated_addresses(written)
     dynamic = spec.resolution == "DYNAMIC_DNS"
-    return tuple(
+    found = (
         Service(
             hostname=host,
             name=host,
@@ -52,6 +56,7 @@ def services(written: api.ServiceEntry, mesh: Mesh = DEFAULT_MESH) -> tuple[Serv
         )
         for host in hosts(written)
     )
+    return tuple(ownership.limited_service(service, {}, mesh) for service in found)
 
 
 def hosts(written: api.ServiceEntry) -> tuple[Hostname, ...]:

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from argosy.api import core
 from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_workload_entry import WorkloadEntry
 from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.base.problems import Problem
 from argosy.derive import Reader, formula
 from argosy.model.service import Service
 from argosy.model.workload import Workload
+from argosy.pilot.compile import ownership
 from argosy.pilot.compile import service_entries as compiling
+from argosy.pilot.compile.services import export_to
 from argosy.pilot.graph.cells import keys, mesh_settings, names_of, read
 
 KIND = "ServiceEntry"
@@ -24,7 +28,39 @@ def entry(get: Reader, namespace: Namespace, name: str) -> ServiceEntry | None:
 def services(get: Reader, namespace: Namespace, name: str) -> tuple[Service, ...]:
     """What one entry defines, whatever else defines the same hosts."""
     written = get(entry, namespace, name)
-    return () if written is None else compiling.services(written, get(mesh_settings))
+    if written is None:
+        return ()
+    mesh = get(mesh_settings)
+    found = compiling.services(written, mesh)
+    if not written.spec.addresses:
+        return found
+    holders = get(cluster_ips)
+    return tuple(ownership.limited_service(service, holders, mesh) for service in found)
+
+
+@formula
+def cluster_ips(get: Reader) -> Mapping[str, ObjectKey]:
+    """The Services that have virtual addresses, by these."""
+    found = {}
+    for key in keys(get, "Service"):
+        service = read(get, key, core.Service)
+        if service is not None and service.spec.cluster_ip:
+            found[service.spec.cluster_ip] = key
+    return MappingProxyType(found)
+
+
+@formula
+def foreign_names(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    """The hosts and addresses of an entry that are another namespace's."""
+    written = get(entry, namespace, name)
+    if written is None:
+        return ()
+    mesh = get(mesh_settings)
+    reach = export_to(written.spec.export_to or mesh.service_export_to, namespace)
+    if not reach - {namespace}:
+        return ()
+    hosts, addresses = compiling.hosts(written), compiling.written_addresses(written.spec)
+    return ownership.check_entry(written.key, hosts, addresses, get(cluster_ips), mesh)
 
 
 @formula

@@ -43,6 +43,7 @@ def virtual_service_problems(get: Reader, namespace: Namespace, name: str) -> tu
         *tcp,
         *attachment.problems,
         *get(rules.claim_conflicts),
+        *get(rules.foreign_claims, namespace, name),
         *get(reference_problems, namespace, name),
         *(get(gateway_table_problems) if bound != {MESH} else ()),
         *_missing_gateways(get, namespace, name),
@@ -188,6 +189,7 @@ def entry_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Proble
     scope = Scope(ProxyType.SIDECAR, namespace)
     return (
         *service_entries.check(written, parts),
+        *get(entries.foreign_names, namespace, name),
         *get(outbound.listener_conflicts, scope),
     )
 

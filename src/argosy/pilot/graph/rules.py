@@ -13,8 +13,8 @@ from argosy.model.service import Resolution, Service
 from argosy.model.tcp_route import TcpRule
 from argosy.model.workload import Labels
 from argosy.pilot.compile import attachments as compiling
+from argosy.pilot.compile import ownership, tcp_routes, virtual_services
 from argosy.pilot.compile import sidecars as scoping
-from argosy.pilot.compile import tcp_routes, virtual_services
 from argosy.pilot.compile.hostnames import is_wildcard
 from argosy.pilot.compile.ingresses import ingress_of
 from argosy.pilot.graph import destinations, ingresses, sidecars
@@ -31,6 +31,8 @@ from argosy.pilot.graph.world import (
 )
 
 KIND = "VirtualService"
+EVERYBODY = Namespace("")
+"""As whom a host is looked up that is meant as most see it."""
 
 
 @formula
@@ -140,11 +142,35 @@ def claims_on(get: Reader, host: Hostname) -> tuple[Attachment, ...]:
 
 
 @formula
+def host_owner(get: Reader, host: Hostname, namespace: Namespace) -> Namespace | None:
+    """Whose a host is in the eyes of clients in ``namespace``; None: nobody defines it."""
+    named = ownership.namespace_in_name(host)
+    if named is not None:
+        return named
+    labels = host.split(".")
+    wider = (Hostname("*." + ".".join(labels[i:])) for i in range(1, len(labels)))
+    for name in (host, *wider):
+        found = get(service_exported_to, namespace, name)
+        if found is not None:
+            return found.namespace
+    return None
+
+
+def claims_for(get: Reader, host: Hostname, namespace: Namespace) -> tuple[Attachment, ...]:
+    """Those whose hosts cover ``host``, as far as they reach for what is not theirs."""
+    claims = get(claims_on, host)
+    if not claims:
+        return ()
+    owner, mesh = get(host_owner, host, namespace), get(mesh_settings)
+    return tuple(ownership.limited(claim, owner, mesh) for claim in claims)
+
+
+@formula
 def mesh_owner(get: Reader, host: Hostname, sight: Sight, opaque: bool) -> ObjectKey | None:
     """The VirtualService whose HTTP rules, or whose rules for opaque bytes, ``host`` has."""
     claims = [
         a
-        for a in get(claims_on, host)
+        for a in claims_for(get, host, sight.namespace)
         if (a.opaque if opaque else a.http) and is_imported(get, sight, a)
     ]
     winner = compiling.winner(claims, host, sight.namespace) if claims else None
@@ -171,11 +197,12 @@ def foreign_hosts(get: Reader, sight: Sight) -> tuple[Hostname, ...]:
     return tuple(
         sorted(
             host
-            for host, claimed in get(mesh_claims).items()
+            for host in get(mesh_claims)
             if not is_wildcard(host)
             and any(
                 compiling.is_visible(a, sight.namespace) and is_imported(get, sight, a)
-                for a in claimed
+                for a in claims_for(get, host, sight.namespace)
+                if host in a.hosts
             )
             and get(service_of_host, host) is None
         )
@@ -197,7 +224,25 @@ def source_selectors(get: Reader) -> tuple[Labels, ...]:
 @formula
 def claim_conflicts(get: Reader) -> tuple[Problem, ...]:
     """Hosts that one VirtualService loses to another."""
-    return compiling.mesh_conflicts(get(attachments))
+    mesh = get(mesh_settings)
+
+    def limited(attachment: Attachment, host: Hostname) -> Attachment:
+        return ownership.limited(attachment, get(host_owner, host, EVERYBODY), mesh)
+
+    return compiling.mesh_conflicts(get(attachments), limited)
+
+
+@formula
+def foreign_claims(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    """The hosts of a VirtualService that are another namespace's."""
+    attachment = get(compiled_attachment, namespace, name)
+    if attachment is None:
+        return ()
+
+    def owner_of(host: Hostname) -> Namespace | None:
+        return get(host_owner, host, EVERYBODY)
+
+    return ownership.check_rules(attachment.value, owner_of, get(mesh_settings))
 
 
 class Lookup:

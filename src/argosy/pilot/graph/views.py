@@ -135,7 +135,7 @@ def reaches(get: Reader) -> Mapping[Hostname, Reach]:
 
 @formula
 def reach(get: Reader, host: Hostname) -> Reach:
-    claims = get(rules.claims_on, host)
+    claims = rules.claims_for(get, host, NOWHERE)
     if any(EVERYWHERE not in attachment.export_to for attachment in claims):
         return Reach(True, frozenset())
     found = get(rules.mesh_rules, host, Sight(NOWHERE))
