@@ -8,7 +8,6 @@ from tests.docs.field_table import live_tests, page, place, roots, rows
 REFUSED = {
     "EnvoyFilter.targetRefs[].namespace",
     "Gateway.servers[].port.targetPort",
-    "Sidecar.ingress[].port.targetPort",
 }
 """Fields that are errors, as in Istio: there is no configuration to look at."""
 

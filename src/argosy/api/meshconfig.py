@@ -32,6 +32,7 @@ from argosy.base.problems import Compiled, Problem, Severity
 CONFIG_MAP_NAMESPACE = "istio-system"
 CONFIG_MAP_NAME = "istio"
 CONFIG_MAP_KEY = "mesh"
+NETWORKS_KEY = "meshNetworks"
 
 _Settings = TypeVar("_Settings", bound=msgspec.Struct)
 
@@ -130,6 +131,19 @@ def is_mesh_config(config_map: ConfigMap) -> bool:
     """Whether it is the one ConfigMap that holds the mesh's settings."""
     metadata = config_map.metadata
     return (metadata.namespace, metadata.name) == (CONFIG_MAP_NAMESPACE, CONFIG_MAP_NAME)
+
+
+def has_networks(config_map: ConfigMap) -> bool:
+    """Whether MeshNetworks beside MeshConfig has any; Istio's own installation writes none.
+
+    https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshNetworks
+    """
+    return any(
+        not isinstance(document, YamlError)
+        and isinstance(document.data, dict)
+        and bool(document.data.get("networks"))
+        for document in documents(config_map.data.get(NETWORKS_KEY, ""))
+    )
 
 
 def mesh_config(config_map: ConfigMap) -> Compiled[MeshConfig | None]:

@@ -207,7 +207,7 @@ def _match(patch: ConfigPatch, path: str) -> Iterator[Mistake]:
     if match.context == "WAYPOINT" or match.waypoint is not None:
         message = "no waypoints run here: this patch has no effect"
         field = "waypoint" if match.waypoint is not None else "context"
-        yield warning(f"{path}.{field}", "NoEffect", message)
+        yield warning(f"{path}.{field}", "NotSupported", message, "Remove the patch")
     written = _written(match)
     if len(written) > 1:
         message = f"{' and '.join(written)} exclude each other"

@@ -181,16 +181,19 @@ def _egress_host(host: str, path: str) -> Iterator[Mistake]:
 
 
 def _port(port: SidecarPort, path: str, *more: str) -> Iterator[Mistake]:
+    """Without a protocol it is found out; the name is optional."""
     known = (*PROTOCOLS, *more)
-    if port.protocol.upper() not in known:
+    if port.protocol and port.protocol.upper() not in known:
         hint = did_you_mean(port.protocol.upper(), known) or f"Use one of {', '.join(known)}"
-        message = f"{short(port.protocol)} is not a protocol" if port.protocol else "none is given"
+        message = f"{short(port.protocol)} is not a protocol"
         yield Mistake(f"{path}.protocol", "InvalidValue", message, hint)
     if port.number in _RESERVED_PORTS:
         message = f"port {port.number} is one of the proxy's own"
         yield Mistake(f"{path}.number", "ReservedPort", message, "Choose another port")
-    if not port.name:
-        yield Mistake(f"{path}.name", "MissingField", "the port has no name")
+    if port.name and not is_dns_label(port.name):
+        message = f"{short(port.name)} is not the name of a port"
+        hint = "Use lower case letters, digits and -"
+        yield Mistake(f"{path}.name", "InvalidValue", message, hint)
     if port.target_port:
         message = "targetPort has no effect"
         yield warning(f"{path}.targetPort", "NoEffect", message, "Write defaultEndpoint")

@@ -255,7 +255,8 @@ class InboundPort:
 
     ``port`` is the workload's, ``service_port`` the service's number. ``tls``: clients outside the
     mesh speak TLS, which ends here if ``mtls`` is DISABLE. ``bind``: the address of a socket that
-    the proxy has for it besides; empty: none, all connections are captured.
+    the proxy has for it besides; empty: none, all connections are captured. ``name`` is what a
+    Sidecar calls it; None: it is as the service has it.
     """
 
     port: int
@@ -265,6 +266,7 @@ class InboundPort:
     mtls: MtlsMode
     tls: TerminatedTls | None = None
     bind: str = ""
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,10 +62,14 @@ class Egress:
 
 @dataclass(frozen=True, slots=True)
 class IngressListener:
-    """``bind``: the address of a socket that the proxy has besides; empty: none."""
+    """``bind``: the address of a socket that the proxy has besides; empty: none.
+
+    ``name`` is what statistics may call the port by.
+    """
 
     port: int
     protocol: Protocol
+    name: str = ""
     endpoint: ApplicationEndpoint = OWN_ADDRESS
     bind: str = ""
     tls: TerminatedTls | None = None

@@ -30,7 +30,7 @@ LISTENER = InboundListener(
 def test_one_for_a_port_however_many_services_name_it() -> None:
     pool = ConnectionPool(max_connections=3)
     (found,) = application_clusters(
-        LISTENER,
+        LISTENER.ports,
         [OLD, NEW],
         (("web", 8080),),
         lambda port: pool,

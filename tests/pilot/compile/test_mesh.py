@@ -121,3 +121,16 @@ def test_errors_leave_the_defaults_and_are_reported() -> None:
     result = mesh(config_map("connectTimeout: soon"))
     assert result.value == DEFAULT_MESH
     assert result.problems
+
+
+def test_networks_are_told_to_have_no_effect() -> None:
+    """MeshNetworks stands beside MeshConfig; Istio's own installation writes an empty one."""
+    bare = config_map("")
+    for text, codes in (
+        ("networks: {}", []),
+        ("networks: {far: {gateways: [{address: 192.0.2.1, port: 15443}]}}", ["FieldNotSupported"]),
+    ):
+        found = mesh(msgspec.structs.replace(bare, data={**bare.data, "meshNetworks": text}))
+        assert found.value == DEFAULT_MESH
+        assert [p.code for p in found.problems] == codes
+        assert all(p.field == "data.meshNetworks" for p in found.problems)

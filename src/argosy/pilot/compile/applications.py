@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from argosy.model.application import ApplicationEndpoint
-from argosy.model.listener import InboundListener, InboundPort
+from argosy.model.listener import InboundPort
 from argosy.model.service import Protocol, Service
 from argosy.model.traffic import (
     ApplicationCluster,
@@ -17,14 +17,14 @@ from argosy.pilot.compile.stat_names import stat_name
 
 
 def application_clusters(
-    listener: InboundListener,
+    ports: Iterable[InboundPort],
     services: Iterable[Service],
     container_ports: ContainerPorts,
     pool: Callable[[InboundPort], ConnectionPool],
     endpoint: Callable[[InboundPort], ApplicationEndpoint],
     stat_pattern: str = "",
 ) -> tuple[ApplicationCluster, ...]:
-    """One for each port of ``listener``. ``services`` select the workload.
+    """One for each port. ``services`` select the workload.
 
     ``stat_pattern`` is what they are called in statistics; empty: by their names.
     """
@@ -46,16 +46,19 @@ def application_clusters(
             endpoint=endpoint(port),
             stat_name=_stat_name(port, known, stat_pattern),
         )
-        for port in listener.ports
+        for port in ports
     )
 
 
 def _stat_name(port: InboundPort, services: tuple[Service, ...], pattern: str) -> str:
+    """Of a Sidecar's listener the port is the listener's, as in Istio."""
     service = next((one for one in services if one.hostname == port.host), None)
-    service_port = None if service is None else service.get_port(port.service_port)
-    if service is None or service_port is None:
+    named = None if service is None else service.get_port(port.service_port)
+    if service is None or named is None:
         return ""
-    return stat_name(pattern, service, replace(service_port, target=port.port))
+    if port.name is not None:
+        named = replace(named, name=port.name, number=port.port)
+    return stat_name(pattern, service, replace(named, target=port.port))
 
 
 def terminated_protocol(declared: Protocol) -> Protocol:

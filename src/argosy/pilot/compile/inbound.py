@@ -74,6 +74,7 @@ def ingress_listener(
             mtls(number),
             tls=listener.tls if mtls(number) is MtlsMode.DISABLE else None,
             bind=listener.bind,
+            name=listener.name,
         )
     return _with_unknown(ports, mtls, mtls_ports)
 

@@ -110,11 +110,17 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         return Compiled(DEFAULT_MESH)
     decoded = api.mesh_config(config)
     own = api.argosy_config(config)
-    problems = (*decoded.problems, *own.problems)
+    problems = [*decoded.problems, *own.problems]
+    if api.has_networks(config):
+        Report(config.key, f"data.{api.NETWORKS_KEY}", problems).warning(
+            "FieldNotSupported",
+            "networks are not supported: endpoints of all networks are called at their addresses",
+            "write networks: {}",
+        )
     written = decoded.value
     if written is None or own.value is None:
-        return Compiled(DEFAULT_MESH, problems)
-    report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", list(problems))
+        return Compiled(DEFAULT_MESH, tuple(problems))
+    report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", problems)
     _report_unsupported(written, report)
     compiled = Mesh(
         ingress=_ingress(written),

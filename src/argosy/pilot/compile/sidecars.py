@@ -133,7 +133,7 @@ def _egress_listener(written: api.IstioEgressListener, report: Report) -> Egress
     return EgressListener(
         imports,
         port=written.port.number,
-        protocol=None if name == HTTP_PROXY else _PROTOCOLS[name],
+        protocol=None if name == HTTP_PROXY else _protocol(name),
         bind=written.bind or (LOCALHOST if bound else ""),
         bound=bound,
     )
@@ -298,12 +298,18 @@ def _ingress_listener(
     pool = connection_pool(written.connection_pool, defaults)
     return IngressListener(
         port=written.port.number,
-        protocol=_PROTOCOLS[written.port.protocol.upper()],
+        protocol=_protocol(written.port.protocol),
+        name=written.port.name,
         endpoint=_endpoint(written.default_endpoint),
         bind=bind,
         tls=_terminated(written),
         pool=None if pool is None else pool.pool,
     )
+
+
+def _protocol(written: str) -> Protocol:
+    """Without one it is found out from the first bytes."""
+    return _PROTOCOLS[written.upper()] if written else Protocol.AUTO
 
 
 def _endpoint(written: str) -> ApplicationEndpoint:

@@ -82,9 +82,23 @@ def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
 
 
 @formula
+def application_ports(get: Reader, role: Role) -> tuple[InboundPort, ...]:
+    """Those that the workload answers on, and those of its services that its Sidecar leaves out.
+
+    Nothing new is sent to the latter's clusters. But connections that are open when the Sidecar
+    comes go on with the filter chains from before until they are drained, and find them there.
+    """
+    listener = get(compiled_listener, role).value
+    wanted = get(demands, role.namespace, role.labels)
+    services = get(own_services, role)
+    named = inbound.inbound_listener(services, role.ports, lambda port: wanted.mode(port)).value
+    ports = {port.port: port for port in (*named.ports, *listener.ports)}
+    return tuple(ports[number] for number in sorted(ports))
+
+
+@formula
 def application_clusters(get: Reader, role: Role) -> tuple[ApplicationCluster, ...]:
     """The workload's ports that services name, or its Sidecar, sorted."""
-    listener = get(compiled_listener, role).value
     services = get(own_services, role)
     traffic = get(mesh_settings).traffic
     written = get(sidecars.ingress, role)
@@ -105,7 +119,12 @@ def application_clusters(get: Reader, role: Role) -> tuple[ApplicationCluster, .
         return Loopback("127.0.0.1", port.port) if traffic.loopback else OwnAddress()
 
     return applications.application_clusters(
-        listener, services, role.ports, pool, endpoint, traffic.inbound_stat_name
+        get(application_ports, role),
+        services,
+        role.ports,
+        pool,
+        endpoint,
+        traffic.inbound_stat_name,
     )
 
 
