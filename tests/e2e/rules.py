@@ -47,13 +47,15 @@ class Rules:
         finally:
             self._api.close()
 
-    def apply(self, name: str, text: str, *, quietly: bool = True) -> None:
+    def apply(self, name: str, text: str, *, quietly: bool = True) -> list[dict[str, Any]]:
         """Every proxy has it afterwards. ``name`` is for deleting it, or replacing it.
+
+        Its problems, as the API tells them.
 
         ``quietly`` False: it has problems, and that is what the test is about.
         """
         self._applied[name] = text
-        self._send(text, delete=False, quietly=quietly)
+        return self._send(text, delete=False, quietly=quietly)
 
     def text(self, name: str) -> str:
         """What was applied last."""
@@ -92,16 +94,20 @@ class Rules:
             if state["state"] != "NOT SENT"
         }
 
-    def _send(self, text: str, *, delete: bool, quietly: bool = True) -> None:
+    def _send(self, text: str, *, delete: bool, quietly: bool = True) -> list[dict[str, Any]]:
         files = [{"path": "test.yaml", "text": text}]
         body = {"files": files, "delete": delete, "namespace": "default"}
         answer = self._call("POST", f"{_PREFIX}/apply", json=body)
-        problems = [*answer["problems"], *(p for r in answer["results"] for p in r["problems"])]
+        problems: list[dict[str, Any]] = [
+            *answer["problems"],
+            *(p for r in answer["results"] for p in r["problems"]),
+        ]
         assert not quietly or not [p for p in problems if p["severity"] == "Error"], problems
         wanted = {"revision": answer["revision"], "timeoutSeconds": 30}
         spread = self._call("GET", f"{_PREFIX}/distribution", params=wanted)
         assert spread["acknowledged"] == spread["touched"], spread
         time.sleep(SETTLE_SECONDS)
+        return problems
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         answer = self._api.request(method, path, **options)

@@ -16,11 +16,10 @@ import pytest
 from inside import Inside, inside, outside
 from manifests import deployment, server, service
 from mesh import ARGOSY, Mesh, eventually
+from patches import HCM, LUA, answering, envoy_filter, lua, of_manager, patch
 
 pytestmark = pytest.mark.e2e
 
-HCM = "envoy.filters.network.http_connection_manager"
-LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 GATEWAY = """
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -37,44 +36,6 @@ spec:
   gateways: [edge]
   http: [{route: [{destination: {host: productpage, port: {number: 9080}}}]}]
 """
-
-
-def envoy_filter(
-    name: str, *patches: dict[str, Any], namespace: str = "default", **spec: object
-) -> str:
-    document = {
-        "apiVersion": "networking.istio.io/v1alpha3",
-        "kind": "EnvoyFilter",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"configPatches": list(patches), **spec},
-    }
-    return json.dumps(document)
-
-
-def patch(
-    apply_to: str, match: dict[str, Any], operation: str, value: object = None
-) -> dict[str, Any]:
-    what = {"operation": operation} | ({} if value is None else {"value": value})
-    return {"applyTo": apply_to, "match": match, "patch": what}
-
-
-def of_manager(context: str, sub_filter: str = "", **listener: object) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": HCM}
-    if sub_filter:
-        found["subFilter"] = {"name": sub_filter}
-    return {"context": context, "listener": {"filterChain": {"filter": found}, **listener}}
-
-
-def lua(name: str, code: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "typed_config": {"@type": LUA, "default_source_code": {"inline_string": code}},
-    }
-
-
-def answering(header: str, value: str) -> dict[str, Any]:
-    code = f'function envoy_on_response(h) h:headers():add("{header}", "{value}") end'
-    return lua(header, code)
 
 
 @pytest.fixture(scope="module")
@@ -369,198 +330,6 @@ def test_settings_of_connection_managers_and_listeners(
     assert '"transport_socket_connect_timeout": "7s"' in found
 
 
-@pytest.mark.covers("EnvoyFilter.configPatches[].match.listener.name")
-def test_a_listener_of_its_own_and_a_network_filter(
-    running: Mesh, client: Inside, applied: Any
-) -> None:
-    answer = "type.googleapis.com/envoy.extensions.filters.network.direct_response.v3.Config"
-    limit = "type.googleapis.com/envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit"
-    hello = {
-        "name": "envoy.filters.network.direct_response",
-        "typed_config": {"@type": answer, "response": {"inline_string": "hello"}},
-    }
-    own = {
-        "name": "own",
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 9876}},
-        "filter_chains": [{"filters": [hello]}],
-    }
-    limited = {
-        "name": "limit",
-        "typed_config": {
-            "@type": limit,
-            "stat_prefix": "patched_limit",
-            "token_bucket": {"max_tokens": 1000, "tokens_per_fill": 1000, "fill_interval": "1s"},
-        },
-    }
-    applied(
-        envoy_filter(
-            "listeners",
-            patch("LISTENER", {"context": "SIDECAR_OUTBOUND"}, "ADD", own),
-            patch(
-                "NETWORK_FILTER",
-                of_manager("SIDECAR_OUTBOUND", portNumber=9080),
-                "INSERT_BEFORE",
-                limited,
-            ),
-            workloadSelector={"labels": {"app": "client"}},
-        )
-    )
-    connection = client.call("connect", host="127.0.0.1", port=9876)
-    assert client.call("receive", connection=connection, count=5) == "hello"
-    assert statuses(client, "http://productpage:9080/", 2) == [200, 200]
-    assert "patched_limit" in dump(running, "deploy/client", "dynamic_listeners")
-
-
-# Routes and clusters.
-
-
-@pytest.mark.covers(
-    "EnvoyFilter.configPatches[].match.routeConfiguration.portNumber",
-    "EnvoyFilter.configPatches[].match.routeConfiguration.name",
-    "EnvoyFilter.configPatches[].match.routeConfiguration.vhost.route.name",
-)
-def test_routes_and_virtual_hosts(running: Mesh, client: Inside, applied: Any) -> None:
-    vhost = "productpage.default.svc.cluster.local:9080"
-    table: dict[str, Any] = {"portNumber": 9080, "vhost": {"name": vhost}}
-    outbound = {"context": "SIDECAR_OUTBOUND", "routeConfiguration": table}
-    named = table | {"vhost": {"name": vhost, "route": {"name": "default"}}}
-    cors = {
-        "envoy.filters.http.cors": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy",
-            "allow_origin_string_match": [{"exact": "https://shop.example.com"}],
-        }
-    }
-    flaky = {"name": "7000", "vhost": {"name": "flaky.default.svc.cluster.local:7000"}}
-
-    def direct(path: str, status: int) -> dict[str, Any]:
-        return {"match": {"path": path}, "direct_response": {"status": status}}
-
-    applied(
-        envoy_filter(
-            "routes",
-            patch("VIRTUAL_HOST", outbound, "MERGE", {"typed_per_filter_config": cors}),
-            patch(
-                "VIRTUAL_HOST",
-                {"context": "SIDECAR_OUTBOUND", "routeConfiguration": flaky},
-                "MERGE",
-                {"retry_policy": {"retry_on": "5xx", "num_retries": 6}},
-            ),
-            patch(
-                "HTTP_ROUTE",
-                {"context": "SIDECAR_OUTBOUND", "routeConfiguration": flaky},
-                "MERGE",
-                {"route": {"retry_policy": {"retry_on": "5xx", "num_retries": 6}}},
-            ),
-            patch("HTTP_ROUTE", outbound, "INSERT_FIRST", direct("/first", 418)),
-            patch(
-                "HTTP_ROUTE",
-                {"context": "SIDECAR_OUTBOUND", "routeConfiguration": named},
-                "INSERT_BEFORE",
-                direct("/before", 419),
-            ),
-            patch("HTTP_ROUTE", outbound, "ADD", direct("/last", 420)),
-            patch(
-                "ROUTE_CONFIGURATION",
-                {"context": "SIDECAR_OUTBOUND", "routeConfiguration": {"portNumber": 9080}},
-                "MERGE",
-                {"response_headers_to_add": [{"header": {"key": "x-table", "value": "9080"}}]},
-            ),
-            patch(
-                "VIRTUAL_HOST",
-                {"context": "SIDECAR_OUTBOUND", "routeConfiguration": {"portNumber": 9080}},
-                "ADD",
-                {
-                    "name": "hello",
-                    "domains": ["hello.example.com"],
-                    "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 421}}],
-                },
-            ),
-        )
-    )
-    page = "http://productpage:9080"
-    answer = client.get(f"{page}/", headers={"origin": "https://shop.example.com"})
-    assert answer.headers["access-control-allow-origin"] == "https://shop.example.com"
-    assert answer.headers["x-table"] == "9080"
-    assert [client.get(page + path).status for path in ("/first", "/before", "/last")] == [
-        418,
-        419,
-        200,  # after the route that takes everything
-    ]
-    assert client.get(f"{page}/", headers={"host": "hello.example.com"}).status == 421
-    failing = {"x-case": "patched", "x-fail": "5", "x-with": "500"}
-    assert client.get("http://flaky:7000/", headers=failing).json["tries"] == 6
-
-
-@pytest.mark.covers(
-    "EnvoyFilter.configPatches[].match.cluster.service",
-    "EnvoyFilter.configPatches[].match.cluster.portNumber",
-    "EnvoyFilter.configPatches[].match.cluster.name",
-)
-def test_clusters(running: Mesh, client: Inside, applied: Any) -> None:
-    host = "productpage.default.svc.cluster.local"
-    added = {
-        "name": "added",
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "load_assignment": {
-            "cluster_name": "added",
-            "endpoints": [
-                {
-                    "lb_endpoints": [
-                        {
-                            "endpoint": {
-                                "address": {
-                                    "socket_address": {"address": "127.0.0.1", "port_value": 15000}
-                                }
-                            }
-                        }
-                    ]
-                }
-            ],
-        },
-    }
-    to_added = {
-        "match": {"prefix": "/admin/"},
-        "route": {"cluster": "added", "prefix_rewrite": "/"},
-    }
-    outbound = "SIDECAR_OUTBOUND"
-    text = envoy_filter(
-        "clusters",
-        patch(
-            "CLUSTER",
-            {"context": outbound, "cluster": {"service": host, "portNumber": 9080}},
-            "MERGE_AND_REPLACE_LIST",
-            {"circuit_breakers": {"thresholds": [{"max_connections": 77}]}},
-        ),
-        patch("CLUSTER", {"context": outbound}, "ADD", added),
-        patch(
-            "HTTP_ROUTE",
-            {
-                "context": outbound,
-                "routeConfiguration": {"name": "9080", "vhost": {"name": f"{host}:9080"}},
-            },
-            "INSERT_FIRST",
-            to_added,
-        ),
-        patch(
-            "CLUSTER",
-            {"context": outbound, "cluster": {"name": f"outbound|8000||{host}"}},
-            "REMOVE",
-        ),
-        workloadSelector={"labels": {"app": "client"}},
-    )
-    applied(text)
-    clusters = running.envoy("deploy/client", "/clusters")
-    assert f"outbound|9080||{host}::default_priority::max_connections::77" in clusters
-    assert f"outbound|8000||{host}::" not in clusters
-    assert client.get("http://productpage:9080/admin/ready").body.strip() == "LIVE"
-    assert client.get("http://productpage:8000/").status == 503
-    assert "added::" not in running.envoy("deploy/productpage", "/clusters")
-    running.delete(text)
-    assert client.get("http://productpage:8000/").status == 200
-    assert "max_connections::77" not in running.envoy("deploy/client", "/clusters")
-
-
 def test_an_extension_comes_by_discovery(running: Mesh, client: Inside, applied: Any) -> None:
     """EXTENSION_CONFIG, over the same stream as everything else."""
     discovered = {
@@ -592,29 +361,6 @@ def test_an_extension_comes_by_discovery(running: Mesh, client: Inside, applied:
     eventually(lambda: header() == "first", "the extension is there")
     running.apply(text("second"))
     eventually(lambda: header() == "second", "the extension is the changed one")
-
-
-@pytest.mark.covers(
-    "EnvoyFilter.configPatches[].match.proxy.proxyVersion",
-    "EnvoyFilter.configPatches[].match.proxy.metadata[]",
-)
-def test_only_proxies_of_a_version_and_with_metadata(client: Inside, applied: Any) -> None:
-    def of(header: str, proxy: dict[str, Any]) -> dict[str, Any]:
-        match = of_manager("SIDECAR_OUTBOUND", "envoy.filters.http.router") | {"proxy": proxy}
-        return patch("HTTP_FILTER", match, "INSERT_BEFORE", answering(header, "yes"))
-
-    applied(
-        envoy_filter(
-            "versions",
-            of("x-this", {"proxyVersion": r"^1\.31.*", "metadata": {"NAMESPACE": "default"}}),
-            of("x-other", {"proxyVersion": r"^1\.4.*"}),
-            of("x-elsewhere", {"metadata": {"NAMESPACE": "elsewhere"}}),
-        )
-    )
-    headers = client.get("http://productpage:9080/").headers
-    assert {name for name in headers if name.startswith("x-")} >= {"x-this"}
-    assert "x-other" not in headers
-    assert "x-elsewhere" not in headers
 
 
 def test_the_bootstrap_of_a_pod_that_starts(running: Mesh, applied: Any) -> None:
