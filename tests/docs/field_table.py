@@ -20,6 +20,12 @@ GROUPS = (registry.NETWORKING, registry.SECURITY, "networking.k8s.io")
 MESH_CONFIG = "MeshConfig"
 _KINDS = {"ConfigMap": MESH_CONFIG}
 
+UNSEEN: Mapping[str, str] = {
+    "Gateway.servers[].name": "a label for people; changes nothing in Envoy",
+    "IngressClass.parameters": "for a controller that has settings of its own; Istio's has none",
+}
+"""Fields that by their nature change nothing a request experiences, and why: path as in the page."""
+
 _UNSUPPORTED = re.compile(r"\b(?:Field)?NotSupported: (\w+) \S+ (?:spec|data\.mesh)\.([^\s:]+)")
 _UNSUPPORTED_LAST = re.compile(r"(\w+) \S+ spec\.([^\s:]+): (?:Field)?NotSupported\b")
 _INDEX = re.compile(r"\[[^\]]*\]")
@@ -44,6 +50,8 @@ class Row:
     supported: bool
     golden: tuple[str, ...]
     live: tuple[str, ...]
+    unseen: str = ""
+    """Why there can be no live test."""
 
 
 @cache
@@ -237,6 +245,7 @@ def rows() -> tuple[Row, ...]:
                     }
                 )
             ),
+            unseen=UNSEEN.get(f"{field.kind}.{field.path}", ""),
         )
         for field in fields()
     )
@@ -257,9 +266,10 @@ def page() -> str:
         "",
         "Made from the tests (`pytest tests/docs --regold`). *Golden* is a case under `tests/golden`",
         "whose Envoy configuration was read and agreed on, and which Envoy takes; *live* is a test in",
-        "which real requests through real Envoys show what the field does. What is not supported is",
-        "reported as a problem of the object that has it. A part of the API that stands in several",
-        "places, such as a traffic policy, is listed at the first of them.",
+        "which real requests through real Envoys show what the field does; in italics stands why a",
+        "field cannot have one. What is not supported is reported as a problem of the object that has",
+        "it. A part of the API that stands in several places, such as a traffic policy, is listed at",
+        "the first of them.",
     ]
     kind = ""
     for row in rows():
@@ -273,7 +283,8 @@ def page() -> str:
                 "|---|---|---|---|",
             ]
         status = "yes" if row.supported else "not supported"
-        lines.append(f"| `{row.field.path}` | {status} | {_few(row.golden)} | {_few(row.live)} |")
+        live = f"*{row.unseen}*" if row.unseen else _few(row.live)
+        lines.append(f"| `{row.field.path}` | {status} | {_few(row.golden)} | {live} |")
     return "\n".join(lines) + "\n"
 
 

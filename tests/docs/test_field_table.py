@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.docs.field_table import live_tests, page, place, roots, rows
+from tests.docs.field_table import UNSEEN, live_tests, page, place, roots, rows
 
 REFUSED = {
     "EnvoyFilter.targetRefs[].namespace",
@@ -33,3 +33,22 @@ def test_every_field_has_a_golden_case() -> None:
     missing = {f"{row.field.kind}.{row.field.path}" for row in rows() if not row.golden}
     assert sorted(missing - REFUSED) == []
     assert sorted(REFUSED - missing) == [], "it has one, so it need not be excused"
+
+
+def test_fields_that_nobody_sees_exist_and_are_not_seen() -> None:
+    live = {f"{row.field.kind}.{row.field.path}": row.live for row in rows()}
+    assert [path for path in UNSEEN if path not in live] == [], "not a field of the page"
+    assert {path: live[path] for path in UNSEEN if live[path]} == {}, "it has a live test"
+
+
+@pytest.mark.parametrize("path", UNSEEN)
+def test_a_reason_fits_its_cell(path: str) -> None:
+    reason = UNSEEN[path]
+    assert reason.strip() == reason != ""
+    assert not set("|*\n") & set(reason)
+    (cells,) = [
+        line.split(" | ")
+        for line in page().splitlines()
+        if f"*{reason}*" in line and f"| `{path.partition('.')[2]}` |" in line
+    ]
+    assert cells[-1] == f"*{reason}* |"
