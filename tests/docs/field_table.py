@@ -23,6 +23,7 @@ _KINDS = {"ConfigMap": MESH_CONFIG}
 UNSEEN: Mapping[str, str] = {
     "Gateway.servers[].name": "a label for people; changes nothing in Envoy",
     "IngressClass.parameters": "for a controller that has settings of its own; Istio's has none",
+    "ProxyConfig.image.imageType": "chooses a container image; the proxy here is a program",
 }
 """Fields that by their nature change nothing a request experiences, and why: path as in the page."""
 

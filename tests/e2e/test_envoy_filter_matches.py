@@ -311,14 +311,12 @@ def test_routes_and_virtual_hosts(running: Mesh, client: Inside, rules: Rules) -
         ),
     )
     page = "http://productpage:9080"
-    answer = client.get(f"{page}/", headers={"origin": "https://shop.example.com"})
-    assert answer.headers["access-control-allow-origin"] == "https://shop.example.com"
+    origin = "https://shop.example.com"
+    answer = client.get(f"{page}/", headers={"origin": origin})
+    assert answer.headers["access-control-allow-origin"] == origin
     assert answer.headers["x-table"] == "9080"
-    assert [client.get(page + path).status for path in ("/first", "/before", "/last")] == [
-        418,
-        419,
-        200,  # after the route that takes everything
-    ]
+    found = [client.get(page + path).status for path in ("/first", "/before", "/last")]
+    assert found == [418, 419, 200], "the last is after the route that takes everything"
     assert client.get(f"{page}/", headers={"host": "hello.example.com"}).status == 421
     failing = {"x-case": "patched", "x-fail": "5", "x-with": "500"}
     assert client.get("http://flaky:7000/", headers=failing).json["tries"] == 6
@@ -376,7 +374,7 @@ def test_virtual_hosts_by_a_domain(client: Inside, rules: Rules) -> None:
         "domain", envoy_filter("domain", patch("HTTP_ROUTE", match, "INSERT_FIRST", teapot))
     )
     for host in ("flaky", "flaky.default.svc.cluster.local"):  # domains of one virtual host
-        url = f"http://{PAGE}:7000/teapot"
+        url = f"http://{host}:7000/teapot"
         eventually(lambda u=url: client.get(u).status == 418, f"{url} has the route")  # type: ignore[misc]
     assert client.get(f"http://{PAGE}:9080/teapot").status == 200
 
