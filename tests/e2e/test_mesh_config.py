@@ -80,6 +80,7 @@ def server_info(mesh: Mesh, target: str) -> dict[str, object]:
 
 @pytest.mark.covers(
     "ProxyConfig.concurrency",
+    "ProxyConfig.selector",
     "ProxyConfig.selector.matchLabels[]",
     "ProxyConfig.environmentVariables[]",
 )

@@ -13,6 +13,7 @@ import pytest
 from inside import Answer, Inside, inside
 from manifests import deployment, mesh_config, namespace, server, service
 from mesh import Mesh, eventually
+from patches import told
 from rules import Rules
 
 from argosy.testing.certificates import ScratchAuthority
@@ -143,6 +144,7 @@ def test_the_sidecar_of_a_workload_closes_the_way_out_for_it_alone(
 
 
 @pytest.mark.covers(
+    "Sidecar.outboundTrafficPolicy.egressProxy",
     "Sidecar.outboundTrafficPolicy.egressProxy.host",
     "Sidecar.outboundTrafficPolicy.egressProxy.port.number",
 )
@@ -160,6 +162,7 @@ def test_unknown_hosts_go_to_the_egress_proxy(
 
 
 @pytest.mark.covers(
+    "Sidecar.egress[].port",
     "Sidecar.egress[].port.protocol",
     "Sidecar.egress[].port.number",
     "Sidecar.egress[].captureMode",
@@ -191,14 +194,18 @@ def test_opaque_bytes_at_an_address_of_their_own(rules: Rules, curl: Inside) -> 
     assert curl.get("http://near:8000/").status == 200
 
 
-@pytest.mark.covers("Sidecar.ingress[].defaultEndpoint", "Sidecar.ingress[].port.number")
+@pytest.mark.covers(
+    "Sidecar.ingress[].defaultEndpoint",
+    "Sidecar.ingress[].port.number",
+    "Sidecar.ingress[].port.targetPort",
+)
 def test_applications_on_loopback_and_a_unix_socket(
     rules: Rules, curl: Inside, socket: str
 ) -> None:
     assert curl.get("http://lone/").status == 503, "nothing listens at the workload's address"
     ingress = [
         {
-            "port": {"number": 9080, "protocol": "HTTP", "name": "loopback"},
+            "port": {"number": 9080, "protocol": "HTTP", "name": "loopback", "targetPort": 9},
             "defaultEndpoint": "127.0.0.1:8081",
         },
         {
@@ -206,7 +213,8 @@ def test_applications_on_loopback_and_a_unix_socket(
             "defaultEndpoint": f"unix://{socket}",
         },
     ]
-    rules.apply("lone", sidecar("lone", {**of("lone"), "ingress": ingress}))
+    found = rules.apply("lone", sidecar("lone", {**of("lone"), "ingress": ingress}))
+    assert told(found) == [("Warning", "NoEffect", "spec.ingress[0].port.targetPort")]
     for url in ("http://lone/", "http://lone-socket/"):
         answer = curl.get(url)
         assert answer.status == 200, url
@@ -221,19 +229,24 @@ def test_a_socket_of_the_proxy_for_its_own_pod(scoped: Mesh, rules: Rules, curl:
         "captureMode": "NONE",
         "defaultEndpoint": "127.0.0.1:8000",
     }
+    before = curl.requests("http://near:8000/", count=50, parallel=8)
+    assert {answer.status for answer in before} == {200}
     with inside(scoped, "deploy/near") as near:
         assert near.get("http://127.0.0.1:9000/").status == 0
         rules.apply("own", sidecar("near", {**of("near"), "ingress": [listener]}))
         eventually(lambda: near.get("http://127.0.0.1:9000/").status == 200, "the socket is there")
         answer = near.get("http://127.0.0.1:9000/")
         assert answer.headers["server"] == "istio-envoy"
-    # A connection from before still leads to the cluster of a port that is named no more: 503.
-    eventually(
-        lambda: curl.get("http://near:8000/").status == 200, "ports that are not named go on"
-    )
+    # Connections from before still lead to the cluster of a port that is named no more.
+    statuses = Counter(a.status for a in curl.requests("http://near:8000/", count=50, parallel=4))
+    assert statuses == {200: 50}, "ports that are not named go on"
 
 
-@pytest.mark.covers("Sidecar.inboundConnectionPool.http.http2MaxRequests")
+@pytest.mark.covers(
+    "Sidecar.inboundConnectionPool",
+    "Sidecar.inboundConnectionPool.http.http2MaxRequests",
+    "Sidecar.ingress[].connectionPool",
+)
 def test_a_workload_takes_no_more_requests_at_once_than_its_sidecar_says(
     rules: Rules, curl: Inside
 ) -> None:
@@ -246,8 +259,38 @@ def test_a_workload_takes_no_more_requests_at_once_than_its_sidecar_says(
     rules.apply("limit", sidecar("slow", {**of("slow"), "inboundConnectionPool": pool}))
     found = answers()
     assert set(found) == {500, 503}, found
+    listener = {
+        "port": {"number": 8000, "protocol": "HTTP", "name": "http"},
+        "connectionPool": {"http": {"http2MaxRequests": 100}},
+    }
+    spec = {**of("slow"), "inboundConnectionPool": pool, "ingress": [listener]}
+    rules.apply("limit", sidecar("slow", spec))
+    eventually(lambda: answers() == {500: 8}, "a listener's own limit holds, not that of all", 30)
+    spec = {**of("slow"), "ingress": [{**listener, "connectionPool": pool}]}
+    rules.apply("limit", sidecar("slow", spec))
+    eventually(lambda: set(answers()) == {500, 503}, "its own limit is a narrow one", 30)
     rules.delete("limit")
     assert answers() == {500: 8}
+
+
+@pytest.mark.covers("Sidecar.ingress[].port.name", "MeshConfig.inboundClusterStatName")
+def test_statistics_call_a_port_as_its_sidecar_does(
+    scoped: Mesh, rules: Rules, curl: Inside
+) -> None:
+    pattern = 'inboundClusterStatName: "%SERVICE%_%SERVICE_PORT_NAME%_%SERVICE_PORT%"'
+    rules.apply("mesh", mesh_config(pattern))
+
+    def count(name: str) -> int:
+        assert curl.get("http://near:8000/").status == 200
+        return scoped.stat("deploy/near", f"cluster.near.default_{name}_8000;.upstream_rq_total")
+
+    for port, name in (
+        ({"number": 8000, "protocol": "HTTP", "name": "counted"}, "counted"),
+        ({"number": 8000}, ""),  # neither name nor protocol is needed
+    ):
+        spec = {**of("near"), "ingress": [{"port": port}]}
+        rules.apply("named", sidecar("near", spec))
+        eventually(lambda n=name: count(n) >= 1, f"requests are counted as those of {name!r}")  # type: ignore[misc]
 
 
 def test_no_request_fails_while_a_sidecar_comes_changes_and_goes(
@@ -311,6 +354,7 @@ spec:
 
 @pytest.mark.covers(
     "Sidecar.ingress[].port.protocol",
+    "Sidecar.ingress[].tls",
     "Sidecar.ingress[].tls.mode",
     "Sidecar.ingress[].tls.privateKey",
     "Sidecar.ingress[].tls.serverCertificate",
