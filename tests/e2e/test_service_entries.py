@@ -46,6 +46,13 @@ def workload_entry(name: str, **spec: Any) -> str:
     return document("networking.istio.io/v1", "WorkloadEntry", name, spec)
 
 
+def assert_at(mesh: Mesh, endpoint: str, region: str, zone: str, sub_zone: str) -> None:
+    """Where the client's Envoy takes an endpoint to be."""
+    known = mesh.envoy("deploy/curl", "/clusters").splitlines()
+    for name, value in (("region", region), ("zone", zone), ("sub_zone", sub_zone)):
+        assert f"{endpoint}::{name}::{value}" in known
+
+
 def is_closed(curl: Inside, address: str) -> bool:
     try:
         return curl.call("exchange", host=address, port=7000, text="hi") == ""
@@ -243,6 +250,8 @@ def test_workload_entries_are_endpoints(
     "ServiceEntry.location",
     "WorkloadEntry.serviceAccount",
     "WorkloadEntry.labels",
+    "WorkloadEntry.locality",
+    "WorkloadEntry.network",
 )
 def test_a_workload_entry_of_the_mesh_is_spoken_to_in_mutual_tls(
     mesh: Mesh, curl: Inside, rules: Rules
@@ -259,10 +268,12 @@ def test_a_workload_entry_of_the_mesh_is_spoken_to_in_mutual_tls(
         workloadSelector={"labels": {"app": "meshed"}},
     )
     rules.apply("meshed", meshed)
-    own = workload_entry("own", address=address, labels=labels, serviceAccount="default")
+    place = {"locality": "eu/eu-1/rack-7", "network": "elsewhere"}
+    own = workload_entry("own", address=address, labels=labels, serviceAccount="default", **place)
     rules.apply("own", own)
     seen = curl.get("http://meshed.internal/").json["headers"]["x-forwarded-client-cert"]
     assert "spiffe://cluster.local/ns/default/sa/default" in seen
+    assert_at(mesh, f"outbound|80||meshed.internal::{address}:8000", "eu", "eu-1", "rack-7")
     other = workload_entry("own", address=address, labels=labels, serviceAccount="impostor")
     rules.apply("own", other)
     assert curl.get("http://meshed.internal/").status == 503, "not the identity it should have"
@@ -272,27 +283,27 @@ def test_a_workload_entry_of_the_mesh_is_spoken_to_in_mutual_tls(
     "ServiceEntry.endpoints[].ports",
     "ServiceEntry.endpoints[].serviceAccount",
     "ServiceEntry.endpoints[].locality",
+    "ServiceEntry.endpoints[].network",
 )
 def test_an_inline_endpoint_says_its_port_its_identity_and_its_place(
     mesh: Mesh, curl: Inside, rules: Rules
 ) -> None:
+    """One of another network is called directly, for no gateway leads there."""
     (pod,) = mesh.get("pods", "-l", "app=known")
     endpoint = {
         "address": pod["status"]["podIP"],
         "labels": {"security.istio.io/tlsMode": "istio"},
         "ports": {"http": 8000},
         "locality": "eu/eu-1/rack-7",
+        "network": "elsewhere",
     }
     spec = {"ports": [HTTP], "location": "MESH_INTERNAL", "resolution": "STATIC"}
     own = {**endpoint, "serviceAccount": "default"}
     rules.apply("inline", entry("inline", "inline.internal", **spec, endpoints=[own]))
     seen = curl.get("http://inline.internal/").json["headers"]["x-forwarded-client-cert"]
     assert "spiffe://cluster.local/ns/default/sa/default" in seen
-    known = mesh.envoy("deploy/curl", "/clusters")
-    place = f"outbound|80||inline.internal::{endpoint['address']}:8000"
-    assert f"{place}::region::eu\n" in known
-    assert f"{place}::zone::eu-1\n" in known
-    assert f"{place}::sub_zone::rack-7\n" in known
+    endpoint_of = f"outbound|80||inline.internal::{endpoint['address']}:8000"
+    assert_at(mesh, endpoint_of, "eu", "eu-1", "rack-7")
     other = {**endpoint, "serviceAccount": "impostor"}
     rules.apply("inline", entry("inline", "inline.internal", **spec, endpoints=[other]))
     assert curl.get("http://inline.internal/").status == 503, "not the identity it should have"
