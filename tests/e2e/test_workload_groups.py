@@ -3,9 +3,14 @@
 https://istio.io/latest/docs/reference/config/networking/workload-group/
 """
 
+import shlex
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import health_server
 import pytest
 from inside import Inside, inside
 from manifests import account, deployment, server, service
@@ -16,6 +21,10 @@ pytestmark = pytest.mark.e2e
 
 REGISTERS = {"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_AUTO_REGISTER_GROUP: legacy}"}
 ANY = server("any", "8000")
+HEALTH = (sys.executable, str(Path(health_server.__file__)), "8001", "8002", "shop")
+MACHINE = ("/bin/sh", "-c", f"{shlex.join(HEALTH)} & exec {shlex.join(ANY)}")
+"""Answers on port 8000, and to probes by HTTP and gRPC on two others."""
+
 FAST = {"periodSeconds": 1, "failureThreshold": 1, "successThreshold": 1, "timeoutSeconds": 5}
 HTTP_PROBE = {
     "initialDelaySeconds": 1,
@@ -53,7 +62,7 @@ WORKLOADS = (
     + group(HTTP_PROBE)
     + "\n---\n"
     + deployment("curl", image="curlimages/curl")
-    + deployment("machine", *ANY, annotations=REGISTERS, account="legacy")
+    + deployment("machine", *MACHINE, annotations=REGISTERS, account="legacy")
     + service("legacy", "legacy", {"name": "http", "port": 80})
     + document(
         "networking.istio.io/v1",
@@ -90,6 +99,14 @@ def rules(groups: Mesh) -> Iterator[Rules]:
         yield rules
 
 
+def grpc(**check: Any) -> Json:
+    return {"grpc": check}
+
+
+def with_header(name: str, value: str) -> Json:
+    return {"httpGet": {"port": 8001, "httpHeaders": [{"name": name, "value": value}]}}
+
+
 def entries(mesh: Mesh) -> list[Json]:
     return mesh.get("workloadentries")
 
@@ -106,6 +123,7 @@ def is_healthy(mesh: Mesh, value: str = "True") -> bool:
 @pytest.mark.covers(
     "WorkloadGroup.metadata.labels",
     "WorkloadGroup.metadata.annotations",
+    "WorkloadGroup.template",
     "WorkloadGroup.template.labels",
     "WorkloadGroup.template.ports",
     "WorkloadGroup.template.serviceAccount",
@@ -140,10 +158,13 @@ def test_a_machine_registers_and_is_called(groups: Mesh, curl: Inside) -> None:
     "WorkloadGroup.probe.tcpSocket.host",
     "WorkloadGroup.probe.httpGet.host",
     "WorkloadGroup.probe.httpGet.scheme",
+    "WorkloadGroup.probe.httpGet.httpHeaders[].name",
+    "WorkloadGroup.probe.httpGet.httpHeaders[].value",
     "WorkloadGroup.probe.timeoutSeconds",
     "WorkloadGroup.probe.successThreshold",
     "WorkloadGroup.probe.exec.command",
     "WorkloadGroup.probe.grpc.port",
+    "WorkloadGroup.probe.grpc.service",
     "WorkloadGroup.probe.httpGet.port",
     "WorkloadGroup.probe.periodSeconds",
     "WorkloadGroup.probe.failureThreshold",
@@ -152,7 +173,13 @@ def test_only_a_healthy_machine_is_sent_requests(groups: Mesh, curl: Inside, rul
     changes: tuple[tuple[Json, str], ...] = (
         ({"httpGet": {"port": 9}}, "False"),
         ({"tcpSocket": {"port": 8000}}, "True"),
-        ({"grpc": {"port": 8000}}, "False"),
+        (grpc(port=8000), "False"),
+        (grpc(port=8002, service="shop"), "True"),
+        (grpc(port=8002, service="bank"), "False"),
+        (with_header("x-probe", "yes"), "True"),
+        (with_header("x-probe", "no"), "False"),
+        (with_header("X-Probe", "yes"), "True"),
+        (with_header("x-other", "yes"), "False"),
         ({"exec": {"command": ["/bin/sh", "-c", "exit 0"]}}, "True"),
         ({"exec": {"command": ["/bin/sh", "-c", "exit 1"]}}, "False"),
         ({"httpGet": {"port": 8000, "host": "127.0.0.1"}, "successThreshold": 2}, "True"),
@@ -169,6 +196,18 @@ def test_only_a_healthy_machine_is_sent_requests(groups: Mesh, curl: Inside, rul
             lambda s=status: curl.get("http://legacy.internal/").status == s,  # type: ignore[misc]
             f"{status} while {probe} says {wanted}",
         )
+    rules.forget("group")
+
+
+@pytest.mark.covers("WorkloadGroup.probe.initialDelaySeconds")
+def test_the_probe_begins_after_a_delay(groups: Mesh, rules: Rules) -> None:
+    rules.apply("group", group({"exec": {"command": ["/bin/sh", "-c", "exit 1"]}}))
+    eventually(lambda: is_healthy(groups, "False"), "the machine is ill", 20)
+    begin = time.monotonic()
+    rules.apply("group", group({"tcpSocket": {"port": 8000}, "initialDelaySeconds": 4}))
+    eventually(lambda: is_healthy(groups), "the probe says that it is well", 30)
+    assert time.monotonic() - begin >= 4
+    rules.apply("group", group(HTTP_PROBE))
     rules.forget("group")
 
 
