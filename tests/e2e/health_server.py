@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import grpc
+from google.protobuf.wrappers_pb2 import StringValue
 
 SERVING = b"\x08\x01"
 
@@ -22,7 +23,7 @@ class Health(BaseHTTPRequestHandler):
 
 
 def main(http_port: int, grpc_port: int, service: str) -> None:
-    wanted = b"\x0a" + bytes((len(service),)) + service.encode()
+    wanted = StringValue(value=service).SerializeToString()  # as HealthCheckRequest is written
 
     def check(request: bytes, context: grpc.ServicerContext) -> bytes:
         if request != wanted:

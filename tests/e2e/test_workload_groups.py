@@ -21,7 +21,8 @@ pytestmark = pytest.mark.e2e
 
 REGISTERS = {"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_AUTO_REGISTER_GROUP: legacy}"}
 ANY = server("any", "8000")
-HEALTH = (sys.executable, str(Path(health_server.__file__)), "8001", "8002", "shop")
+SHOP = "shop" + 40 * ".long"
+HEALTH = (sys.executable, str(Path(health_server.__file__)), "8001", "8002", SHOP)
 MACHINE = ("/bin/sh", "-c", f"{shlex.join(HEALTH)} & exec {shlex.join(ANY)}")
 """Answers on port 8000, and to probes by HTTP and gRPC on two others."""
 
@@ -174,7 +175,7 @@ def test_only_a_healthy_machine_is_sent_requests(groups: Mesh, curl: Inside, rul
         ({"httpGet": {"port": 9}}, "False"),
         ({"tcpSocket": {"port": 8000}}, "True"),
         (grpc(port=8000), "False"),
-        (grpc(port=8002, service="shop"), "True"),
+        (grpc(port=8002, service=SHOP), "True"),
         (grpc(port=8002, service="bank"), "False"),
         (with_header("x-probe", "yes"), "True"),
         (with_header("x-probe", "no"), "False"),

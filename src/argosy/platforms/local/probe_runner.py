@@ -173,7 +173,8 @@ def _grpc_request(authority: str, service: str) -> bytes:
     )
     # HPACK literals without indexing and without Huffman coding (RFC 7541, 6.2.2).
     block = b"".join(b"\0" + _literal(name) + _literal(value) for name, value in headers)
-    message = b"\x0a" + bytes((len(service),)) + service.encode() if service else b""
+    name = service.encode()
+    message = b"\x0a" + _varint(len(name)) + name if name else b""
     data = b"\0" + struct.pack("!I", len(message)) + message
     return (
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -181,6 +182,15 @@ def _grpc_request(authority: str, service: str) -> bytes:
         + _frame(_HEADERS, _END_HEADERS, 1, block)
         + _frame(_DATA, _END_STREAM, 1, data)
     )
+
+
+def _varint(number: int) -> bytes:
+    """https://protobuf.dev/programming-guides/encoding/#varints"""
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*found, number))
 
 
 def _literal(text: str) -> bytes:
