@@ -210,9 +210,9 @@ class Proxies:
             for resource in rejection.resources
             for key in self._delivery.suspects(group, rejection.type_url, resource.name)
         }
-        blamed = self._refusals.cause_of(rejection)
-        if blamed is not None:
-            return (blamed,)
+        blamed = self._refusals.causes_of(rejection)
+        if blamed:
+            return blamed
         return tuple(sorted(found, key=lambda key: (-self._version(key), key)))
 
     def _version(self, key: ObjectKey) -> int:
