@@ -386,59 +386,6 @@ def test_the_bootstrap_of_a_pod_that_starts(running: Mesh, applied: Any) -> None
     assert "of-bootstrap" not in dump(running, "deploy/client", "static_clusters")
 
 
-def test_what_envoy_refuses_is_told_and_the_last_good_version_stays(
-    running: Mesh, client: Inside, applied: Any, tmp_path: Path
-) -> None:
-    def text(code: str) -> str:
-        match = of_manager("SIDECAR_OUTBOUND", "envoy.filters.http.router")
-        return envoy_filter("broken", patch("HTTP_FILTER", match, "INSERT_BEFORE", lua("x", code)))
-
-    def header() -> str:
-        return client.get("http://productpage:9080/").headers.get("x-lua", "")
-
-    good = 'function envoy_on_response(h) h:headers():add("x-lua", "good") end'
-    applied(text(good))
-    assert header() == "good"
-    broken = tmp_path / "broken.yaml"
-    broken.write_text(
-        f"""
-apiVersion: networking.istio.io/v1alpha3
-kind: EnvoyFilter
-metadata: {{name: broken, namespace: default}}
-spec:
-  configPatches:
-  - applyTo: HTTP_FILTER
-    match:
-      context: SIDECAR_OUTBOUND
-      listener:
-        filterChain: {{filter: {{name: {HCM}, subFilter: {{name: envoy.filters.http.router}}}}}}
-    patch:
-      operation: INSERT_BEFORE
-      value:
-        name: x
-        typed_config:
-          "@type": {LUA}
-          default_source_code: {{inline_string: "function ("}}
-"""
-    )
-    done = running.argosy("apply", "--wait", "-f", str(broken), check=False)
-    assert done.returncode != 0
-    assert "script load error" in done.stdout + done.stderr
-    assert f"{broken}:7" in done.stdout + done.stderr
-    told = running.argosy("get", "envoyfilter", "broken", "-o", "yaml").stdout
-    assert "RejectedByProxy" in told
-    assert "the version before it stays in force" in told
-    assert header() == "good"
-    # A proxy that starts now gets what works.
-    late = deployment("later", sys.executable, "-c", "import time; time.sleep(1e6)")
-    applied(late)
-    running.argosy("wait", "deploy/later", "--for=condition=Available", "--timeout", "60")
-    with inside(running, "deploy/later") as other:
-        assert other.get("http://productpage:9080/").headers["x-lua"] == "good"
-    running.apply(text(good.replace("good", "mended")))
-    eventually(lambda: header() == "mended", "the next version is tried again")
-
-
 LOAD = Path(__file__).with_name("load.py")
 
 
