@@ -8,9 +8,11 @@ import base64
 import hashlib
 import json
 import os
+import selectors
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -124,6 +126,23 @@ def receive(connection: int, count: int, timeout: float = SECONDS) -> str:
         if not found:
             raise
     return found.decode("latin-1")
+
+
+def ends(connections: list[int], count: int, timeout: float = SECONDS) -> list[float | None]:
+    """When the peer ends them, in seconds from now; they bring no data.
+
+    None: not in the time given, nor until ``count`` of them had ended.
+    """
+    started = time.monotonic()
+    found: dict[int, float] = {}
+    with selectors.DefaultSelector() as selector:
+        for connection in connections:
+            selector.register(_open[connection], selectors.EVENT_READ)
+        while len(found) < count and (left := started + timeout - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                found[key.fd] = time.monotonic() - started
+                selector.unregister(key.fd)
+    return [found.get(connection) for connection in connections]
 
 
 def half_close(connection: int) -> None:
@@ -276,6 +295,7 @@ def main() -> None:
         connect,
         send,
         receive,
+        ends,
         half_close,
         close,
         exchange,

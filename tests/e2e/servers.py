@@ -1,6 +1,7 @@
 """Small servers that the tests run as workloads.
 
-servers.py any PORT,...   HTTP/1.1, h2c and opaque bytes on one port, told apart by the first bytes
+servers.py any PORT,...   HTTP/1.1, h2c and opaque bytes on one port, told apart by the first bytes;
+                          after the bytes "deaf" its kernel answers nothing on that connection
 servers.py greeting PORT  speaks first, then echoes, as MySQL and SMTP begin
 An address may stand before a port (127.0.0.1:8081); unix:PATH is a UNIX socket.
 
@@ -9,9 +10,14 @@ servers.py flaky PORT     HTTP/1.1: fails a request as often as it asks for, by 
 
 import asyncio
 import collections
+import ctypes
+import fcntl
 import json
 import os
+import socket
+import struct
 import sys
+import termios
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -22,6 +28,7 @@ import h2.events
 GREETING = b"5.7.0-greeting\n"
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ")
+_SO_ATTACH_FILTER = 26
 
 Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter
@@ -49,7 +56,27 @@ async def serve_any(reader: Reader, writer: Writer) -> None:
         while first:
             writer.write(b"raw:" + first)
             await writer.drain()
+            if first == b"deaf":
+                await fall_silent(writer)
             first = await reader.read(65536)
+
+
+async def fall_silent(writer: Writer) -> None:
+    """Once the peer has all, its packets are dropped before TCP sees them: not one is acknowledged.
+
+    A socket filter that is the one instruction "return 0"; https://docs.kernel.org/networking/filter.html
+    """
+    connection = writer.get_extra_info("socket")
+
+    def unacknowledged() -> int:
+        answer = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+        return int.from_bytes(answer, sys.byteorder)
+
+    while unacknowledged():  # noqa: ASYNC110  (the kernel has no event for it)
+        await asyncio.sleep(0.01)
+    nothing = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+    program = struct.pack("HP", 1, ctypes.addressof(nothing))
+    connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 async def serve_http1(first: bytes, reader: Reader, writer: Writer) -> None:
@@ -71,7 +98,10 @@ async def serve_http1(first: bytes, reader: Reader, writer: Writer) -> None:
 
 
 async def serve_h2(first: bytes, reader: Reader, writer: Writer) -> None:
-    """h2c by prior knowledge; request bodies are counted. ``x-after``: seconds until the answer."""
+    """h2c by prior knowledge; request bodies are counted. ``x-after``: seconds until the answer.
+
+    ``x-deaf``: after the answer nothing is read, and so no PING answered, on that connection.
+    """
     h2_connection = h2.connection.H2Connection(
         h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
     )
@@ -79,6 +109,7 @@ async def serve_h2(first: bytes, reader: Reader, writer: Writer) -> None:
     heads: dict[int, dict[str, str]] = {}
     received: collections.Counter[int] = collections.Counter()
     data = first
+    deaf = False
     while data:
         for event in h2_connection.receive_data(data):
             if isinstance(event, h2.events.RequestReceived):
@@ -92,6 +123,7 @@ async def serve_h2(first: bytes, reader: Reader, writer: Writer) -> None:
                 stream = event.stream_id or 0
                 headers = heads.pop(stream)
                 headers["x-received"] = str(received.pop(stream, 0))
+                deaf = deaf or "x-deaf" in headers
                 await asyncio.sleep(float(headers.get("x-after", "0")))
                 body = description("HTTP/2", headers[":path"], headers, writer)
                 h2_connection.send_headers(
@@ -100,6 +132,8 @@ async def serve_h2(first: bytes, reader: Reader, writer: Writer) -> None:
                 h2_connection.send_data(stream, body, end_stream=True)
         writer.write(h2_connection.data_to_send())
         await writer.drain()
+        if deaf:
+            await asyncio.Event().wait()
         data = await reader.read(65536)
 
 

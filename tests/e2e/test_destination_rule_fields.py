@@ -11,14 +11,22 @@ from collections.abc import Iterator
 import pytest
 from inside import Answer, Inside, inside
 from manifests import deployment, namespace, server, service
-from mesh import Mesh
+from mesh import Mesh, eventually
 from rules import Rules, document
 
 pytestmark = pytest.mark.e2e
 
+TCP_PORTS = range(7000, 7005)
+
+
+def apart(name: str, locality: str) -> str:
+    labels = {"app": "apart", "at": name, "istio-locality": locality}
+    return deployment(name, *server("flaky", 8080), port=8080, namespace="legacy", labels=labels)
+
+
 WORKLOADS = (
     namespace("legacy", {"istio-injection": "disabled"})
-    + deployment("curl", image="curlimages/curl")
+    + deployment("curl", image="curlimages/curl", labels={"istio-locality": "region1.zone1"})
     + deployment("wget", image="curlimages/curl")
     + deployment("echo", *server("any", "8000,8001,7000"), port=8000, namespace="legacy")
     + service(
@@ -26,17 +34,27 @@ WORKLOADS = (
         "echo",
         {"name": "http", "port": 8000},
         {"name": "http-more", "port": 8001},
-        {"name": "tcp", "port": 7000},
+        *({"name": f"tcp-{port}", "port": port, "targetPort": 7000} for port in TCP_PORTS),
         namespace="legacy",
     )
     + deployment("flaky", *server("flaky", 8080), port=8080, namespace="legacy", replicas=2)
     + service(
-        "flaky", "flaky", {"name": "http", "port": 8000, "targetPort": 8080}, namespace="legacy"
+        "flaky",
+        "flaky",
+        {"name": "http", "port": 8000, "targetPort": 8080},
+        {"name": "http-more", "port": 8001, "targetPort": 8080},
+        namespace="legacy",
+    )
+    + apart("near", "region1.zone1")
+    + apart("far", "region2.zone2")
+    + service(
+        "apart", "apart", {"name": "http", "port": 8000, "targetPort": 8080}, namespace="legacy"
     )
 )
 ECHO = "echo.legacy.svc.cluster.local"
 URL = "http://echo.legacy:8000/"
-POLICY = "DestinationRule.trafficPolicy"
+FLAKY = "flaky.legacy.svc.cluster.local"
+FLAKY_URL = "http://flaky.legacy:8000/"
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +81,13 @@ def wget(meshed: Mesh) -> Iterator[Inside]:
 def rules(meshed: Mesh) -> Iterator[Rules]:
     with Rules(meshed) as rules:
         yield rules
+
+
+@pytest.fixture(scope="module")
+def bad(meshed: Mesh) -> str:
+    """The host name of one of the two replicas of ``flaky``."""
+    pods = meshed.get("pods", "-n", "legacy", "-l", "app=flaky")
+    return min(str(pod["metadata"]["name"]) for pod in pods)
 
 
 def connections(answers: list[Answer]) -> int:
@@ -116,6 +141,73 @@ def test_opaque_connections_end(rules: Rules, curl: Inside, field: str) -> None:
 
 
 @pytest.mark.covers(
+    "DestinationRule.trafficPolicy.connectionPool.tcp.tcpKeepalive.time",
+    "DestinationRule.trafficPolicy.connectionPool.tcp.tcpKeepalive.interval",
+    "DestinationRule.trafficPolicy.connectionPool.tcp.tcpKeepalive.probes",
+)
+def test_probes_find_a_silent_peer(rules: Rules, curl: Inside) -> None:
+    """The kernel gives up after ``time`` and ``probes`` times ``interval``, where there are probes.
+
+    Each of the later ones stretches one of the three, and none is closed before its time; what
+    Linux has by default (two hours, 75 seconds, 9 probes) would keep them longer than we wait.
+    """
+    keepalives = (
+        {"time": "1s", "interval": "1s", "probes": 1},
+        {"time": "4s", "interval": "1s", "probes": 1},
+        {"time": "1s", "interval": "4s", "probes": 1},
+        {"time": "1s", "interval": "1s", "probes": 4},
+    )
+    pools = [{"connectionPool": {"tcp": {"tcpKeepalive": one}}} for one in keepalives]
+    of_ports = [{"port": {"number": n}, **p} for n, p in zip(TCP_PORTS[1:], pools, strict=True)]
+    rules.destination(ECHO, {"portLevelSettings": of_ports})
+    connections = [curl.call("connect", host="echo.legacy", port=port) for port in TCP_PORTS]
+    for connection in connections:
+        curl.call("send", connection=connection, text="hello")
+        assert curl.call("receive", connection=connection, count=9) == "raw:hello"
+    started = time.monotonic()
+    for connection in connections:
+        curl.call("send", connection=connection, text="deaf")
+        assert curl.call("receive", connection=connection, count=8) == "raw:deaf"
+    deafened = time.monotonic() - started
+    unlimited, *limited = curl.call("ends", connections=connections, count=4, timeout=30)
+    for connection in connections:
+        curl.call("close", connection=connection)
+    assert unlimited is None
+    first, *later = [deafened + end for end in limited]
+    assert first >= 1.9
+    assert min(later) >= 4.9, later
+
+
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.connectionPool.http.http2KeepAlive.interval",
+    "DestinationRule.trafficPolicy.connectionPool.http.http2KeepAlive.timeout",
+)
+def test_a_connection_whose_pings_are_not_answered_is_closed(
+    meshed: Mesh, rules: Rules, curl: Inside
+) -> None:
+    """Unless the pings are rare, or their answers may take long: then requests wait in vain."""
+
+    def deafened(interval: str, timeout: str) -> Answer:
+        """Of an HTTP/2 connection to a server that reads nothing after its first answer."""
+        keepalive = {"interval": interval, "timeout": timeout}
+        http = {"h2UpgradePolicy": "UPGRADE", "http2KeepAlive": keepalive}
+        rules.destination(ECHO, {"connectionPool": {"http": http}})
+        answer = curl.get(URL, headers={"x-deaf": "1"})
+        assert answer.json["protocol"] == "HTTP/2"
+        return answer
+
+    deafened("600s", "0.2s")
+    time.sleep(1)
+    assert "Timeout" in curl.get(URL, timeout=1).error
+    deafened("0.2s", "600s")
+    time.sleep(1)
+    assert "Timeout" in curl.get(URL, timeout=1).error
+    first = deafened("0.2s", "0.2s")
+    eventually(lambda: meshed.stat("deploy/curl", "keepalive_timeout") >= 1, "no answer in time")
+    assert connections([first, curl.get(URL)]) == 2
+
+
+@pytest.mark.covers(
     "DestinationRule.trafficPolicy.connectionPool.http.h2UpgradePolicy",
     "DestinationRule.trafficPolicy.connectionPool.http.useClientProtocol",
 )
@@ -135,16 +227,13 @@ def test_protocols_of_connections(rules: Rules, curl: Inside) -> None:
 )
 def test_requests_at_once(rules: Rules, curl: Inside) -> None:
     """Of eight at once, as many wait at the server as may."""
-    url = "http://flaky.legacy:8000/"
     slow = {"x-fail": "99", "x-with": "500", "x-after": "4", "x-case": "slow"}
-    rules.destination(
-        "flaky.legacy.svc.cluster.local", {"connectionPool": {"http": {"http2MaxRequests": 3}}}
-    )
-    found = Counter(a.status for a in curl.requests(url, count=8, parallel=8, headers=slow))
+    rules.destination(FLAKY, {"connectionPool": {"http": {"http2MaxRequests": 3}}})
+    found = Counter(a.status for a in curl.requests(FLAKY_URL, count=8, parallel=8, headers=slow))
     assert found == {500: 3, 503: 5}
     limits = {"http": {"http1MaxPendingRequests": 1}, "tcp": {"maxConnections": 1}}
-    rules.destination("flaky.legacy.svc.cluster.local", {"connectionPool": limits})
-    found = Counter(a.status for a in curl.requests(url, count=8, parallel=8, headers=slow))
+    rules.destination(FLAKY, {"connectionPool": limits})
+    found = Counter(a.status for a in curl.requests(FLAKY_URL, count=8, parallel=8, headers=slow))
     assert found[503] >= 4, found
 
 
@@ -167,7 +256,10 @@ def test_the_proxy_protocol(rules: Rules, curl: Inside) -> None:
 # Which rule it is.
 
 
-@pytest.mark.covers("DestinationRule.trafficPolicy.portLevelSettings")
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.portLevelSettings[].port",
+    "DestinationRule.trafficPolicy.portLevelSettings[].connectionPool",
+)
 def test_a_port_has_its_own(rules: Rules, curl: Inside) -> None:
     upgrade = {"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE"}}}
     of_port = {
@@ -179,6 +271,40 @@ def test_a_port_has_its_own(rules: Rules, curl: Inside) -> None:
     more = curl.requests("http://echo.legacy:8001/", count=3)
     assert protocols(more) == {"HTTP/1.1"}, "nothing is inherited"
     assert connections(more) == 3
+
+
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.portLevelSettings[].loadBalancer",
+    "DestinationRule.trafficPolicy.portLevelSettings[].outlierDetection",
+    "DestinationRule.trafficPolicy.portLevelSettings[].tls",
+)
+def test_a_port_has_its_own_hosts_and_tls(rules: Rules, curl: Inside, bad: str) -> None:
+    more = FLAKY_URL.replace("8000", "8001")
+
+    round_robin = {"loadBalancer": {"simple": "ROUND_ROBIN"}}
+
+    def second_port(host: str, policy: dict[str, object]) -> None:
+        settings = [{"port": {"number": 8001}, **policy}]
+        rules.destination(host, {**round_robin, "portLevelSettings": settings})
+
+    def asked(url: str, **headers: str) -> Counter[str]:
+        answers = curl.requests(url, count=12, headers=headers)
+        return Counter(a.json["hostname"] for a in answers if a.status == 200)
+
+    second_port(FLAKY, {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}})
+    assert len(asked(FLAKY_URL, **{"x-user": "jason"})) == 2
+    assert len(asked(more, **{"x-user": "jason"})) == 1
+    outliers = {"consecutive5xxErrors": 2, "interval": "600s", "maxEjectionPercent": 100}
+    second_port(FLAKY, {**round_robin, "outlierDetection": outliers})
+    failing = {"x-host": bad, "x-with": "500"}
+    for url in (FLAKY_URL, more):
+        asked(url, **failing)
+    time.sleep(0.5)
+    assert asked(FLAKY_URL, **failing).total() == 6
+    assert asked(more, **failing).total() == 12
+    second_port(ECHO, {"tls": {"mode": "SIMPLE"}})
+    assert curl.get(URL).status == 200
+    assert curl.get(URL.replace("8000", "8001")).status == 503, "the server has no TLS"
 
 
 @pytest.mark.covers("DestinationRule.workloadSelector")
@@ -218,6 +344,8 @@ def test_rules_of_the_services_namespace(rules: Rules, curl: Inside) -> None:
     "DestinationRule.trafficPolicy.outlierDetection.consecutiveGatewayErrors",
     "DestinationRule.trafficPolicy.outlierDetection.consecutive5xxErrors",
     "DestinationRule.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
+    "DestinationRule.trafficPolicy.outlierDetection.consecutiveErrors",
+    "DestinationRule.trafficPolicy.outlierDetection.minHealthPercent",
 )
 @pytest.mark.parametrize(
     ("errors", "how", "ejected"),
@@ -228,15 +356,26 @@ def test_rules_of_the_services_namespace(rules: Rules, curl: Inside) -> None:
         ({"consecutive5xxErrors": 2}, "429", False),
         ({"consecutive5xxErrors": 2, "outlierDetectionHttpErrorCodes": [429]}, "429", True),
         ({"consecutive5xxErrors": 2, "outlierDetectionHttpErrorCodes": [429]}, "500", False),
+        ({"consecutiveErrors": 2, "consecutive5xxErrors": 0}, "503", True),
+        ({"consecutiveErrors": 2, "consecutive5xxErrors": 0}, "500", False),
+        ({"consecutive5xxErrors": 2}, "reset", True),
+        ({"consecutive5xxErrors": 2, "minHealthPercent": 60}, "500", False),
     ],
+    ids=str,
 )
 def test_what_ejects(
-    meshed: Mesh, rules: Rules, curl: Inside, errors: dict[str, object], how: str, ejected: bool
+    rules: Rules, curl: Inside, bad: str, errors: dict[str, object], how: str, ejected: bool
 ) -> None:
-    host = "flaky.legacy.svc.cluster.local"
-    (bad, _) = sorted(
-        pod["metadata"]["name"] for pod in meshed.get("pods", "-n", "legacy", "-l", "app=flaky")
+    """Half of the replicas is too few where ``minHealthPercent`` is more: then all are asked."""
+    assert (
+        ejects(rules, curl, FLAKY, FLAKY_URL, errors, **{"x-host": bad, "x-with": how}) == ejected
     )
+
+
+def ejects(
+    rules: Rules, curl: Inside, host: str, url: str, errors: dict[str, object], **headers: str
+) -> bool:
+    """Whether the one of two hosts that always fails is left out after six times."""
     outliers = {
         "interval": "600s",
         "baseEjectionTime": "600s",
@@ -248,9 +387,69 @@ def test_what_ejects(
     rules.destination(
         host, {"loadBalancer": {"simple": "ROUND_ROBIN"}, "outlierDetection": outliers}
     )
-    headers = {"x-host": bad, "x-with": how}
-    url = "http://flaky.legacy:8000/"
-    curl.requests(url, count=12, headers=headers)
+    before = curl.requests(url, count=12, headers=headers)
+    assert {answer.status for answer in before} > {200}, "the other one answers"
     time.sleep(0.5)
     after = curl.requests(url, count=12, headers=headers)
-    assert (bad not in {answer.json["hostname"] for answer in after}) == ejected
+    return {answer.status for answer in after} == {200}
+
+
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.outlierDetection.splitExternalLocalOriginErrors",
+    "DestinationRule.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures",
+)
+def test_refused_connections_count_apart(meshed: Mesh, rules: Rules, curl: Inside) -> None:
+    """Otherwise they count as a 503 does."""
+    (pod, _) = meshed.get("pods", "-n", "legacy", "-l", "app=flaky")
+    host, url = "half.example.com", "http://half.example.com:8000/"
+    entry = {
+        "hosts": [host],
+        "ports": [{"number": 8000, "name": "http", "protocol": "HTTP"}],
+        "resolution": "STATIC",
+        "endpoints": [
+            {"address": pod["status"]["podIP"], "ports": {"http": number}} for number in (8080, 9)
+        ],
+    }
+    rules.apply("half", document("networking.istio.io/v1", "ServiceEntry", "half", entry))
+    eventually(lambda: curl.get(url).status == 200, "the name is known and one endpoint answers")
+    split = {"splitExternalLocalOriginErrors": True}
+    for errors, ejected in (
+        ({"consecutive5xxErrors": 2}, True),
+        ({"consecutive5xxErrors": 2, **split, "consecutiveLocalOriginFailures": 99}, False),
+        ({"consecutive5xxErrors": 0, **split, "consecutiveLocalOriginFailures": 2}, True),
+    ):
+        assert ejects(rules, curl, host, url, errors) == ejected, errors
+
+
+# Which of the hosts a retry asks.
+
+
+@pytest.mark.covers("VirtualService.http[].retries.retryIgnorePreviousHosts")
+def test_a_retry_asks_another_host(rules: Rules, curl: Inside, bad: str) -> None:
+    """Of two hosts one fails: a quarter of the requests gets it twice, unless told not to."""
+    rules.destination(FLAKY, {"loadBalancer": {"simple": "RANDOM"}})
+
+    def failures(ignore: bool) -> int:
+        retries = {"attempts": 1, "retryOn": "5xx", "retryIgnorePreviousHosts": ignore}
+        rules.route(FLAKY, retries=retries)
+        failing = {"x-host": bad, "x-with": "503"}
+        answers = curl.requests(FLAKY_URL, count=120, headers=failing)
+        return sum(answer.status == 503 for answer in answers)
+
+    assert failures(ignore=False) >= 12
+    # Envoy looks for another one five times (1 of 128 requests finds none).
+    assert failures(ignore=True) <= 6
+
+
+@pytest.mark.covers("VirtualService.http[].retries.retryRemoteLocalities")
+def test_a_retry_asks_another_locality(meshed: Mesh, rules: Rules, curl: Inside) -> None:
+    host, url = "apart.legacy.svc.cluster.local", "http://apart.legacy:8000/"
+    rules.destination(host, {"outlierDetection": {"consecutive5xxErrors": 0}})
+    assert {a.json["hostname"][:5] for a in curl.requests(url, count=12)} == {"near-"}
+    (near,) = meshed.get("pods", "-n", "legacy", "-l", "at=near")
+    failing = {"x-host": near["metadata"]["name"], "x-with": "503"}
+    retries = {"attempts": 4, "retryOn": "5xx", "retryRemoteLocalities": False}
+    rules.route(host, retries=retries)
+    assert curl.get(url, headers=failing).status == 503
+    rules.route(host, retries={**retries, "retryRemoteLocalities": True})
+    assert curl.get(url, headers=failing).json["hostname"].startswith("far-")
