@@ -1,4 +1,4 @@
-"""YAML of the small workloads that tests need."""
+"""YAML of the small workloads that tests need, and of their rules."""
 
 import json
 import sys
@@ -66,6 +66,21 @@ def namespace(name: str, labels: dict[str, str] | None = None) -> str:
 
 def account(name: str, namespace: str = "default") -> str:
     return _document("v1", "ServiceAccount", name, namespace, None)
+
+
+def virtual_service(name: str, http: str, hosts: str = "[echo]", **more: str) -> str:
+    """``http`` is its list of rules."""
+    written = "".join(f"\n  {key}: {value}" for key, value in more.items())
+    indented = http.strip("\n").replace("\n", "\n  ")
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec:
+  hosts: {hosts}{written}
+  http:
+  {indented}
+"""
 
 
 def mesh_config(text: str) -> str:

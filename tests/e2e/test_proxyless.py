@@ -106,7 +106,13 @@ spec:
     assert chat == [f"v1 message-{number}" for number in range(3)]
 
 
-@pytest.mark.covers("VirtualService.http[].fault.abort.grpcStatus", "VirtualService.http[].retries")
+@pytest.mark.covers(
+    "VirtualService.http[].fault.abort.grpcStatus",
+    "VirtualService.http[].fault.delay.fixedDelay",
+    "VirtualService.http[].timeout",
+    "VirtualService.http[].retries.attempts",
+    "VirtualService.http[].retries.retryOn",
+)
 def test_faults_retries_and_timeouts(proxyless: Mesh, rules: Rules) -> None:
     rules.destination("grpc-proxyless", None, *SUBSETS)
     (answer,) = grpc(proxyless, PROXYLESS, "--metadata", "x-fail: 0")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from inside import Answer, Inside, inside
-from manifests import deployment, namespace, server, service
+from manifests import deployment, namespace, server, service, virtual_service
 from mesh import Mesh, eventually
 from rules import Rules
 
@@ -76,21 +76,6 @@ def elsewhere(meshed: Mesh) -> Iterator[Inside]:
 def rules(meshed: Mesh) -> Iterator[Rules]:
     with Rules(meshed) as rules:
         yield rules
-
-
-def virtual_service(name: str, http: str, hosts: str = "[echo]", **more: str) -> str:
-    """``http`` is its list of rules."""
-    written = "".join(f"\n  {key}: {value}" for key, value in more.items())
-    indented = http.strip("\n").replace("\n", "\n  ")
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: {name}}}
-spec:
-  hosts: {hosts}{written}
-  http:
-  {indented}
-"""
 
 
 def marked(*matches: str) -> str:
@@ -378,128 +363,7 @@ def test_rules_that_are_not_exported(rules: Rules, curl: Inside, elsewhere: Insi
     assert rule(curl.get(f"{URL}/")) is None
 
 
-# What may go wrong.
-
-
-@pytest.mark.covers(
-    "VirtualService.http[].timeout",
-    "VirtualService.http[].retries.attempts",
-    "VirtualService.http[].retries.perTryTimeout",
-    "VirtualService.http[].retries.retryOn",
-    "VirtualService.http[].retries.backoff",
-    "VirtualService.http[].retries.retryIgnorePreviousHosts",
-    "VirtualService.http[].retries.retryRemoteLocalities",
-)
-def test_timeouts_and_retries(rules: Rules, curl: Inside) -> None:
-    rules.apply(
-        "vs",
-        virtual_service(
-            "flaky",
-            """
-- match: [{uri: {exact: /timeout}}]
-  timeout: 300ms
-  retries: {attempts: 0}
-  route: [{destination: {host: flaky}}]
-- match: [{uri: {exact: /try}}]
-  timeout: 30s
-  retries: {attempts: 1, perTryTimeout: 300ms, retryOn: "5xx", backoff: 1ms}
-  route: [{destination: {host: flaky}}]
-- retries:
-    attempts: 3
-    retryOn: "500"
-    retryIgnorePreviousHosts: false
-    retryRemoteLocalities: true
-  route: [{destination: {host: flaky}}]
-""",
-            "[flaky]",
-        ),
-    )
-    slow = {"x-fail": "9", "x-with": "500", "x-after": "5"}
-
-    def called(path: str, case: str, **headers: str) -> tuple[int, int]:
-        """The status, and how often the server was asked."""
-        answer = curl.get(f"http://flaky:8000{path}", headers={"x-case": case, **headers})
-        return answer.status, curl.get(f"http://flaky:8000/tries/{case}").json["tries"]
-
-    assert called("/timeout", "timeout", **slow) == (504, 1)
-    assert called("/try", "try", **slow) == (504, 2)
-    assert called("/", "listed", **{"x-fail": "9", "x-with": "500"}) == (500, 4)
-    assert called("/", "unlisted", **{"x-fail": "9", "x-with": "501"}) == (501, 1)
-    assert called("/", "enough", **{"x-fail": "2", "x-with": "500"}) == (200, 3)
-
-
-@pytest.mark.covers(
-    "VirtualService.http[].fault.delay.fixedDelay",
-    "VirtualService.http[].fault.delay.percentage",
-    "VirtualService.http[].fault.delay.percent",
-    "VirtualService.http[].fault.abort.httpStatus",
-    "VirtualService.http[].fault.abort.grpcStatus",
-    "VirtualService.http[].fault.abort.percentage",
-)
-def test_faults(rules: Rules, curl: Inside) -> None:
-    rules.apply(
-        "vs",
-        virtual_service(
-            "echo",
-            """
-- match: [{uri: {exact: /half}}]
-  fault: {abort: {httpStatus: 418, percentage: {value: 50}}}
-  route: [{destination: {host: echo, subset: v1}}]
-- match: [{uri: {exact: /never}}]
-  fault: {abort: {httpStatus: 418, percentage: {value: 0}}, delay: {fixedDelay: 60s, percent: 0}}
-  route: [{destination: {host: echo, subset: v1}}]
-- match: [{uri: {exact: /late}}]
-  fault: {delay: {fixedDelay: 60s, percentage: {value: 100}}}
-  timeout: 10s
-  route: [{destination: {host: echo, subset: v1}}]
-- match: [{uri: {exact: /grpc}}]
-  fault: {abort: {grpcStatus: RESOURCE_EXHAUSTED, percentage: {value: 100}}}
-  route: [{destination: {host: echo, subset: v1}}]
-""",
-        ),
-    )
-    half = Counter(answer.status for answer in curl.requests(f"{URL}/half", count=200))
-    assert half.keys() == {200, 418}
-    assert 60 <= half[418] <= 140
-    assert {answer.status for answer in curl.requests(f"{URL}/never", count=20)} == {200}
-    assert curl.get(f"{URL}/late", timeout=1).error.startswith("ReadTimeout")
-    headers = {"content-type": "application/grpc"}
-    grpc = curl.get(f"{URL}/grpc", method="POST", headers=headers, http2=True)
-    assert grpc.headers["grpc-status"] == "8"
-
-
-@pytest.mark.covers(
-    "VirtualService.http[].mirror",
-    "VirtualService.http[].mirrors",
-    "VirtualService.http[].mirrorPercentage",
-    "VirtualService.http[].mirrorPercent",
-)
-@pytest.mark.parametrize(
-    ("fields", "least", "most"),
-    [
-        ("mirror: {host: flaky}", 40, 40),
-        ("mirror: {host: flaky}\n  mirrorPercentage: {value: 50}", 5, 35),
-        ("mirror: {host: flaky}\n  mirrorPercent: 50", 5, 35),
-        ("mirror: {host: flaky}\n  mirrorPercentage: {value: 0}", 0, 0),
-        ("mirrors: [{destination: {host: flaky}}, {destination: {host: flaky}}]", 80, 80),
-        ("mirrors: [{destination: {host: flaky}, percentage: {value: 50}}]", 5, 35),
-    ],
-)
-def test_mirrors(
-    rules: Rules, curl: Inside, fields: str, least: int, most: int, request: pytest.FixtureRequest
-) -> None:
-    route = "- route: [{destination: {host: echo, subset: v1}}]\n  " + fields
-    rules.apply("vs", virtual_service("echo", route))
-    case = str(abs(hash(request.node.name)))
-    answers = curl.requests(f"{URL}/", count=40, headers={"x-case": case})
-    assert {answer.json["hostname"][:7] for answer in answers} == {"echo-v1"}
-
-    def mirrored() -> int:
-        tries: int = curl.get(f"http://flaky:8000/tries/{case}").json["tries"]
-        return tries
-
-    eventually(lambda: mirrored() >= least, f"{least} mirrored requests")
-    assert mirrored() <= most
+# Browsers.
 
 
 @pytest.mark.covers("VirtualService.http[].corsPolicy")
