@@ -3,9 +3,12 @@
 https://istio.io/latest/docs/reference/config/networking/virtual-service/#L4MatchAttributes
 """
 
+import contextlib
 import json
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from inside import Inside, inside
@@ -31,7 +34,7 @@ WORKLOADS = (
     + deployment("wget", image="curlimages/curl")
     + deployment("curl", image="curlimages/curl", namespace="other")
     + deployment("plain", *server("any", 7000), port=7000)
-    + service("plain", "plain", TCP)
+    + service("plain", "plain", TCP, {"name": "tls", "port": 7443, "targetPort": 7000})
     + at("10.96.77.7", service("here", "plain", TCP))
     + at("10.96.78.8", service("there", "plain", TCP))
     + deployment("greeting", *server("greeting", 7000), port=7000)
@@ -63,10 +66,20 @@ def rules(meshed: Mesh) -> Iterator[Rules]:
         yield rules
 
 
-def answers(client: Inside, host: str) -> str:
+def answers(client: Inside, host: str, port: int = 7000, text: str = "hello") -> str:
     """Which server it is."""
-    found: str = client.call("exchange", host=host, port=7000, text="hello")
-    return "greeting" if found.endswith("echo:hello") else found.removesuffix(":hello")
+    found: str = client.call("exchange", host=host, port=port, text=text)
+    assert found.endswith(f":{text}"), found
+    return "greeting" if found.endswith(f"echo:{text}") else found.removesuffix(f":{text}")
+
+
+def client_hello(name: str) -> str:
+    """How TLS begins for a server of this name."""
+    sent = ssl.MemoryBIO()
+    connection = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname=name)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        connection.do_handshake()
+    return sent.read().decode("latin-1")
 
 
 @pytest.mark.covers(
@@ -99,6 +112,53 @@ spec:
     )
     found = {name: answers(client, host) for name, client in clients.items()}
     assert found == {"curl": "raw", "wget": "greeting", "other": "greeting"}
+
+
+@pytest.mark.covers("VirtualService.tcp[].match[].sourceSubnet")
+def test_a_clients_address_has_no_effect(
+    meshed: Mesh, rules: Rules, clients: dict[str, Inside], tmp_path: Path
+) -> None:
+    """As in Istio: the match is as good as without it, and that is told."""
+    text = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: plain, namespace: default}
+spec:
+  hosts: [plain]
+  tcp:
+  - match: [{port: 7000, sourceSubnet: 192.0.2.0/24}]
+    route: [{destination: {host: greeting, port: {number: 7000}}}]
+"""
+    rules.apply("vs", text)
+    assert answers(clients["curl"], "plain") == "greeting"
+    file = tmp_path / "plain.yaml"
+    file.write_text(text)
+    said = meshed.argosy("apply", "-f", str(file)).stderr
+    field = "spec.tcp[0].match[0].sourceSubnet"
+    assert f"Warning: {file}:7: VirtualService default/plain: {field}: sourceSubnet has no" in said
+    assert "sourceLabels" in said, "what has an effect"
+
+
+@pytest.mark.covers("VirtualService.tls[].match[].sourceNamespace")
+def test_who_begins_tls(rules: Rules, clients: dict[str, Inside]) -> None:
+    """By namespace; the others reach the service itself. Both servers echo how TLS begins."""
+    host = "plain.default.svc.cluster.local"
+    rules.apply(
+        "vs",
+        f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: plain, namespace: default}}
+spec:
+  hosts: [{host}]
+  tls:
+  - match: [{{port: 7443, sniHosts: [{host}], sourceNamespace: other}}]
+    route: [{{destination: {{host: greeting, port: {{number: 7000}}}}}}]
+""",
+    )
+    hello = client_hello(host)
+    found = {name: answers(client, host, 7443, hello) for name, client in clients.items()}
+    assert found == {"curl": "raw", "wget": "raw", "other": "greeting"}
 
 
 @pytest.mark.covers("VirtualService.tcp[].match[].destinationSubnets")

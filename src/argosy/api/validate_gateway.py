@@ -43,7 +43,8 @@ def _server(server: Server, path: str) -> Iterator[Mistake]:
     yield from _bind(server, f"{path}.bind")
     if server.default_endpoint:
         message = "defaultEndpoint has no effect, as in Istio"
-        yield warning(f"{path}.defaultEndpoint", "NoEffect", message)
+        hint = "Remove it; a VirtualService for the Gateway says where requests go"
+        yield warning(f"{path}.defaultEndpoint", "NoEffect", message, hint)
     protocol = server.port.protocol.upper()
     where = f"{path}.tls"
     tls = server.tls

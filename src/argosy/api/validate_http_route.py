@@ -253,7 +253,8 @@ def _fault(fault: HTTPFaultInjection | None, path: str) -> Iterator[Mistake]:
             yield from _status(abort.http_status, f"{where}.httpStatus")
         if abort.http2_error is not None:
             message = "http2Error is not supported, as in Istio"
-            yield Mistake(f"{where}.http2Error", "NotAllowed", message)
+            hint = "Write httpStatus or grpcStatus"
+            yield Mistake(f"{where}.http2Error", "NotAllowed", message, hint)
         if abort.grpc_status is not None:
             yield from _grpc_status(abort.grpc_status, f"{where}.grpcStatus")
 

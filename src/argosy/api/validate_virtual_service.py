@@ -186,7 +186,8 @@ def _tcp(route: TCPRoute, path: str) -> Iterator[Mistake]:
         yield from check_subnets(match.destination_subnets, f"{where}.destinationSubnets")
         if match.source_subnet:
             message = "sourceSubnet has no effect, as in Istio"
-            yield warning(f"{where}.sourceSubnet", "NoEffect", message)
+            hint = "Remove it; sourceLabels and sourceNamespace tell clients apart"
+            yield warning(f"{where}.sourceSubnet", "NoEffect", message, hint)
         yield from _match_scope(match, where)
     if not route.route:
         yield Mistake(f"{path}.route", "MissingField", "the route has no destination")
