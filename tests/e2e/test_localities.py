@@ -29,14 +29,15 @@ LOAD = Path(__file__).with_name("load.py")
 DISCOVERY = {"proxy.istio.io/config": '{proxyMetadata: {ISTIO_META_ENABLE_SELF_DISCOVERY: "true"}}'}
 
 
-def caller(name: str, zone: str) -> str:
-    labels = {"app": "callers", "istio-locality": f"region1.{zone}"}
+def caller(name: str, locality: str) -> str:
+    labels = {"app": "callers", "istio-locality": locality}
     return manifests.deployment(name, image="curlimages/curl", labels=labels, annotations=DISCOVERY)
 
 
 CALLERS = (
-    caller("near", "zone1")
-    + caller("far", "zone2")
+    caller("near", "region1.zone1")
+    + caller("far", "region1.zone2")
+    + caller("alone", "region4.zone5")
     + manifests.service("callers", "callers", {"name": "http", "port": 80})
 )
 OUTLIERS = {"consecutive5xxErrors": 1, "interval": "1s", "baseEjectionTime": "1m"}
@@ -169,6 +170,27 @@ def test_envoy_prefers_its_own_zone_where_zones_are_equal(meshed: Mesh, rules: R
         rules.delete(f"dr-{HOST}")
         rules.apply("mesh", manifests.mesh_config(json.dumps({"zoneAwareLbSetting": zones})))
         eventually(lambda: set(versions(near, 20)) == {"region1.zone1"}, "its own zone")
+
+
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.loadBalancer.zoneAwareLbSetting.failover",
+    "DestinationRule.trafficPolicy.loadBalancer.zoneAwareLbSetting.failoverPriority",
+)
+def test_zone_awareness_has_failover_of_its_own(meshed: Mesh, rules: Rules) -> None:
+    """It orders what is outside the client's region, in which nobody serves here."""
+
+    def zones(**setting: Any) -> None:
+        written = {"enabled": True, "minClusterSize": 1, **setting}
+        rules.destination(HOST, {"loadBalancer": {"zoneAwareLbSetting": written}})
+
+    with inside(meshed, "deploy/alone") as alone, inside(meshed, "deploy/near") as near:
+        zones()
+        eventually(lambda: len(versions(alone, 60)) > 1, "all regions are equally far")
+        zones(failover=[{"from": "region4", "to": "region2"}])
+        eventually(lambda: set(versions(alone, 20)) == {"region2.zone3"}, "the region to go to")
+        zones(failoverPriority=["version=region3.zone4"])
+        eventually(lambda: set(versions(alone, 20)) == {"region3.zone4"}, "those with the label")
+        assert set(versions(near, 20)) == {"region1.zone1"}
 
 
 def test_nothing_fails_while_localities_change(meshed: Mesh, rules: Rules) -> None:
