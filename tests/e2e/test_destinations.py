@@ -4,7 +4,6 @@ https://istio.io/latest/docs/reference/config/networking/destination-rule/
 """
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,33 +96,6 @@ def test_subsets_are_chosen_by_labels(rules: Rules, curl: Inside, v1: list[str])
     assert only.startswith("replica-v2-")
     rules.route("replica", route=[{"destination": {"host": "replica", "subset": "v1"}}])
     assert set(hostnames(curl, 60)) == set(v1)
-
-
-@pytest.mark.covers(
-    "DestinationRule.trafficPolicy.loadBalancer.warmup.duration",
-    "DestinationRule.trafficPolicy.connectionPool.tcp.maxConnections",
-    "DestinationRule.trafficPolicy.connectionPool.tcp.connectTimeout",
-    "DestinationRule.trafficPolicy.connectionPool.http.http2MaxRequests",
-    "DestinationRule.trafficPolicy.connectionPool.http.maxRetries",
-)
-def test_warmup_and_limits_are_what_envoy_has(meshed: Mesh, rules: Rules, curl: Inside) -> None:
-    policy = {
-        "loadBalancer": {"simple": "ROUND_ROBIN", "warmup": {"duration": "30s"}},
-        "connectionPool": {
-            "tcp": {"maxConnections": 7, "connectTimeout": "3s"},
-            "http": {"http2MaxRequests": 9, "maxRetries": 2},
-        },
-    }
-    rules.destination("replica", policy)
-    assert hostnames(curl, 8)
-    dump = json.loads(meshed.envoy("deploy/curl", "/config_dump?resource=dynamic_active_clusters"))
-    clusters = {item["cluster"]["name"]: item["cluster"] for item in dump["configs"]}
-    found = clusters["outbound|8000||replica.default.svc.cluster.local"]
-    slow_start = found["round_robin_lb_config"]["slow_start_config"]
-    assert slow_start["slow_start_window"] == "30s"
-    (limits,) = found["circuit_breakers"]["thresholds"]
-    assert (limits["max_connections"], limits["max_requests"], limits["max_retries"]) == (7, 9, 2)
-    assert found["connect_timeout"] == "3s"
 
 
 @pytest.mark.covers(

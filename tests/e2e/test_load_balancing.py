@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from inside import Inside, inside
-from manifests import deployment, server, service
+from manifests import deployment, server, service, virtual_service
 from mesh import Mesh, eventually
 from rules import Rules
 
@@ -138,29 +138,44 @@ def test_a_cookie_is_given_and_sticks(rules: Rules, curl: Inside) -> None:
     assert sticks([hosts(curl, 4, cookie=f"who=user-{i}") for i in range(12)])
 
 
+def tries(curl: Inside) -> int:
+    """How often the server was asked by 20 requests at once, all of which fail."""
+    case = f"case-{next(_cases)}"
+    failing = {"x-case": case, "x-fail": "999", "x-with": "503", "x-after": "0.5"}
+    answers = curl.requests("http://one:8000/", count=20, parallel=20, headers=failing)
+    assert {answer.status for answer in answers} == {503}
+    found: int = curl.get(f"http://one:8000/tries/{case}").json["tries"]
+    return found
+
+
 @pytest.mark.covers(
     "DestinationRule.trafficPolicy.retryBudget.percent",
     "DestinationRule.trafficPolicy.retryBudget.minRetryConcurrency",
     "DestinationRule.trafficPolicy.retryBudget.budgetInterval",
 )
 def test_retries_have_a_budget(rules: Rules, curl: Inside) -> None:
+    """A share of the requests at work, or of all that there were in the interval."""
     rules.route("one", retries={"attempts": 1, "retryOn": "5xx"})
-
-    def tries() -> int:
-        """How often the server was asked by 20 requests at once, all of which fail."""
-        case = f"case-{next(_cases)}"
-        failing = {"x-case": case, "x-fail": "999", "x-with": "503", "x-after": "0.5"}
-        answers = curl.requests("http://one:8000/", count=20, parallel=20, headers=failing)
-        assert {answer.status for answer in answers} == {503}
-        found: int = curl.get(f"http://one:8000/tries/{case}").json["tries"]
-        return found
-
-    assert tries() == 40
+    assert tries(curl) == 40
     rules.destination("one", {"retryBudget": {"percent": 1, "minRetryConcurrency": 2}})
-    assert 20 < tries() < 30
-    budget = {"percent": 50, "minRetryConcurrency": 1, "budgetInterval": "10s"}
+    assert 20 < tries(curl) < 30
+    rules.destination("one", {"retryBudget": {"percent": 1, "minRetryConcurrency": 40}})
+    assert tries(curl) == 40
+    budget = {"percent": 10, "minRetryConcurrency": 1}
+    rules.destination("one", {"retryBudget": {**budget, "budgetInterval": "600s"}})
+    assert 20 < tries(curl) < 30
+    curl.requests("http://one:8000/", count=300)
+    assert tries(curl) == 40
     rules.destination("one", {"retryBudget": budget})
-    assert 20 < tries() < 40
+    curl.requests("http://one:8000/", count=300)
+    assert 20 < tries(curl) < 30
+
+
+@pytest.mark.covers("DestinationRule.trafficPolicy.connectionPool.http.maxRetries")
+def test_retries_at_once_are_limited(rules: Rules, curl: Inside) -> None:
+    rules.route("one", retries={"attempts": 1, "retryOn": "5xx"})
+    rules.destination("one", {"connectionPool": {"http": {"maxRetries": 2}}})
+    assert 20 < tries(curl) < 30
 
 
 def test_unready_endpoints_only_where_they_are_published(rules: Rules, curl: Inside) -> None:
@@ -173,21 +188,50 @@ def test_unready_endpoints_only_where_they_are_published(rules: Rules, curl: Ins
     assert curl.get("http://unready:8000/").status == 503
 
 
+WARMUPS: dict[str, dict[str, Any]] = {
+    "slow": {"warmup": {"duration": "12s", "minimumPercent": 5}},
+    "deprecated": {"warmupDurationSecs": "12s"},
+    "eager": {"warmup": {"duration": "12s", "minimumPercent": 5, "aggression": 100}},
+    "almost": {"warmup": {"duration": "12s", "minimumPercent": 90}},
+}
+"""By subset, each of which is all of the replicas."""
+
+
 @pytest.mark.covers(
     "DestinationRule.trafficPolicy.loadBalancer.warmup.duration",
     "DestinationRule.trafficPolicy.loadBalancer.warmup.minimumPercent",
+    "DestinationRule.trafficPolicy.loadBalancer.warmup.aggression",
+    "DestinationRule.trafficPolicy.loadBalancer.warmupDurationSecs",
 )
 def test_a_new_endpoint_warms_up(rules: Rules, curl: Inside) -> None:
-    warmup = {"duration": "12s", "minimumPercent": 5}
-    rules.destination("replica", {"loadBalancer": {"simple": "ROUND_ROBIN", "warmup": warmup}})
-    assert len(hosts(curl, 12)) == 3
+    """It gets less than its quarter at first, unless it begins with almost all or grows eagerly."""
+    subsets = [
+        {
+            "name": name,
+            "labels": {"app": "replica"},
+            "trafficPolicy": {"loadBalancer": {"simple": "ROUND_ROBIN", **warmup}},
+        }
+        for name, warmup in WARMUPS.items()
+    ]
+    rules.destination("replica", None, *subsets)
+    routes = "".join(
+        f"\n- match: [{{queryParams: {{subset: {{exact: {name}}}}}}}]"
+        f"\n  route: [{{destination: {{host: replica, subset: {name}}}}}]"
+        for name in WARMUPS
+    )
+    rules.apply("routes", virtual_service("replica", routes, "[replica]"))
+    for name in WARMUPS:
+        eventually(lambda name=name: len(hosts(curl, 12, f"?subset={name}")) == 3, name)  # type: ignore[misc]  # bound here
     time.sleep(13)  # those that are there are warm
     rules.apply("late", LATE)
 
-    def share(count: int = 80) -> float:
-        found = hosts(curl, count)
+    def share(name: str, count: int = 80) -> float:
+        found = hosts(curl, count, f"?subset={name}")
         return sum(n for host, n in found.items() if host.startswith("late-")) / count
 
-    eventually(lambda: share(8) > 0 or share() > 0, "the new endpoint is known", 30)
-    assert share() < 0.2
-    eventually(lambda: share() >= 0.2, "the new endpoint has its share", 40)
+    eventually(lambda: share("almost", 8) > 0, "the new endpoint is known", 30)
+    shares = {name: share(name) for name in WARMUPS}
+    assert max(shares["slow"], shares["deprecated"]) < 0.2, shares
+    assert min(shares["eager"], shares["almost"]) >= 0.2, shares
+    for name in ("slow", "deprecated"):
+        eventually(lambda name=name: share(name) >= 0.2, f"{name}: it has its share", 40)  # type: ignore[misc]  # bound here
