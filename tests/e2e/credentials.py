@@ -2,6 +2,7 @@
 
 import base64
 import json
+import ssl
 
 from argosy.testing.certificates import Credential
 
@@ -28,3 +29,8 @@ def tls(name: str, own: Credential, *, namespace: str = GATEWAYS, **more: str) -
 def mutual(name: str, own: Credential, *, namespace: str = GATEWAYS) -> str:
     """A certificate, its key, and the authority that signed it and the other side's."""
     return tls(name, own, namespace=namespace, **{"ca.crt": own.roots})
+
+
+def certificate_of(credential: Credential) -> bytes:
+    """DER."""
+    return ssl.PEM_cert_to_DER_cert(credential.certificate)

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import external
 import httpx
 import pytest
-from credentials import secret, tls
+from credentials import certificate_of, secret, tls
+from gateways import document, gateway, route, server
 from manifests import deployment, service
 from mesh import Mesh, eventually
 from rules import Rules
@@ -78,34 +79,6 @@ def nothing_left(world: World) -> Iterator[None]:
     """Each test begins without rules."""
     yield
     world.rules.clear()
-
-
-def server(
-    name: str, *hosts: str, protocol: str = "HTTPS", **settings: object
-) -> dict[str, object]:
-    port = {"number": 443, "name": name, "protocol": protocol}
-    return {"port": port, "tls": settings, "hosts": hosts}
-
-
-def gateway(*servers: dict[str, object], name: str = "mygateway") -> str:
-    spec = {"selector": {"istio": "ingressgateway"}, "servers": servers}
-    return document("Gateway", name, spec)
-
-
-def route(name: str, host: str, to: str, port: int, bound: str = "mygateway") -> str:
-    destination = {"host": to, "port": {"number": port}}
-    spec = {
-        "hosts": [host],
-        "gateways": [bound],
-        "http": [{"route": [{"destination": destination}]}],
-    }
-    return document("VirtualService", name, spec)
-
-
-def document(kind: str, name: str, spec: object) -> str:
-    metadata = {"name": name, "namespace": "default"}
-    version = "networking.istio.io/v1"
-    return json.dumps({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
 
 
 SIMPLE = server("https", HTTPBIN, mode="SIMPLE", credentialName="httpbin-credential")
@@ -288,29 +261,6 @@ def test_an_expired_certificate_is_served_with_a_warning(world: World) -> None:
     assert "expired on" in described
 
 
-@pytest.mark.covers(
-    "Gateway.servers[].tls.serverCertificate",
-    "Gateway.servers[].tls.privateKey",
-    "Gateway.servers[].tls.caCertificates",
-)
-def test_certificates_in_files(world: World, tmp_path: Path) -> None:
-    _, rules, authority, client = world
-    own = authority.credential(HTTPBIN)
-    for name, text in {"crt": own.certificate, "key": own.key, "ca": own.roots}.items():
-        (tmp_path / name).write_text(text)
-    settings = {
-        "mode": "MUTUAL",
-        "serverCertificate": str(tmp_path / "crt"),
-        "privateKey": str(tmp_path / "key"),
-        "caCertificates": str(tmp_path / "ca"),
-    }
-    rules.apply("gateway", gateway(server("https", HTTPBIN, **settings)))
-    rules.apply("route", TO_HTTPBIN)
-    shown = authority.credential("client.example.com")
-    assert client.get(HTTPBIN, "/status/418", roots=own.roots, own=shown).status == 418
-    assert client.get(HTTPBIN, "/status/418", roots=own.roots).status == 0
-
-
 PASSTHROUGH = document(
     "Gateway",
     "mygateway",
@@ -391,11 +341,6 @@ def test_no_request_fails_while_gateway_and_secret_change(world: World) -> None:
     assert len(replies) >= 4
     assert [reply for reply in replies if reply.status != 200] == []
     assert len({reply.certificate for reply in replies}) > 1
-
-
-def certificate_of(credential: Credential) -> bytes:
-    """DER."""
-    return ssl.PEM_cert_to_DER_cert(credential.certificate)
 
 
 ASK = """

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from argosy.api.located import LocatedProblem, locate
 from argosy.api.meta import Object
+from argosy.api.validate import validate
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Severity
 from argosy.pilot.analyze import codes
@@ -50,8 +51,9 @@ class Findings:
     refused: RefusedChanges
 
     def problems(self, value: Object) -> tuple[LocatedProblem, ...]:
-        """What the compilers found in the stored object."""
-        return tuple(locate(problem, value) for problem in self.provider.problems(value.key))
+        """What the stored object warns of by itself, and what the compilers found in it."""
+        found = dict.fromkeys((*validate(value), *self.provider.problems(value.key)))
+        return tuple(locate(problem, value) for problem in found)
 
     def problems_of_many(
         self, values: Sequence[Object]
