@@ -55,3 +55,20 @@ def test_nothing_to_route() -> None:
 def test_a_class_has_a_controller() -> None:
     text = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: x}\nspec: {}"
     assert codes(text) == [("spec.controller", "MissingField")]
+
+
+@pytest.mark.parametrize(
+    ("controller", "expected"),
+    [
+        ("istio.io/ingress-controller", [("spec.parameters", "NoEffect")]),
+        ("example.com/other", []),
+    ],
+)
+def test_parameters_are_for_other_controllers(
+    controller: str, expected: list[tuple[str, str]]
+) -> None:
+    text = (
+        "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: x}\n"
+        f"spec: {{controller: {controller}, parameters: {{kind: ConfigMap, name: own}}}}"
+    )
+    assert codes(text) == expected

@@ -22,6 +22,7 @@ _KINDS = {"ConfigMap": MESH_CONFIG}
 
 UNSEEN: Mapping[str, str] = {
     "Gateway.servers[].name": "a label for people; changes nothing in Envoy",
+    "Gateway.servers[].port.name": "a label for people; two servers must not have the same",
     "IngressClass.parameters": "for a controller that has settings of its own; Istio's has none",
     "ProxyConfig.image.imageType": "chooses a container image; the proxy here is a program",
 }
@@ -29,6 +30,9 @@ UNSEEN: Mapping[str, str] = {
 
 _UNSUPPORTED = re.compile(r"\b(?:Field)?NotSupported: (\w+) \S+ (?:spec|data\.mesh)\.([^\s:]+)")
 _UNSUPPORTED_LAST = re.compile(r"(\w+) \S+ spec\.([^\s:]+): (?:Field)?NotSupported\b")
+_WITHOUT_EFFECT = re.compile(
+    r"\b(NoEffect|NotAllowed): (\w+) \S+ spec\.([^\s:]+): (\w+) (?:has no effect|is not supported)\b"
+)
 _INDEX = re.compile(r"\[[^\]]*\]")
 
 
@@ -48,7 +52,7 @@ class Field:
 @dataclass(frozen=True, slots=True)
 class Row:
     field: Field
-    supported: bool
+    status: str
     golden: tuple[str, ...]
     live: tuple[str, ...]
     unseen: str = ""
@@ -191,6 +195,19 @@ def unsupported() -> frozenset[tuple[str, str]]:
 
 
 @cache
+def without_effect() -> Mapping[tuple[str, str], str]:
+    """Fields of which golden outputs say that they do nothing, anywhere: why the row is no "yes"."""
+    found = {}
+    for file in GOLDEN.glob("*/*.*.yaml"):
+        text = " ".join(file.read_text().split())
+        for code, kind, path, name in _WITHOUT_EFFECT.findall(text):
+            if path.rpartition(".")[2] == name:
+                status = "refused" if code == "NotAllowed" else "no effect"
+                found[kind, _INDEX.sub("[]", path)] = status
+    return found
+
+
+@cache
 def live_tests() -> Mapping[tuple[str, str], tuple[str, ...]]:
     """The tests that say with ``covers`` that they show a field, by kind and path."""
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -234,7 +251,7 @@ def rows() -> tuple[Row, ...]:
     return tuple(
         Row(
             field,
-            supported=not any(_is_within(field, *of) for of in unsupported()),
+            status=_status(field),
             golden=golden_cases().get((field.kind, field.place), ()),
             live=tuple(
                 sorted(
@@ -250,6 +267,13 @@ def rows() -> tuple[Row, ...]:
         )
         for field in fields()
     )
+
+
+def _status(field: Field) -> str:
+    if any(_is_within(field, *of) for of in unsupported()):
+        return "not supported"
+    found = (s for (kind, path), s in without_effect().items() if _is_within(field, kind, path))
+    return next(found, "yes")
 
 
 def _is_within(field: Field, kind: str, path: str) -> bool:
@@ -268,9 +292,9 @@ def page() -> str:
         "Made from the tests (`pytest tests/docs --regold`). *Golden* is a case under `tests/golden`",
         "whose Envoy configuration was read and agreed on, and which Envoy takes; *live* is a test in",
         "which real requests through real Envoys show what the field does; in italics stands why a",
-        "field cannot have one. What is not supported is reported as a problem of the object that has",
-        "it. A part of the API that stands in several places, such as a traffic policy, is listed at",
-        "the first of them.",
+        "field cannot have one. What is not supported, or has no effect in Istio either, is reported as",
+        "a problem of the object that has it, which is not in force where it says *refused*. A part of",
+        "the API that stands in several places, such as a traffic policy, is listed at the first of them.",
     ]
     kind = ""
     for row in rows():
@@ -283,9 +307,8 @@ def page() -> str:
                 "| field | status | golden | live |",
                 "|---|---|---|---|",
             ]
-        status = "yes" if row.supported else "not supported"
         live = f"*{row.unseen}*" if row.unseen else _few(row.live)
-        lines.append(f"| `{row.field.path}` | {status} | {_few(row.golden)} | {live} |")
+        lines.append(f"| `{row.field.path}` | {row.status} | {_few(row.golden)} | {live} |")
     return "\n".join(lines) + "\n"
 
 

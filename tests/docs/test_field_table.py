@@ -7,7 +7,6 @@ from tests.docs.field_table import UNSEEN, live_tests, page, place, roots, rows
 
 REFUSED = {
     "EnvoyFilter.targetRefs[].namespace",
-    "Gateway.servers[].port.targetPort",
 }
 """Fields that are errors, as in Istio: there is no configuration to look at."""
 

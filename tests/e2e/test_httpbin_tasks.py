@@ -172,7 +172,12 @@ spec:
     httpbin.argosy("delete", "--wait", "dr", "httpbin")
 
 
-@pytest.mark.covers("Gateway.selector", "Gateway.servers[].port", "Gateway.servers[].hosts")
+@pytest.mark.covers(
+    "Gateway.selector",
+    "Gateway.servers[].port.number",
+    "Gateway.servers[].port.protocol",
+    "Gateway.servers[].hosts",
+)
 def test_ingress(httpbin: Mesh) -> None:
     httpbin.apply("""
 apiVersion: networking.istio.io/v1

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from inside import Inside, inside, outside
-from mesh import SAMPLES, Mesh
+from manifests import deployment, server, service
+from mesh import SAMPLES, Mesh, eventually
 from rules import Rules
 
 from argosy.testing.certificates import ScratchAuthority
@@ -24,12 +25,18 @@ kind: IngressClass
 metadata: {name: istio}
 spec: {controller: istio.io/ingress-controller}
 """
+NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
 HTTPBIN = {"service": {"name": "httpbin", "port": {"number": 8000}}}
+ECHO = deployment("echo", *server("any", 7000), port=7000, annotations=NO_SIDECAR) + service(
+    "echo", "echo", {"name": "http", "port": 80, "targetPort": 7000}
+)
 
 
 @pytest.fixture(scope="module")
-def meshed(mesh: Mesh) -> Mesh:
-    mesh.up(SAMPLES / "httpbin" / "httpbin.yaml", SAMPLES / "curl" / "curl.yaml")
+def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    echo = tmp_path_factory.mktemp("yaml") / "echo.yaml"
+    echo.write_text(ECHO)
+    mesh.up(SAMPLES / "httpbin" / "httpbin.yaml", SAMPLES / "curl" / "curl.yaml", echo)
     return mesh
 
 
@@ -71,7 +78,6 @@ def status(browser: Inside, url: str, host: str = HOST) -> int:
     "Ingress.ingressClassName",
     "Ingress.rules[].host",
     "Ingress.rules[].http.paths[].path",
-    "Ingress.rules[].http.paths[].backend.service.port.number",
     "IngressClass.controller",
 )
 def test_the_task(rules: Rules, browser: Inside, url: str) -> None:
@@ -85,6 +91,35 @@ def test_the_task(rules: Rules, browser: Inside, url: str) -> None:
     assert status(browser, f"{url}/status/200", "other.example.com") == 404
     rules.delete("ingress")
     assert status(browser, f"{url}/status/200") in (0, 404)
+
+
+@pytest.mark.covers(
+    "Ingress.rules[].http.paths[].backend",
+    "Ingress.rules[].http.paths[].backend.service.port.number",
+    "Ingress.rules[].http.paths[].backend.resource",
+)
+def test_each_path_has_its_backend(
+    meshed: Mesh, rules: Rules, browser: Inside, url: str, tmp_path: Path
+) -> None:
+    """A path to what is no service is an error, and not served; the others are."""
+    bucket = {"resource": {"apiGroup": "example.com", "kind": "Bucket", "name": "pictures"}}
+    echo = {"service": {"name": "echo", "port": {"number": 80}}}
+    paths = [path("/echo", backend=echo), path("/status"), path("/pictures", backend=bucket)]
+    spec = {"ingressClassName": "istio", "rules": [{"host": HOST, "http": {"paths": paths}}]}
+    file = tmp_path / "ingress.json"
+    file.write_text(ingress(spec))
+    rules.apply("ingress", ingress(spec), quietly=False)
+    said = meshed.argosy("apply", "-f", str(file), check=False).stderr
+    field = "spec.rules[0].http.paths[2].backend.resource"
+    assert f"Error: {file}:1: Ingress default/ingress: {field}: only services can be" in said
+
+    def echoed() -> bool:
+        answer = browser.get(f"{url}/echo/here", headers={"host": HOST})
+        return answer.status == 200 and answer.json["path"] == "/echo/here"
+
+    eventually(echoed, "the service echo answers")
+    assert status(browser, f"{url}/status/201") == 201, "the service httpbin"
+    assert status(browser, f"{url}/pictures") == 404
 
 
 @pytest.mark.covers("Ingress.rules[].http.paths[].pathType")
@@ -101,7 +136,7 @@ def test_paths_match_whole_elements(rules: Rules, browser: Inside, url: str) -> 
 
 
 @pytest.mark.covers(
-    "Ingress.defaultBackend", "Ingress.rules[].http.paths[].backend.service.port.name"
+    "Ingress.defaultBackend.service.name", "Ingress.defaultBackend.service.port.name"
 )
 def test_what_no_rule_takes_goes_to_the_default_backend(
     rules: Rules, browser: Inside, url: str

@@ -249,6 +249,29 @@ async def test_the_status_tells_problems_and_distribution(
     assert conditions[1]["reason"] == "Rejected"
 
 
+async def test_the_status_keeps_what_an_object_warns_of_by_itself(api: httpx.AsyncClient) -> None:
+    text = """\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: ["*"]
+    defaultEndpoint: 127.0.0.1:9
+"""
+    body = await send(api, text)
+    (told,) = body["results"][0]["problems"]
+    assert (told["code"], told["line"], told["severity"]) == ("NoEffect", 9, "Warning")
+    shown = await api.get("/apis/networking.istio.io/v1/namespaces/default/gateways/edge")
+    status = shown.json()["status"]
+    assert status["conditions"][0]["status"] == "True", "it is in force"
+    (message,) = status["validationMessages"]
+    assert (message["type"]["name"], message["line"]) == ("NoEffect", 9)
+    assert message["field"] == "spec.servers[0].defaultEndpoint"
+
+
 async def test_nobody_writes_the_status_of_a_policy_by_applying(
     api: httpx.AsyncClient, store: Store
 ) -> None:

@@ -73,6 +73,10 @@ class Ingress(Object, frozen=True, kw_only=True):
     status: IngressStatus | None = None
 
 
+ISTIO_CONTROLLER = "istio.io/ingress-controller"
+"""The controller of classes that this mesh serves."""
+
+
 class IngressClassSpec(KubernetesPart, frozen=True, kw_only=True):
     controller: str = ""
     parameters: Opaque = None

@@ -5,10 +5,16 @@ Rules as in Kubernetes' validation (``pkg/apis/networking/validation``).
 
 from collections.abc import Iterator
 
-from argosy.api.networking_ingress import HTTPIngressPath, Ingress, IngressBackend, IngressClass
+from argosy.api.networking_ingress import (
+    ISTIO_CONTROLLER,
+    HTTPIngressPath,
+    Ingress,
+    IngressBackend,
+    IngressClass,
+)
 from argosy.api.typed import Mistake, short
 from argosy.api.validate_metadata import is_dns_label
-from argosy.api.validate_values import check_port, is_host, is_ip, is_wildcard_host
+from argosy.api.validate_values import check_port, is_host, is_ip, is_wildcard_host, warning
 
 
 def validate_ingress(ingress: Ingress) -> Iterator[Mistake]:
@@ -34,8 +40,11 @@ def validate_ingress(ingress: Ingress) -> Iterator[Mistake]:
 
 def validate_ingress_class(ingress_class: IngressClass) -> Iterator[Mistake]:
     if not ingress_class.spec.controller:
-        hint = "Istio's is istio.io/ingress-controller"
+        hint = f"Istio's is {ISTIO_CONTROLLER}"
         yield Mistake("spec.controller", "MissingField", "the class has no controller", hint)
+    if ingress_class.spec.controller == ISTIO_CONTROLLER and ingress_class.spec.parameters:
+        message = "parameters has no effect, as in Istio"
+        yield warning("spec.parameters", "NoEffect", message, "Remove it; MeshConfig has settings")
 
 
 def _host(host: str, path: str) -> Iterator[Mistake]:
