@@ -27,7 +27,7 @@ import h2.events
 
 GREETING = b"5.7.0-greeting\n"
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ")
+_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ")
 _SO_ATTACH_FILTER = 26
 
 Reader: TypeAlias = asyncio.StreamReader

@@ -4,6 +4,7 @@ https://istio.io/latest/docs/reference/config/networking/destination-rule/
 """
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from inside import Answer, Inside, inside
 from manifests import deployment, server, service
-from mesh import Mesh
+from mesh import Mesh, eventually
 from rules import Rules, document
 
 pytestmark = pytest.mark.e2e
@@ -98,12 +99,7 @@ def test_subsets_are_chosen_by_labels(rules: Rules, curl: Inside, v1: list[str])
     assert set(hostnames(curl, 60)) == set(v1)
 
 
-@pytest.mark.covers(
-    "DestinationRule.trafficPolicy.outlierDetection.consecutive5xxErrors",
-    "DestinationRule.trafficPolicy.outlierDetection.interval",
-    "DestinationRule.trafficPolicy.outlierDetection.baseEjectionTime",
-    "DestinationRule.trafficPolicy.outlierDetection.maxEjectionPercent",
-)
+@pytest.mark.covers("DestinationRule.trafficPolicy.outlierDetection.consecutive5xxErrors")
 def test_a_failing_replica_is_ejected(rules: Rules, curl: Inside, v1: list[str]) -> None:
     rules.route("replica", retries={"attempts": 0})
     outliers = {
@@ -122,6 +118,42 @@ def test_a_failing_replica_is_ejected(rules: Rules, curl: Inside, v1: list[str])
     after = hostnames(curl, 12, **bad)
     assert v1[0] not in after
     assert len(after) == 3
+
+
+@pytest.mark.covers(
+    "DestinationRule.trafficPolicy.outlierDetection.interval",
+    "DestinationRule.trafficPolicy.outlierDetection.baseEjectionTime",
+    "DestinationRule.trafficPolicy.outlierDetection.maxEjectionPercent",
+)
+def test_how_many_are_ejected_and_for_how_long(rules: Rules, curl: Inside, v1: list[str]) -> None:
+    """A host comes back at the first interval after its time; of four, one is a quarter."""
+    rules.route("replica", retries={"attempts": 0})
+
+    def eject(hosts: list[str], **outliers: object) -> Counter[str]:
+        """Who still answers when each of these has failed three times."""
+        settings = {"consecutive5xxErrors": 2, "maxEjectionPercent": 100, **outliers}
+        simple = {"simple": "ROUND_ROBIN"}
+        rules.destination("replica", {"loadBalancer": simple, "outlierDetection": settings})
+        for host in hosts:
+            curl.requests(
+                "http://replica:8000/", count=12, headers={"x-host": host, "x-with": "503"}
+            )
+        time.sleep(1.5)  # changes of health within a second reach Envoy's threads together
+        return hostnames(curl, 12)
+
+    long, short = "600s", "0.2s"
+    assert len(eject(v1[:2], interval=long, baseEjectionTime=long)) == 2
+    found = eject(v1[:2], interval=long, baseEjectionTime=long, maxEjectionPercent=25)
+    assert (len(found), found[v1[0]]) == (3, 0)
+    for times in (
+        {"interval": long, "baseEjectionTime": short},
+        {"interval": short, "baseEjectionTime": long},
+    ):
+        assert v1[0] not in eject(v1[:1], **times)
+        time.sleep(1)
+        assert v1[0] not in hostnames(curl, 12), times
+    eject(v1[:1], interval=short, baseEjectionTime=short)
+    eventually(lambda: v1[0] in hostnames(curl, 12), "it is back")
 
 
 # Retries.

@@ -359,7 +359,6 @@ def test_an_egress_gateway_originates_tls(world: World) -> None:
 
 @pytest.mark.covers(
     "VirtualService.tls[].match[].sourceLabels",
-    "VirtualService.tls[].match[].destinationSubnets",
     "VirtualService.tls[].route[].weight",
 )
 def test_a_sidecar_routes_by_server_name(world: World) -> None:

@@ -78,14 +78,14 @@ def sticks(found: list[Counter[str]]) -> bool:
 
 
 @pytest.mark.parametrize(
-    "algorithm",
+    ("algorithm", "statistic", "least", "most"),
     [
-        {},
-        {"ringHash": {"minimumRingSize": 128}},
-        {"maglev": {"tableSize": 1021}},
-        {"minimumRingSize": 256},
+        ({}, "ring_hash_lb.size", 1024, 2000),
+        ({"ringHash": {"minimumRingSize": 128}}, "ring_hash_lb.size", 128, 200),
+        ({"maglev": {"tableSize": 1021}}, "maglev_lb.max_entries_per_host", 341, 341),
+        ({"minimumRingSize": 256}, "ring_hash_lb.size", 256, 400),
     ],
-    ids=str,
+    ids=["default", "ring", "maglev", "deprecated"],
 )
 @pytest.mark.covers(
     f"{HASH}.httpHeaderName",
@@ -94,9 +94,19 @@ def sticks(found: list[Counter[str]]) -> bool:
     f"{HASH}.maglev.tableSize",
     f"{HASH}.minimumRingSize",
 )
-def test_keys_stick(rules: Rules, curl: Inside, algorithm: dict[str, Any]) -> None:
+def test_keys_stick(
+    meshed: Mesh,
+    rules: Rules,
+    curl: Inside,
+    algorithm: dict[str, Any],
+    statistic: str,
+    least: int,
+    most: int,
+) -> None:
+    """Three replicas share a ring of at least its size, or a table of exactly its size."""
     hashing(rules, httpHeaderName="x-user", **algorithm)
     assert sticks([hosts(curl, 4, **{"x-user": f"user-{i}"}) for i in range(12)])
+    assert least <= meshed.stat("deploy/curl", statistic) <= most
     hashing(rules, httpQueryParameterName="user", **algorithm)
     assert sticks([hosts(curl, 4, query=f"?user=user-{i}") for i in range(12)])
 

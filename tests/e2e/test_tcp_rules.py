@@ -19,6 +19,7 @@ from rules import Rules
 pytestmark = pytest.mark.e2e
 
 TCP = {"name": "tcp", "port": 7000}
+TLS = {"name": "tls", "port": 7443, "targetPort": 7000}
 
 
 def at(address: str, text: str) -> str:
@@ -34,9 +35,9 @@ WORKLOADS = (
     + deployment("wget", image="curlimages/curl")
     + deployment("curl", image="curlimages/curl", namespace="other")
     + deployment("plain", *server("any", 7000), port=7000)
-    + service("plain", "plain", TCP, {"name": "tls", "port": 7443, "targetPort": 7000})
-    + at("10.96.77.7", service("here", "plain", TCP))
-    + at("10.96.78.8", service("there", "plain", TCP))
+    + service("plain", "plain", TCP, TLS, {**TLS, "name": "tls-more", "port": 7444})
+    + at("10.96.77.7", service("here", "plain", TCP, TLS))
+    + at("10.96.78.8", service("there", "plain", TCP, TLS))
     + deployment("greeting", *server("greeting", 7000), port=7000)
     + service("greeting", "greeting", TCP)
 )
@@ -139,9 +140,11 @@ spec:
     assert "sourceLabels" in said, "what has an effect"
 
 
-@pytest.mark.covers("VirtualService.tls[].match[].sourceNamespace")
+@pytest.mark.covers(
+    "VirtualService.tls[].match[].sourceNamespace", "VirtualService.tls[].match[].port"
+)
 def test_who_begins_tls(rules: Rules, clients: dict[str, Inside]) -> None:
-    """By namespace; the others reach the service itself. Both servers echo how TLS begins."""
+    """What no match takes reaches the service itself. Both servers echo how TLS begins."""
     host = "plain.default.svc.cluster.local"
     rules.apply(
         "vs",
@@ -157,8 +160,29 @@ spec:
 """,
     )
     hello = client_hello(host)
-    found = {name: answers(client, host, 7443, hello) for name, client in clients.items()}
-    assert found == {"curl": "raw", "wget": "raw", "other": "greeting"}
+    for port, expected in ((7443, "greeting"), (7444, "raw")):
+        found = {name: answers(client, host, port, hello) for name, client in clients.items()}
+        assert found == {"curl": "raw", "wget": "raw", "other": expected}
+
+
+@pytest.mark.covers("VirtualService.tls[].match[].destinationSubnets")
+def test_which_address_tls_is_dialled_at(rules: Rules, clients: dict[str, Inside]) -> None:
+    here, there = (f"{name}.default.svc.cluster.local" for name in ("here", "there"))
+    rules.apply(
+        "vs",
+        f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: addresses, namespace: default}}
+spec:
+  hosts: [{here}, {there}]
+  tls:
+  - match: [{{sniHosts: [{here}, {there}], destinationSubnets: [10.96.77.0/24]}}]
+    route: [{{destination: {{host: greeting, port: {{number: 7000}}}}}}]
+""",
+    )
+    assert answers(clients["curl"], here, 7443, client_hello(here)) == "greeting"
+    assert answers(clients["curl"], there, 7443, client_hello(there)) == "raw"
 
 
 @pytest.mark.covers("VirtualService.tcp[].match[].destinationSubnets")
