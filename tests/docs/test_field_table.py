@@ -10,6 +10,9 @@ REFUSED = {
 }
 """Fields that are errors, as in Istio: there is no configuration to look at."""
 
+SHOWN = {"VirtualService", "DestinationRule", "Gateway", "Ingress", "IngressClass"}
+"""Kinds of which each field has a live test, or a reason why it cannot have one."""
+
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/fields.md"
 
 
@@ -32,6 +35,12 @@ def test_every_field_has_a_golden_case() -> None:
     missing = {f"{row.field.kind}.{row.field.path}" for row in rows() if not row.golden}
     assert sorted(missing - REFUSED) == []
     assert sorted(REFUSED - missing) == [], "it has one, so it need not be excused"
+
+
+def test_every_field_is_shown_live_or_cannot_be() -> None:
+    kinds = [row for row in rows() if row.field.kind in SHOWN]
+    assert {row.field.kind for row in kinds} == SHOWN
+    assert [f"{r.field.kind}.{r.field.path}" for r in kinds if not (r.live or r.unseen)] == []
 
 
 def test_fields_that_nobody_sees_exist_and_are_not_seen() -> None:
