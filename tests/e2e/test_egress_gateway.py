@@ -3,6 +3,7 @@
 https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/
 https://istio.io/latest/docs/tasks/traffic-management/egress/egress-gateway/
 https://istio.io/latest/docs/tasks/traffic-management/egress/egress-gateway-tls-origination/
+https://istio.io/latest/docs/tasks/traffic-management/egress/wildcard-egress-hosts/
 """
 
 import json
@@ -13,7 +14,7 @@ import pytest
 from credentials import GATEWAYS, mutual, secret
 from external import NAMESPACE, Internet, Site, internet
 from inside import Inside, inside
-from manifests import deployment, service
+from manifests import deployment, mesh_config, service
 from mesh import Mesh, eventually
 from rules import Rules
 
@@ -22,7 +23,13 @@ pytestmark = pytest.mark.e2e
 NGINX = Site(f"my-nginx.{NAMESPACE}.svc.cluster.local", mutual=True)
 CNN = "edition.cnn.com"
 WEATHER = "weather.cnn.com"
-SITES = (Site(CNN, redirect=True), Site(WEATHER, aliases=(CNN,)))
+WIKIPEDIA = "www.wikipedia.org"
+SITES = (
+    Site(CNN, redirect=True),
+    Site(WEATHER, aliases=(CNN,)),
+    Site("*.wikipedia.org", aliases=(WIKIPEDIA,)),
+)
+REGISTRY_ONLY = mesh_config("outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
 GATEWAY = "istio-egressgateway.istio-system.svc.cluster.local"
 
 
@@ -69,11 +76,11 @@ def document(kind: str, name: str, spec: object, namespace: str = "default") -> 
     return json.dumps({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
 
 
-def used(mesh: Mesh, cluster: str) -> int:
-    """The connections or requests that the egress gateway has given to a cluster's endpoints."""
+def used(mesh: Mesh, cluster: str, counter: str = "rq_total") -> int:
+    """The requests, or connections, that the egress gateway has given to a cluster's endpoints."""
     text = mesh.envoy("deploy/istio-egressgateway", "/clusters", GATEWAYS)
     lines = [line for line in text.splitlines() if line.startswith(f"{cluster}::")]
-    counts = [line.rpartition("::") for line in lines if "::rq_total::" in line]
+    counts = [line.rpartition("::") for line in lines if f"::{counter}::" in line]
     return sum(int(count) for _, _, count in counts)
 
 
@@ -399,3 +406,50 @@ def test_a_sidecar_routes_by_server_name(world: World) -> None:
     eventually(lambda: site(curl) == WEATHER, "the rule's destination")
     with inside(mesh, "deploy/other") as other:
         assert site(other) == CNN
+
+
+@pytest.mark.covers("ServiceEntry.hosts", "VirtualService.tls[].match[].sniHosts")
+def test_a_wildcard_through_an_egress_gateway(world: World) -> None:
+    """All of Wikipedia by one server of it: the gateway counts a connection for each language."""
+    mesh, rules, outside, curl = world
+    english, german = "https://en.wikipedia.org/wiki/Main_Page", "https://de.wikipedia.org/wiki/Haupt"
+    https = {"number": 443, "name": "https", "protocol": "HTTPS"}
+
+    def open_to(url: str) -> bool:
+        return curl.get(url, ca=outside.ca).status == 200
+
+    assert open_to(english), "ALLOW_ANY"
+    rules.apply("mesh", REGISTRY_ONLY)
+    eventually(lambda: not open_to(english), "closed under REGISTRY_ONLY")
+    direct = {"hosts": ["*.wikipedia.org"], "ports": [https]}
+    rules.apply("entry", document("ServiceEntry", "wikipedia", direct))
+    eventually(lambda: open_to(english) and open_to(german), "directly")
+    rules.delete("entry")
+    eventually(lambda: not open_to(english), "closed again")
+    rules.apply("gateway", egress(https, "*.wikipedia.org", {"mode": "PASSTHROUGH"}))
+    subset = {"host": GATEWAY, "subsets": [{"name": "wikipedia"}]}
+    rules.apply("rule", document("DestinationRule", "egressgateway-for-wikipedia", subset))
+    name = {"port": 443, "sniHosts": ["*.wikipedia.org"]}
+    from_mesh = {"match": [{"gateways": ["mesh"], **name}], "route": to(GATEWAY, 443, "wikipedia")}
+    onward = {
+        "match": [{"gateways": ["istio-egressgateway"], **name}],
+        "route": to(WIKIPEDIA, 443),
+    }
+    spec = {
+        "hosts": ["*.wikipedia.org"],
+        "gateways": ["mesh", "istio-egressgateway"],
+        "tls": [from_mesh, onward],
+    }
+    rules.apply("routes", document("VirtualService", "direct-wikipedia", spec), quietly=False)
+    assert not open_to(english), "nobody knows www.wikipedia.org yet"
+    rules.apply("www", entry("www-wikipedia", WIKIPEDIA, https))
+    eventually(lambda: open_to(english), "through the gateway")
+    cluster = f"outbound|443||{WIKIPEDIA}"
+    before = used(mesh, cluster, "cx_total")
+    for url in (english, german):
+        found = curl.get(url, ca=outside.ca).json
+        assert f"https://{found['tls']['sni']}{found['path']}" == url
+    assert used(mesh, cluster, "cx_total") - before == 2
+    assert not open_to(f"https://{CNN}/"), "the wildcard does not cover it"
+    rules.delete("www")
+    eventually(lambda: not open_to(english), "without the server that serves them all")
