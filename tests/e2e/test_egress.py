@@ -1,17 +1,21 @@
 """What becomes of destinations that the mesh does not know, by its outboundTrafficPolicy.
 
 https://istio.io/latest/docs/tasks/traffic-management/egress/egress-control/
+https://istio.io/latest/docs/reference/config/annotations/ (``traffic.sidecar.istio.io``)
 """
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator
 
 import pytest
 from inside import Answer, Inside, InsideError, inside
 from manifests import deployment, mesh_config, namespace, server, service
-from mesh import Mesh
-from rules import Rules
+from mesh import Mesh, eventually
+from rules import Rules, document
+
+from argosy.proxy.node_egress import SERVICE_SUBNET
 
 pytestmark = pytest.mark.e2e
 
@@ -150,3 +154,74 @@ def test_workloads_without_a_sidecar_lose_no_request_while_endpoints_change(
     assert len(found) >= 200
     failed = [answer for answer in found if answer.status != 200]
     assert not failed, (len(failed), len(found), failed[0])
+
+
+LOGGED = mesh_config("accessLogFile: /dev/stdout\noutboundTrafficPolicy: {mode: REGISTRY_ONLY}")
+TRAFFIC = "traffic.sidecar.istio.io/"
+
+
+def client(name: str, **traffic: str) -> str:
+    annotations = {f"{TRAFFIC}{key}": value for key, value in traffic.items()}
+    return deployment(name, image="curlimages/curl", annotations=annotations)
+
+
+def logged(mesh: Mesh, target: str, path: str) -> bool:
+    text = mesh.argosy("logs", f"deploy/{target}", "-c", "istio-proxy").stdout
+    return f"GET {path} " in text
+
+
+def test_what_annotations_keep_from_the_proxy_passes_it_by(
+    egress: Mesh, rules: Rules, address: str
+) -> None:
+    """Direct access to external services: 200 under REGISTRY_ONLY, and the proxy logs nothing."""
+    rules.apply("config", LOGGED)
+    rules.apply("excluding", client("excluding", excludeOutboundIPRanges=f"{address}/32"))
+    rules.apply("including", client("including", includeOutboundIPRanges=SERVICE_SUBNET))
+    rules.apply("port", client("port", excludeOutboundPorts="8000"))
+    names = ("curl", "excluding", "including", "port")
+    for name in names[1:]:
+        egress.argosy("wait", f"deploy/{name}", "--for", "available")
+    with contextlib.ExitStack() as stack:
+        clients = {name: stack.enter_context(inside(egress, f"deploy/{name}")) for name in names}
+        unknown = f"http://{address}:8000/unknown"
+        eventually(lambda: clients["curl"].get(unknown).status == 502, "REGISTRY_ONLY")
+        for name in names[1:]:
+            found = clients[name].get(unknown)
+            assert (found.status, found.headers.get("server")) == (200, None), name
+        for name in ("excluding", "including"):
+            other = clients[name].get("http://known:8000/known")
+            assert (other.status, other.headers.get("server")) == (200, "envoy"), name
+        # A service's address means its endpoints without the proxy too.
+        direct = clients["port"].get("http://known:8000/known")
+        assert (direct.status, direct.headers.get("server")) == (200, "istio-envoy"), "the server's"
+        assert clients["port"].get(f"http://{address}:8443/").status == 0, (
+            "other ports are captured"
+        )
+        # Logs are written once a second: what is logged tells that the rest would be.
+        eventually(lambda: logged(egress, "curl", "/unknown"), "the refusal is logged")
+        for name in ("excluding", "including"):
+            eventually(functools.partial(logged, egress, name, "/known"), f"{name} logs")
+            assert not logged(egress, name, "/unknown"), name
+        assert not logged(egress, "port", "/known")
+
+
+def test_inbound_ports_that_the_proxy_does_not_guard(egress: Mesh, rules: Rules) -> None:
+    """Mutual TLS is demanded on the others."""
+    annotations = {f"{TRAFFIC}excludeInboundPorts": "8000"}
+    rules.apply(
+        "half", deployment("half", *server("any", "8000,7000"), port=8000, annotations=annotations)
+    )
+    strict = document(
+        "security.istio.io/v1", "PeerAuthentication", "default", {"mtls": {"mode": "STRICT"}}
+    )
+    rules.apply("strict", strict)
+    egress.argosy("wait", "deploy/half", "--for", "available")
+    (pod,) = egress.get("pods", "-l", "app=half")
+    with inside(egress, "deploy/curl", "legacy") as legacy:
+
+        def guarded() -> bool:
+            return legacy.get(f"http://{pod['status']['podIP']}:7000/").status == 0
+
+        eventually(guarded, "the proxy demands mutual TLS")
+        found = legacy.get(f"http://{pod['status']['podIP']}:8000/")
+        assert (found.status, found.headers.get("server")) == (200, None)

@@ -40,7 +40,9 @@ def test_endpoints_are_chosen_evenly() -> None:
 
 _LOAD = """
 from argosy.proxy import capture, capture_nft
-for ruleset in (capture.sidecar(), capture.gateway(), capture.plain((
+partial = capture.Interception(
+    ("10.0.0.0/8", "fd00::/8"), ("10.1.2.3/32",), (9000,), (3306,), (80,), (8081,), ("eth1",))
+for ruleset in (capture.sidecar(), capture.sidecar(partial), capture.gateway(), capture.plain((
     capture.ServiceTarget("10.96.0.9", 80, (("10.244.0.2", 8080), ("10.244.0.3", 8080))),))):
     capture_nft.apply(ruleset)
 many = capture.plain(tuple(

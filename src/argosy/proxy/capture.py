@@ -131,6 +131,34 @@ class ServiceTarget:
     endpoints: tuple[tuple[str, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Interception:
+    """What of a workload's traffic its proxy gets; by itself everything. Istio's annotations.
+
+    Networks are CIDR texts, IPv4 or IPv6. ``outbound_networks`` and ``inbound_ports``: None means
+    all, empty none. ``outbound_ports`` are captured whatever the network.
+    """
+
+    outbound_networks: tuple[str, ...] | None = None
+    outbound_networks_excluded: tuple[str, ...] = ()
+    outbound_ports: tuple[int, ...] = ()
+    outbound_ports_excluded: tuple[int, ...] = ()
+    inbound_ports: tuple[int, ...] | None = None
+    inbound_ports_excluded: tuple[int, ...] = ()
+    interfaces_excluded: tuple[str, ...] = ()
+
+    @property
+    def is_partial_outbound(self) -> bool:
+        """Whether the workload reaches something past its proxy."""
+        return (
+            self.outbound_networks is not None
+            or bool(self.outbound_networks_excluded)
+            or bool(self.outbound_ports_excluded)
+            or bool(self.interfaces_excluded)
+        )
+
+
+EVERYTHING = Interception()
 _TCP = Protocol("tcp")
 _UDP = Protocol("udp")
 
@@ -143,13 +171,28 @@ def _dns() -> tuple[Rule, ...]:
     )
 
 
-def sidecar() -> Ruleset:
+def sidecar(interception: Interception = EVERYTHING) -> Ruleset:
     """The rules in the namespace of a workload that has a sidecar.
 
-    The order carries the meaning: Envoy talking to its application, and the agent's sockets, are
-    let through first; DNS precedes the loopback exception because resolvers may sit on 127.0.0.53.
+    The order carries the meaning, and is that of istio-iptables: what is excluded by interface or
+    port comes first; Envoy talking to its application, and the agent's sockets, are let through
+    before all else is redirected; DNS precedes the loopback exception because resolvers may sit on
+    127.0.0.53.
     """
-    output = (
+    return Ruleset(
+        "argosy",
+        (
+            Chain("inbound", "prerouting", -100, _inbound(interception)),
+            Chain("outbound", "output", -100, _outbound(interception)),
+        ),
+    )
+
+
+def _outbound(wanted: Interception) -> tuple[Rule, ...]:
+    networks = wanted.outbound_networks
+    return (
+        *(Rule((InterfaceOut(name),), Accept()) for name in wanted.interfaces_excluded),
+        *(Rule((_TCP, DestinationPort(p)), Accept()) for p in wanted.outbound_ports_excluded),
         Rule((Source(INBOUND_SOURCE),), Accept()),
         Rule(
             (Mark(ENVOY_MARK), InterfaceOut("lo"), Destination("127.0.0.1/32", negate=True), _TCP),
@@ -159,16 +202,34 @@ def sidecar() -> Ruleset:
         *_dns(),
         Rule((InterfaceOut("lo"), Destination("127.0.0.0/8")), Accept()),
         Rule((InterfaceOut("lo"), Destination("::1/128")), Accept()),
-        Rule((_TCP,), Redirect(OUTBOUND_PORT)),
+        *(Rule((Destination(n), _TCP), Accept()) for n in wanted.outbound_networks_excluded),
+        *(Rule((_TCP, DestinationPort(p)), Redirect(OUTBOUND_PORT)) for p in wanted.outbound_ports),
+        *(
+            (Rule((_TCP,), Redirect(OUTBOUND_PORT)),)
+            if networks is None
+            else (Rule((Destination(n), _TCP), Redirect(OUTBOUND_PORT)) for n in networks)
+        ),
     )
-    inbound = (
-        Rule((InterfaceIn("lo"),), Accept()),
+
+
+def _inbound(wanted: Interception) -> tuple[Rule, ...]:
+    """``inbound_ports_excluded`` has a meaning only where all ports are captured, as in Istio."""
+    own = (InterfaceIn("lo"),)
+    left_alone = (
+        Rule(own, Accept()),
+        *(Rule((InterfaceIn(name),), Accept()) for name in wanted.interfaces_excluded),
         *(Rule((_TCP, DestinationPort(port)), Accept()) for port in UNCAPTURED_INBOUND_PORTS),
-        Rule((_TCP,), Redirect(INBOUND_PORT)),
     )
-    return Ruleset(
-        "argosy",
-        (Chain("inbound", "prerouting", -100, inbound), Chain("outbound", "output", -100, output)),
+    if wanted.inbound_ports is not None:
+        taken = wanted.inbound_ports
+        return (
+            *left_alone,
+            *(Rule((_TCP, DestinationPort(p)), Redirect(INBOUND_PORT)) for p in taken),
+        )
+    return (
+        *left_alone,
+        *(Rule((_TCP, DestinationPort(p)), Accept()) for p in wanted.inbound_ports_excluded),
+        Rule((_TCP,), Redirect(INBOUND_PORT)),
     )
 
 
@@ -182,14 +243,24 @@ def plain(services: tuple[ServiceTarget, ...]) -> Ruleset:
 
     A service without endpoints has no rule, so that connecting to it fails.
     """
-    rules = list(_dns())
+    rules = (*_dns(), *_translated(services))
+    return Ruleset("argosy", (Chain("outbound", "output", -100, rules),))
+
+
+def beside_sidecar(services: tuple[ServiceTarget, ...]) -> Ruleset:
+    """Service addresses, for what a sidecar's rules leave alone: its chain is asked after theirs."""
+    return Ruleset("services", (Chain("outbound", "output", -99, _translated(services)),))
+
+
+def _translated(services: tuple[ServiceTarget, ...]) -> tuple[Rule, ...]:
+    rules = []
     for service in services:
         dialled = (Destination(f"{service.address}/32"), _TCP, DestinationPort(service.port))
         for i, (address, port) in enumerate(service.endpoints):
             remaining = len(service.endpoints) - i
             choice = (Nth(remaining),) if remaining > 1 else ()
             rules.append(Rule((*dialled, *choice), TranslateTo(address, port)))
-    return Ruleset("argosy", (Chain("outbound", "output", -100, tuple(rules)),))
+    return tuple(rules)
 
 
 def text(ruleset: Ruleset) -> str:

@@ -197,7 +197,7 @@ class Node:
                 self._run_pods()
                 await self._workloads.control()
             for running in self._running.values():
-                if isinstance(running.runner.sidecar, PlainSidecar | GrpcAgent):
+                if isinstance(running.runner.sidecar, EnvoySidecar | PlainSidecar | GrpcAgent):
                     running.runner.sidecar.refresh()
             await self._tell_change()
 
@@ -245,7 +245,7 @@ class Node:
         elif kind is Injection.GRPC:
             sidecar = GrpcAgent(pod, self._facts, directory, targets, news.set)
         else:
-            sidecar = EnvoySidecar(pod, kind, self._facts, directory, news.set)
+            sidecar = EnvoySidecar(pod, kind, self._facts, directory, targets, news.set)
         self._links += 1
         runner = PodRunner(pod, self._host, directory, f"pod{self._links}", sidecar, news.set)
         health = MachineHealth(

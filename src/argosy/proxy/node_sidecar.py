@@ -34,6 +34,7 @@ from argosy.proxy.annotations import proxy_settings
 from argosy.proxy.bootstrap import ProxyFacts, bootstrap
 from argosy.proxy.bootstrap_patches import patched_bootstrap
 from argosy.proxy.capture import DNS_PORT, PROXY_DNS_PORT, UNCAPTURED_INBOUND_PORTS
+from argosy.proxy.interception import interception
 from argosy.proxy.names import Answer, NameTable
 from argosy.proxy.node_injection import proxy_labels, workload_name
 from argosy.proxy.user_volumes import user_view
@@ -101,6 +102,36 @@ class NameService:
         return self._facts.names().resolve_service(name, self._namespace)
 
 
+class ServiceAddresses:
+    """Keeps the rules of one namespace that lead from service addresses to endpoints."""
+
+    def __init__(
+        self,
+        targets: Callable[[], tuple[capture.ServiceTarget, ...]],
+        rules: Callable[[tuple[capture.ServiceTarget, ...]], capture.Ruleset],
+    ) -> None:
+        self._targets = targets
+        self._rules = rules
+        self._stale = asyncio.Event()
+
+    def refresh(self) -> None:
+        """The services or endpoints may have changed."""
+        self._stale.set()
+
+    async def run(self, pod_netns: int, first_time: Callable[[], None] = lambda: None) -> None:
+        """Until cancelled; ``first_time`` is called when the rules are there."""
+        applied: tuple[capture.ServiceTarget, ...] | None = None
+        while True:
+            self._stale.clear()
+            targets = self._targets()
+            if targets != applied:
+                await _apply(pod_netns, self._rules(targets))
+                if applied is None:
+                    first_time()
+                applied = targets
+            await self._stale.wait()
+
+
 class PlainSidecar:
     """No proxy: names, and service addresses translated to endpoints as kube-proxy does."""
 
@@ -112,10 +143,9 @@ class PlainSidecar:
         changed: Callable[[], None],
     ) -> None:
         self._names = NameService(facts, pod.metadata.namespace)
-        self._targets = targets
+        self._services = ServiceAddresses(targets, capture.plain)
         self._changed = changed
         self._ready = asyncio.Event()
-        self._stale = asyncio.Event()
         self.message = "the pod's network is being prepared"
 
     @property
@@ -128,7 +158,7 @@ class PlainSidecar:
 
     def refresh(self) -> None:
         """The services or endpoints may have changed."""
-        self._stale.set()
+        self._services.refresh()
 
     async def wait_ready(self) -> None:
         await self._ready.wait()
@@ -139,20 +169,11 @@ class PlainSidecar:
     async def run(self, pod_netns: int, address: str) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(for_ever("dns", lambda: self._names.run(pod_netns)))
-            await self._keep_rules(pod_netns)
+            await self._services.run(pod_netns, self._first_time)
 
-    async def _keep_rules(self, pod_netns: int) -> None:
-        applied: tuple[capture.ServiceTarget, ...] | None = None
-        while True:
-            self._stale.clear()
-            targets = self._targets()
-            if targets != applied:
-                await _apply(pod_netns, capture.plain(targets))
-                applied = targets
-            if not self._ready.is_set():
-                self._ready.set()
-                self._changed()
-            await self._stale.wait()
+    def _first_time(self) -> None:
+        self._ready.set()
+        self._changed()
 
 
 class EnvoySidecar:
@@ -164,13 +185,16 @@ class EnvoySidecar:
         kind: Injection,
         facts: MeshFacts,
         directory: Path,
+        targets: Callable[[], tuple[capture.ServiceTarget, ...]],
         changed: Callable[[], None],
     ) -> None:
         self._pod = pod
         self._kind = kind
         below = facts.proxy_config(pod.metadata)
         self._settings = proxy_settings(pod.metadata.annotations, below)
-        for mistake in self._settings.mistakes:
+        self._interception, mistakes = interception(pod.metadata.annotations)
+        self._services = ServiceAddresses(targets, capture.beside_sidecar)
+        for mistake in (*self._settings.mistakes, *mistakes):
             log.warning("annotation.ignored", pod=pod.metadata.name, mistake=mistake)
         self._facts = facts
         self._directory = directory
@@ -196,6 +220,10 @@ class EnvoySidecar:
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
+    def refresh(self) -> None:
+        """The services or endpoints may have changed."""
+        self._services.refresh()
+
     async def wait_ready(self) -> None:
         """Until Envoy has served for the first time."""
         await self._was_ready.wait()
@@ -204,7 +232,7 @@ class EnvoySidecar:
         """Everything, until cancelled."""
         self._netns = pod_netns
         gateway = self._kind is Injection.GATEWAY
-        rules = capture.gateway() if gateway else capture.sidecar()
+        rules = capture.gateway() if gateway else capture.sidecar(self._interception)
         await _apply(pod_netns, rules)
         credentials = self._facts.credentials(self._pod, self._directory)
         try:
@@ -214,6 +242,8 @@ class EnvoySidecar:
                     for_ever("proxy dns", lambda: self._names.run_for_proxy(pod_netns))
                 )
                 tasks.create_task(for_ever("credentials", credentials.run))
+                if not gateway and self._interception.is_partial_outbound:
+                    tasks.create_task(self._services.run(pod_netns))
                 content = self._bootstrap(address)
                 self._write_bootstrap(content)
                 self.message = "the proxy waits for its certificate"
