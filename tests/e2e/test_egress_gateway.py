@@ -412,7 +412,10 @@ def test_a_sidecar_routes_by_server_name(world: World) -> None:
 def test_a_wildcard_through_an_egress_gateway(world: World) -> None:
     """All of Wikipedia by one server of it: the gateway counts a connection for each language."""
     mesh, rules, outside, curl = world
-    english, german = "https://en.wikipedia.org/wiki/Main_Page", "https://de.wikipedia.org/wiki/Haupt"
+    english, german = (
+        "https://en.wikipedia.org/wiki/Main_Page",
+        "https://de.wikipedia.org/wiki/Haupt",
+    )
     https = {"number": 443, "name": "https", "protocol": "HTTPS"}
 
     def open_to(url: str) -> bool:
