@@ -197,7 +197,7 @@ def test_nothing_fails_while_localities_change(meshed: Mesh, rules: Rules) -> No
     load = subprocess.Popen(
         [
             *(str(ARGOSY), "exec", "deploy/curl", "--", sys.executable, str(LOAD)),
-            *(URL, "--seconds", "6", "--rate", "150"),
+            *(URL, "--seconds", "8", "--rate", "150"),
         ],
         env=meshed.environment,
         stdin=subprocess.DEVNULL,
@@ -214,6 +214,9 @@ def test_nothing_fails_while_localities_change(meshed: Mesh, rules: Rules) -> No
                 None,
             )
             rules.destination(HOST, policy(settings[number % 4], outlierDetection=OUTLIERS))
+            shared = {"distribute": [{"from": "region1/*", "to": {to: 100}}]}
+            mesh = {"localityLbSetting": shared if number % 2 else {"enabled": False}}
+            rules.apply("mesh", manifests.mesh_config(json.dumps(mesh)))
         rules.delete(f"dr-{HOST}")
         said, _ = load.communicate(timeout=60)
     finally:
