@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from manifests import account, deployment, server, service
-from mesh import ARGOSY, SAMPLES, Mesh, eventually
+from manifests import account, deployment, namespace, server, service
+from mesh import ARGOSY, ISTIO_SAMPLES, SAMPLES, Mesh, eventually
 from rules import Rules
 
 pytestmark = pytest.mark.e2e
@@ -18,6 +19,13 @@ pytestmark = pytest.mark.e2e
 CLIENT = SAMPLES / "grpc-echo" / "client.py"
 PROXYLESS = "xds:///grpc-proxyless:7070"
 SPIFFE = "spiffe://cluster.local/ns/default/sa"
+ISTIO_ECHO = Path(__file__).with_name("istio_echo.py")
+IMAGES = f"""
+images:
+  - match: ".*testing/app(:.*)?"
+    command: ["${{PYTHON}}", "{ISTIO_ECHO}"]
+"""
+ECHO = "echo.echo-grpc.svc.cluster.local"
 
 WORKLOADS = (
     account("caller")
@@ -44,10 +52,14 @@ SUBSETS = tuple({"name": v, "labels": {"version": v}} for v in ("v1", "v2"))
 
 @pytest.fixture(scope="module")
 def proxyless(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
-    file.write_text(WORKLOADS)
-    samples = SAMPLES / "grpc-echo"
-    mesh.up(file, samples / "proxyless.yaml", samples / "grpc-echo.yaml")
+    directory = tmp_path_factory.mktemp("yaml")
+    file, images = directory / "workloads.yaml", directory / "images.yaml"
+    file.write_text(WORKLOADS + namespace("echo-grpc", {"istio-injection": "enabled"}))
+    images.write_text(IMAGES)
+    samples = [SAMPLES / "grpc-echo" / name for name in ("proxyless.yaml", "grpc-echo.yaml")]
+    if ISTIO_SAMPLES.is_dir():
+        samples.append(ISTIO_SAMPLES / "grpc-echo" / "grpc-echo.yaml")
+    mesh.up(file, *samples, options=("--images", str(images)))
     return mesh
 
 
@@ -225,3 +237,86 @@ def test_status_shows_grpc_as_it_shows_proxies(proxyless: Mesh) -> None:
         assert lines[0].count("SYNCED") == 4, text
         running.stdin.close()
         assert running.wait(20) == 0
+
+
+def forward(mesh: Mesh, url: str, *options: str) -> list[str]:
+    """What ``ForwardEcho`` of Istio's echo-v1 answers for calls to ``url``, without the numbers."""
+    argv = (sys.executable, str(ISTIO_ECHO), "forward", "--url", url, *options)
+    done = mesh.exec("deploy/echo-v1", *argv, namespace="echo-grpc", check=False)
+    return [line.partition(" body] ")[2] or line for line in done.stdout.splitlines()]
+
+
+def versions(mesh: Mesh, url: str, count: int, *options: str) -> Counter[str]:
+    lines = forward(mesh, url, "--count", str(count), *options)
+    found = [line for line in lines if line.startswith("ServiceVersion=")]
+    assert len(found) == count, lines[-3:]
+    return Counter(line.removeprefix("ServiceVersion=") for line in found)
+
+
+def in_echo(kind: str, group: str, name: str, spec: str) -> str:
+    return f"""
+apiVersion: {group}
+kind: {kind}
+metadata: {{name: {name}, namespace: echo-grpc}}
+spec: {spec}
+"""
+
+
+ECHO_SUBSETS = "[{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]"
+
+
+@pytest.mark.covers("DestinationRule.subsets[].labels", "VirtualService.http[].route[].weight")
+def test_istios_sample_is_resolved_and_shifted(
+    proxyless: Mesh, rules: Rules, istio_samples: Path
+) -> None:
+    """Both versions by every form of the name; then 20 % and 80 %; then by a header."""
+    assert (istio_samples / "grpc-echo").is_dir()
+    for name in ("echo", "echo.echo-grpc", "echo.echo-grpc.svc", ECHO):
+        assert set(versions(proxyless, f"xds:///{name}:7070", 10)) == {"v1", "v2"}, name
+    group = "networking.istio.io/v1"
+    subsets = f"{{host: {ECHO}, subsets: {ECHO_SUBSETS}}}"
+    rules.apply("dr", in_echo("DestinationRule", group, "echo-versions", subsets))
+
+    def shares(first: int) -> str:
+        to = "{{destination: {{host: {}, subset: {}}}, weight: {}}}".format
+        routes = f"[{to(ECHO, 'v1', first)}, {to(ECHO, 'v2', 100 - first)}]"
+        spec = f"{{hosts: [{ECHO}], http: [{{route: {routes}}}]}}"
+        return in_echo("VirtualService", group, "echo", spec)
+
+    rules.apply("vs", shares(20))
+    found = versions(proxyless, f"xds:///{ECHO}:7070", 400)
+    # Four standard deviations of 400 draws with 0.2 are 32.
+    assert 48 <= found["v1"] <= 112, found
+    rules.apply("vs", shares(100))
+    assert set(versions(proxyless, f"xds:///{ECHO}:7070", 20)) == {"v1"}
+    to = "{{route: [{{destination: {{host: {}, subset: {}}}}}]{}}}".format
+    jason = ", match: [{headers: {end-user: {exact: jason}}}]"
+    spec = f"{{hosts: [{ECHO}], http: [{to(ECHO, 'v2', jason)}, {to(ECHO, 'v1', '')}]}}"
+    rules.apply("vs", in_echo("VirtualService", group, "echo", spec))
+    of_jason = versions(proxyless, f"xds:///{ECHO}:7070", 10, "--header", "end-user: jason")
+    assert of_jason == Counter(v2=10)
+    assert versions(proxyless, f"xds:///{ECHO}:7070", 10) == Counter(v1=10)
+
+
+@pytest.mark.covers("DestinationRule.trafficPolicy.tls.mode", "PeerAuthentication.mtls.mode")
+def test_istios_sample_with_mutual_tls(proxyless: Mesh, rules: Rules, istio_samples: Path) -> None:
+    """ISTIO_MUTUAL fails until the server is STRICT; then plaintext does."""
+    assert (istio_samples / "grpc-echo").is_dir()
+    url = f"xds:///{ECHO}:7070"
+    assert "Peer=" in forward(proxyless, url), "plaintext to begin with"
+    tls = f"{{host: {ECHO}, trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}}}"
+    rules.apply("dr", in_echo("DestinationRule", "networking.istio.io/v1", "echo-mtls", tls))
+    eventually(
+        lambda: forward(proxyless, url)[-1].startswith("UNKNOWN 1/1 requests had errors"),
+        "the server is not yet configured for mutual TLS",
+    )
+    strict = in_echo(
+        "PeerAuthentication", "security.istio.io/v1", "echo-mtls", "{mtls: {mode: STRICT}}"
+    )
+    rules.apply("pa", strict)
+    peer = "Peer=spiffe://cluster.local/ns/echo-grpc/sa/default"
+    eventually(lambda: peer in forward(proxyless, url), "mutual TLS")
+    for plain in (f"{ECHO}:7070", "echo:7070"):
+        assert forward(proxyless, plain)[-1].startswith("UNKNOWN"), plain
+    (pod,) = proxyless.get("pods", "-n", "echo-grpc", "-l", "version=v1")
+    assert {c["status"] for c in pod["status"]["conditions"] if c["type"] == "Ready"} == {"True"}
