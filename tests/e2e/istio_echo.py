@@ -47,7 +47,7 @@ def _types() -> dict[str, Any]:
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for field, number, kind, label in fields:
-            of = ".proto.Header" if kind == _MESSAGE else ""
+            of = ".proto.Header" if kind == _MESSAGE else None
             message.field.add(name=field, number=number, type=kind, label=label, type_name=of)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
