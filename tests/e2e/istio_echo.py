@@ -167,6 +167,7 @@ def serve(arguments: list[str]) -> int:
     for text in ("--version", "--crt", "--key", "--metrics"):
         parser.add_argument(text, default="")
     options = parser.parse_args(arguments)
+    servers = []  # a server ends with its object
     for port in options.grpc:
         xds = port in options.xds_grpc_server
         server = grpc.server(ThreadPoolExecutor(8), xds=xds)
@@ -176,6 +177,7 @@ def serve(arguments: list[str]) -> int:
             credentials = grpc.xds_server_credentials(credentials)
         server.add_secure_port(f"0.0.0.0:{port}", credentials)
         server.start()
+        servers.append(server)
     listeners: list[socketserver.BaseServer] = [
         *(ThreadingHTTPServer(("0.0.0.0", port), _Http) for port in options.port),
         *(socketserver.ThreadingTCPServer(("0.0.0.0", port), _Tcp) for port in options.tcp),

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx
-from mesh import Mesh
+from mesh import Json, Mesh
 
 from argosy.platforms.local.state import MeshDirectory
 
@@ -47,15 +47,19 @@ class Rules:
         finally:
             self._api.close()
 
-    def apply(self, name: str, text: str, *, quietly: bool = True) -> list[dict[str, Any]]:
+    def apply(self, name: str, text: str, *, quietly: bool = True) -> list[Json]:
         """Every proxy has it afterwards. ``name`` is for deleting it, or replacing it.
 
-        Its problems, as the API tells them.
-
-        ``quietly`` False: it has problems, and that is what the test is about.
+        ``quietly`` False: it has problems, and that is what the test is about. They come back.
         """
         self._applied[name] = text
         return self._send(text, delete=False, quietly=quietly)
+
+    def dry_run(self, text: str) -> list[Json]:
+        """The problems that it would have; nothing changes."""
+        files = [{"path": "test.yaml", "text": text}]
+        body = {"files": files, "dryRun": True, "namespace": "default"}
+        return _problems(self._call("POST", f"{_PREFIX}/apply", json=body))
 
     def text(self, name: str) -> str:
         """What was applied last."""
@@ -94,14 +98,11 @@ class Rules:
             if state["state"] != "NOT SENT"
         }
 
-    def _send(self, text: str, *, delete: bool, quietly: bool = True) -> list[dict[str, Any]]:
+    def _send(self, text: str, *, delete: bool, quietly: bool = True) -> list[Json]:
         files = [{"path": "test.yaml", "text": text}]
         body = {"files": files, "delete": delete, "namespace": "default"}
         answer = self._call("POST", f"{_PREFIX}/apply", json=body)
-        problems: list[dict[str, Any]] = [
-            *answer["problems"],
-            *(p for r in answer["results"] for p in r["problems"]),
-        ]
+        problems = _problems(answer)
         assert not quietly or not [p for p in problems if p["severity"] == "Error"], problems
         wanted = {"revision": answer["revision"], "timeoutSeconds": 30}
         spread = self._call("GET", f"{_PREFIX}/distribution", params=wanted)
@@ -114,6 +115,10 @@ class Rules:
         assert answer.is_success, answer.text
         found: dict[str, Any] = answer.json()
         return found
+
+
+def _problems(answer: Json) -> list[Json]:
+    return [*answer["problems"], *(p for result in answer["results"] for p in result["problems"])]
 
 
 def document(version: str, kind: str, name: str, spec: object) -> str:
