@@ -49,6 +49,14 @@ many = capture.plain(tuple(
     capture.ServiceTarget(f"10.96.{i // 250}.{i % 250}", 80, (("10.244.0.2", 8080),))
     for i in range(1500)))
 capture_nft.apply(many)
+verdicts = (
+    capture.Rule((capture.Reply(),), capture.Accept()),
+    capture.Rule((capture.Source("10.0.0.0/8", negate=True), capture.Protocol("sctp"),
+                  capture.DestinationPorts(80, 90)), capture.Accept()),
+    capture.Rule((), capture.Drop()))
+capture_nft.apply(capture.Ruleset("argosy", tuple(
+    capture.Chain(hook, hook, 0, verdicts, "filter") for hook in ("output", "prerouting"))))
+capture_nft.apply(many)
 from pyroute2.nftables.main import NFTables
 with NFTables(nfgen_family=1) as nft:
     print(sum(1 for _ in nft.get_rules()) - sum(len(chain.rules) for chain in many.chains))

@@ -18,6 +18,7 @@ from argosy.api.networking_destination_rule import DestinationRule
 from argosy.api.networking_envoy_filter import EnvoyFilter
 from argosy.api.networking_gateway import Gateway
 from argosy.api.networking_ingress import Ingress, IngressClass
+from argosy.api.networking_network_policy import NetworkPolicy
 from argosy.api.networking_proxy_config import ProxyConfig, validate_proxy_config
 from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_sidecar import Sidecar
@@ -31,6 +32,7 @@ from argosy.api.validate_endpoints import validate_endpoint_slice, validate_endp
 from argosy.api.validate_envoy_filter import validate_envoy_filter
 from argosy.api.validate_gateway import validate_gateway
 from argosy.api.validate_ingress import validate_ingress, validate_ingress_class
+from argosy.api.validate_network_policy import validate_network_policy
 from argosy.api.validate_pod import validate_deployment, validate_pod, validate_stateful_set
 from argosy.api.validate_security import validate_peer_authentication
 from argosy.api.validate_service_entry import validate_service_entry
@@ -144,6 +146,15 @@ KINDS: tuple[Registered, ...] = (
         _STEERS,
         validate_ingress_class,
         namespaced=False,
+    ),
+    Registered(
+        K8S_NETWORKING,
+        _V1,
+        "networkpolicies",
+        NetworkPolicy,
+        _STEERS,
+        validate_network_policy,
+        ("netpol",),
     ),
     Registered(
         NETWORKING, ("v1alpha3",), "envoyfilters", EnvoyFilter, _STEERS, validate_envoy_filter

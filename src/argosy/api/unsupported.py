@@ -10,7 +10,6 @@ _KINDS = {
     "batch": "CronJob Job",
     "autoscaling": "HorizontalPodAutoscaler",
     "policy": "PodDisruptionBudget",
-    "networking.k8s.io": "NetworkPolicy",
     "rbac.authorization.k8s.io": "ClusterRole ClusterRoleBinding Role RoleBinding",
     "apiextensions.k8s.io": "CustomResourceDefinition",
     "admissionregistration.k8s.io": "MutatingWebhookConfiguration ValidatingWebhookConfiguration",

@@ -88,7 +88,7 @@ def _replicated(spec: DeploymentSpec | StatefulSetSpec, what: str) -> Iterator[M
         message = f"the {what} has no selector, so it would not find its pods"
         hint = "Write selector.matchLabels with the labels of spec.template"
         yield Mistake("spec.selector", "MissingField", message, hint)
-    mistakes = list(_selector(selector, "spec.selector"))
+    mistakes = list(check_selector(selector, "spec.selector"))
     yield from mistakes
     if not mistakes and not selects(selector, dict(labels)):
         message = "the selector does not match the labels of spec.template"
@@ -100,7 +100,8 @@ def _replicated(spec: DeploymentSpec | StatefulSetSpec, what: str) -> Iterator[M
         yield Mistake("spec.template.spec.restartPolicy", "NotAllowed", message, hint)
 
 
-def _selector(selector: LabelSelector, path: str) -> Iterator[Mistake]:
+def check_selector(selector: LabelSelector, path: str) -> Iterator[Mistake]:
+    """Kubernetes' selectors: labels that may be labels, operators with the values that they take."""
     yield from check_labels(selector.match_labels, f"{path}.matchLabels")
     for i, requirement in enumerate(selector.match_expressions):
         where = f"{path}.matchExpressions[{i}]"

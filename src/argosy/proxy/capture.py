@@ -25,7 +25,7 @@ UNCAPTURED_INBOUND_PORTS = (15000, 15006, 15008, 15020, 15021, 15053, 15054, 150
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """``tcp`` or ``udp``."""
+    """``tcp``, ``udp`` or ``sctp``."""
 
     name: str
 
@@ -51,10 +51,24 @@ class InterfaceIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """An IPv4 or IPv6 address."""
+class DestinationPorts:
+    """From the first to the last, both too."""
 
-    address: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Packets of a connection that the other side began, and errors about one's own packets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An IPv4 or IPv6 network, or an address; with ``negate`` all but it."""
+
+    network: str
+    negate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,18 @@ class Nth:
     of: int
 
 
-Match = Protocol | DestinationPort | Mark | InterfaceOut | InterfaceIn | Source | Destination | Nth
+Match = (
+    Protocol
+    | DestinationPort
+    | DestinationPorts
+    | Mark
+    | InterfaceOut
+    | InterfaceIn
+    | Source
+    | Destination
+    | Reply
+    | Nth
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +120,12 @@ class TranslateTo:
     port: int
 
 
-Action = Accept | Redirect | TranslateTo
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Only in chains of the type ``filter``."""
+
+
+Action = Accept | Redirect | TranslateTo | Drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +138,16 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A nat chain at ``hook`` (``output`` or ``prerouting``) with this priority."""
+    """A chain at ``hook`` (``output`` or ``prerouting``) with this priority.
+
+    ``type`` is ``nat``, which sees only the first packet of a connection, or ``filter``.
+    """
 
     name: str
     hook: str
     priority: int
     rules: tuple[Rule, ...]
+    type: str = "nat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +302,9 @@ def text(ruleset: Ruleset) -> str:
     lines = [f"table inet {ruleset.table} {{"]
     for chain in ruleset.chains:
         lines.append(f"  chain {chain.name} {{")
-        lines.append(f"    type nat hook {chain.hook} priority {chain.priority}; policy accept;")
+        lines.append(
+            f"    type {chain.type} hook {chain.hook} priority {chain.priority}; policy accept;"
+        )
         lines += [
             "    " + " ".join([*map(_match, rule.matches), _action(rule.action)])
             for rule in chain.rules
@@ -289,20 +325,30 @@ def _match(match: Match) -> str:
             return f'oifname "{name}"'
         case InterfaceIn(name):
             return f'iifname "{name}"'
-        case Source(address):
-            return f"{'ip6' if ':' in address else 'ip'} saddr {address}"
+        case DestinationPorts(first, last):
+            return f"th dport {first}-{last}"
+        case Source(network, negate):
+            return _network("saddr", network, negate)
         case Destination(network, negate):
-            family = "ip6" if ":" in network else "ip"
-            return f"{family} daddr {'!= ' if negate else ''}{network}"
+            return _network("daddr", network, negate)
+        case Reply():
+            return "ct direction reply"
         case Nth(of):
             return f"numgen random mod {of} == 0"
     assert_never(match)
+
+
+def _network(field: str, network: str, negate: bool) -> str:
+    family = "ip6" if ":" in network else "ip"
+    return f"{family} {field} {'!= ' if negate else ''}{network}"
 
 
 def _action(action: Action) -> str:
     match action:
         case Accept():
             return "return"
+        case Drop():
+            return "drop"
         case Redirect(port):
             return f"redirect to :{port}"
         case TranslateTo(address, port):

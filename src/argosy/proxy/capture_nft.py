@@ -35,11 +35,12 @@ _NFPROTO_IPV6 = 10
 _REG = 1
 _REG_PORT = 2
 _VERDICT_REG = 0
-_ACCEPT_BY_RETURN = -5
-_EQUAL, _NOT_EQUAL = 0, 1
+_ACCEPT_BY_RETURN, _DROP = -5, 0
+_EQUAL, _NOT_EQUAL, _AT_MOST, _AT_LEAST = 0, 1, 3, 5
+_CT_DIRECTION, _REPLY = 1, 1
 _NETWORK, _TRANSPORT = 1, 2
 _META = {"mark": 3, "iifname": 6, "oifname": 7, "nfproto": 15, "l4proto": 16}
-_PROTOCOLS = {"tcp": 6, "udp": 17}
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _HOOKS = {"prerouting": 0, "output": 3}
 _NUMGEN_RANDOM = 1
 _DNAT = 1
@@ -97,7 +98,7 @@ def _messages(ruleset: capture.Ruleset) -> Iterator[bytes]:
     yield _table(table, NFT_MSG_DELTABLE)
     yield _table(table, NFT_MSG_NEWTABLE)
     for chain in ruleset.chains:
-        yield _chain(table, chain.name, chain.hook, chain.priority)
+        yield _chain(table, chain.name, chain.type, chain.hook, chain.priority)
         for rule in chain.rules:
             yield _rule(table, chain.name, rule)
 
@@ -139,7 +140,7 @@ def _table(name: str, command: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)
-def _chain(table: str, name: str, hook: str, priority: int) -> bytes:
+def _chain(table: str, name: str, kind: str, hook: str, priority: int) -> bytes:
     place = [["NFTA_HOOK_HOOKNUM", _HOOKS[hook]], ["NFTA_HOOK_PRIORITY", priority]]
     return _command(
         nft_chain_msg,
@@ -147,7 +148,7 @@ def _chain(table: str, name: str, hook: str, priority: int) -> bytes:
         table=table,
         name=name,
         hook={"attrs": place},
-        type="nat",
+        type=kind,
         policy=1,
     )
 
@@ -195,10 +196,19 @@ def _match(match: capture.Match) -> list[Expression]:
             return _meta("oifname", name.encode().ljust(16, b"\0"))
         case capture.InterfaceIn(name):
             return _meta("iifname", name.encode().ljust(16, b"\0"))
-        case capture.Source(address):
-            return _address(f"{address}/{128 if ':' in address else 32}", source=True)
+        case capture.DestinationPorts(first, last):
+            return [
+                _payload(_TRANSPORT, 2, 2),
+                _compare(struct.pack("!H", first), _AT_LEAST),
+                _compare(struct.pack("!H", last), _AT_MOST),
+            ]
+        case capture.Source(network, negate):
+            return _address(network, source=True, negate=negate)
         case capture.Destination(network, negate):
             return _address(network, source=False, negate=negate)
+        case capture.Reply():
+            direction = _expression("ct", {"dreg": _REG, "key": _CT_DIRECTION})
+            return [direction, _compare(bytes((_REPLY,)))]
         case capture.Nth(of):
             return [_number_generator(of), _compare(struct.pack("=I", 0))]
     assert_never(match)
@@ -207,9 +217,9 @@ def _match(match: capture.Match) -> list[Expression]:
 def _action(action: capture.Action) -> list[Expression]:
     match action:
         case capture.Accept():
-            code = {"attrs": [("NFTA_VERDICT_CODE", _ACCEPT_BY_RETURN)]}
-            data = {"attrs": [("NFTA_DATA_VERDICT", code)]}
-            return [_expression("immediate", {"dreg": _VERDICT_REG, "data": data})]
+            return [_verdict(_ACCEPT_BY_RETURN)]
+        case capture.Drop():
+            return [_verdict(_DROP)]
         case capture.Redirect(port):
             return [
                 _load(_REG, struct.pack("!H", port)),
@@ -240,20 +250,20 @@ def _address(network: str, *, source: bool, negate: bool = False) -> list[Expres
         family, offset, length = _NFPROTO_IPV6, 8 if source else 24, 16
     load = [*_meta("nfproto", bytes((family,))), _payload(_NETWORK, offset, length)]
     if net.prefixlen < net.max_prefixlen:
-        load.append(
-            _expression(
-                "bitwise",
-                {
-                    "sreg": _REG,
-                    "dreg": _REG,
-                    "len": length,
-                    "mask": _value(net.netmask.packed),
-                    "xor": _value(bytes(length)),
-                },
-            )
-        )
+        load.append(_masked(net.netmask.packed))
     operator = _NOT_EQUAL if negate else _EQUAL
     return [*load, _compare(net.network_address.packed, operator)]
+
+
+def _masked(mask: bytes) -> Expression:
+    zero = _value(bytes(len(mask)))
+    where = {"sreg": _REG, "dreg": _REG, "len": len(mask)}
+    return _expression("bitwise", {**where, "mask": _value(mask), "xor": zero})
+
+
+def _verdict(code: int) -> Expression:
+    data = {"attrs": [("NFTA_DATA_VERDICT", {"attrs": [("NFTA_VERDICT_CODE", code)]})]}
+    return _expression("immediate", {"dreg": _VERDICT_REG, "data": data})
 
 
 def _meta(key: str, value: bytes) -> list[Expression]:

@@ -97,6 +97,7 @@ class Node:
             credentials=credentials(self._api),
             sources=self._cluster.sources,
             proxy_config=self._cluster.proxy_config,
+            policy=self._cluster.policy,
             bootstrap_patches=self._cluster.bootstrap_patches,
         )
         self._host = PodHost(

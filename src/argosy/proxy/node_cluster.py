@@ -10,6 +10,7 @@ from argosy.api.core import ConfigMap, Namespace, Secret, Service, ServicePort
 from argosy.api.core_pod import Pod
 from argosy.api.meta import Metadata, Object
 from argosy.api.networking_envoy_filter import EnvoyFilter
+from argosy.api.networking_network_policy import NetworkPolicy
 from argosy.api.networking_proxy_config import ProxyConfig
 from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_workload_entry import WorkloadGroup
@@ -18,8 +19,9 @@ from argosy.pilot.compile import mesh, proxy_configs, registrations, service_ent
 from argosy.platforms.local import workloads
 from argosy.platforms.local.environment import Sources
 from argosy.proxy.bootstrap_patches import bootstrap_patches
-from argosy.proxy.capture import ServiceTarget
+from argosy.proxy.capture import Ruleset, ServiceTarget
 from argosy.proxy.names import HostRecord, NameTable, Record
+from argosy.proxy.network_policies import policy_rules
 
 KINDS = (
     "Namespace",
@@ -33,6 +35,7 @@ KINDS = (
     "ServiceEntry",
     "ProxyConfig",
     "WorkloadGroup",
+    "NetworkPolicy",
 )
 _MESH_CONFIG = ("istio-system", "istio")
 _HEADLESS = "None"
@@ -146,6 +149,14 @@ class Cluster:
                     host, namespace = service.hostname, service.namespace
                     found.append(HostRecord(host, namespace, addresses, service.export_to))
         return found
+
+    def policy(self, pod: Pod) -> Ruleset:
+        """What NetworkPolicies let into and out of a pod."""
+        policies = self.all(NetworkPolicy)
+        if not policies:
+            return policy_rules(pod, (), (), {})
+        labels = {each.metadata.name: each.metadata.labels for each in self.all(Namespace)}
+        return policy_rules(pod, policies, self.all(Pod), labels)
 
     def service_targets(self) -> tuple[ServiceTarget, ...]:
         """Service addresses and where they lead, for pods without a proxy."""

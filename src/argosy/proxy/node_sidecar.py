@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
-from pyroute2.netlink.exceptions import NetlinkError
 
 from argosy.api.core_pod import Pod
 from argosy.api.meta import Metadata
@@ -29,7 +28,7 @@ from argosy.platforms.local.backoff import Backoff
 from argosy.platforms.local.environment import ConfigError, Sources
 from argosy.platforms.local.mounts import View
 from argosy.platforms.local.process import Command, Process, Sandbox
-from argosy.proxy import capture, capture_nft, dns, envoy
+from argosy.proxy import capture, dns, envoy
 from argosy.proxy.annotations import proxy_settings
 from argosy.proxy.bootstrap import ProxyFacts, bootstrap
 from argosy.proxy.bootstrap_patches import patched_bootstrap
@@ -37,6 +36,7 @@ from argosy.proxy.capture import DNS_PORT, PROXY_DNS_PORT, UNCAPTURED_INBOUND_PO
 from argosy.proxy.interception import interception
 from argosy.proxy.names import Answer, NameTable
 from argosy.proxy.node_injection import proxy_labels, workload_name
+from argosy.proxy.node_rules import KeptRules, load
 from argosy.proxy.user_volumes import user_view
 
 _POLL_SECONDS = 0.025
@@ -65,6 +65,7 @@ class MeshFacts:
 
     ``sources`` are the present ConfigMaps and Secrets of a namespace; ``proxy_config`` is what
     holds for the proxy of a pod where its annotations say nothing.
+    ``policy`` are the rules of NetworkPolicies for a pod.
     ``bootstrap_patches`` are those of EnvoyFilters, for a pod that starts.
     """
 
@@ -75,6 +76,7 @@ class MeshFacts:
     credentials: Callable[[Pod, Path], Credentials]
     sources: Callable[[str], Sources]
     proxy_config: Callable[[Metadata], ProxyConfig]
+    policy: Callable[[Pod], capture.Ruleset]
     bootstrap_patches: Callable[[Pod], list[dict[str, Any]]] = lambda _: []
 
 
@@ -102,36 +104,6 @@ class NameService:
         return self._facts.names().resolve_service(name, self._namespace)
 
 
-class ServiceAddresses:
-    """Keeps the rules of one namespace that lead from service addresses to endpoints."""
-
-    def __init__(
-        self,
-        targets: Callable[[], tuple[capture.ServiceTarget, ...]],
-        rules: Callable[[tuple[capture.ServiceTarget, ...]], capture.Ruleset],
-    ) -> None:
-        self._targets = targets
-        self._rules = rules
-        self._stale = asyncio.Event()
-
-    def refresh(self) -> None:
-        """The services or endpoints may have changed."""
-        self._stale.set()
-
-    async def run(self, pod_netns: int, first_time: Callable[[], None] = lambda: None) -> None:
-        """Until cancelled; ``first_time`` is called when the rules are there."""
-        applied: tuple[capture.ServiceTarget, ...] | None = None
-        while True:
-            self._stale.clear()
-            targets = self._targets()
-            if targets != applied:
-                await _apply(pod_netns, self._rules(targets))
-                if applied is None:
-                    first_time()
-                applied = targets
-            await self._stale.wait()
-
-
 class PlainSidecar:
     """No proxy: names, and service addresses translated to endpoints as kube-proxy does."""
 
@@ -143,7 +115,7 @@ class PlainSidecar:
         changed: Callable[[], None],
     ) -> None:
         self._names = NameService(facts, pod.metadata.namespace)
-        self._services = ServiceAddresses(targets, capture.plain)
+        self._rules = KeptRules(lambda: facts.policy(pod), lambda: capture.plain(targets()))
         self._changed = changed
         self._ready = asyncio.Event()
         self.message = "the pod's network is being prepared"
@@ -158,7 +130,7 @@ class PlainSidecar:
 
     def refresh(self) -> None:
         """The services or endpoints may have changed."""
-        self._services.refresh()
+        self._rules.refresh()
 
     async def wait_ready(self) -> None:
         await self._ready.wait()
@@ -169,11 +141,10 @@ class PlainSidecar:
     async def run(self, pod_netns: int, address: str) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(for_ever("dns", lambda: self._names.run(pod_netns)))
-            await self._services.run(pod_netns, self._first_time)
-
-    def _first_time(self) -> None:
-        self._ready.set()
-        self._changed()
+            await self._rules.apply(pod_netns)
+            self._ready.set()
+            self._changed()
+            await self._rules.run(pod_netns)
 
 
 class EnvoySidecar:
@@ -193,7 +164,10 @@ class EnvoySidecar:
         below = facts.proxy_config(pod.metadata)
         self._settings = proxy_settings(pod.metadata.annotations, below)
         self._interception, mistakes = interception(pod.metadata.annotations)
-        self._services = ServiceAddresses(targets, capture.beside_sidecar)
+        tables = [lambda: facts.policy(pod)]
+        if kind is not Injection.GATEWAY and self._interception.is_partial_outbound:
+            tables.append(lambda: capture.beside_sidecar(targets()))
+        self._rules = KeptRules(*tables)
         for mistake in (*self._settings.mistakes, *mistakes):
             log.warning("annotation.ignored", pod=pod.metadata.name, mistake=mistake)
         self._facts = facts
@@ -222,7 +196,7 @@ class EnvoySidecar:
 
     def refresh(self) -> None:
         """The services or endpoints may have changed."""
-        self._services.refresh()
+        self._rules.refresh()
 
     async def wait_ready(self) -> None:
         """Until Envoy has served for the first time."""
@@ -233,7 +207,8 @@ class EnvoySidecar:
         self._netns = pod_netns
         gateway = self._kind is Injection.GATEWAY
         rules = capture.gateway() if gateway else capture.sidecar(self._interception)
-        await _apply(pod_netns, rules)
+        await load(pod_netns, rules)
+        await self._rules.apply(pod_netns)
         credentials = self._facts.credentials(self._pod, self._directory)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -242,8 +217,7 @@ class EnvoySidecar:
                     for_ever("proxy dns", lambda: self._names.run_for_proxy(pod_netns))
                 )
                 tasks.create_task(for_ever("credentials", credentials.run))
-                if not gateway and self._interception.is_partial_outbound:
-                    tasks.create_task(self._services.run(pod_netns))
+                tasks.create_task(self._rules.run(pod_netns))
                 content = self._bootstrap(address)
                 self._write_bootstrap(content)
                 self.message = "the proxy waits for its certificate"
@@ -397,18 +371,6 @@ async def for_ever(what: str, serve: Callable[[], Coroutine[Any, Any, None]]) ->
         except (OSError, ExceptionGroup) as error:
             log.warning("sidecar.part_failed", part=what, error=str(error))
         await asyncio.sleep(_RETRY_SECONDS)
-
-
-async def _apply(pod_netns: int, rules: capture.Ruleset) -> None:
-    """Load the rules, however often it takes: nothing starts before they are there."""
-    while True:
-        try:
-            await asyncio.to_thread(netns.run_in, pod_netns, lambda: capture_nft.apply(rules))
-        except (OSError, NetlinkError) as error:
-            log.error("capture.failed", error=str(error))
-            await asyncio.sleep(_RETRY_SECONDS)
-        else:
-            return
 
 
 def _dns_sockets(pod_netns: int, port: int) -> tuple[socket.socket, socket.socket]:
