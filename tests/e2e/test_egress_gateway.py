@@ -18,6 +18,8 @@ from manifests import deployment, mesh_config, service
 from mesh import Mesh, eventually
 from rules import Rules
 
+from argosy.testing.certificates import ScratchAuthority
+
 pytestmark = pytest.mark.e2e
 
 NGINX = Site(f"my-nginx.{NAMESPACE}.svc.cluster.local", mutual=True)
@@ -229,8 +231,9 @@ def egress(port: dict[str, object], host: str, tls: dict[str, object] | None = N
     "VirtualService.http[].match[].gateways", "Gateway.selector", "Gateway.servers[].hosts"
 )
 def test_http_through_an_egress_gateway(world: World) -> None:
-    """301 from outside, by way of the gateway, whose clusters have counted it."""
+    """301 from outside, by way of the gateway, whose clusters have counted it and whose log tells."""
     mesh, rules, _, curl = world
+    rules.apply("mesh", mesh_config("accessLogFile: /dev/stdout"))
     rules.apply("entry", CNN_ENTRY)
     eventually(lambda: curl.get(f"http://{CNN}/politics").status == 301, "directly")
     cluster = f"outbound|80||{CNN}"
@@ -263,6 +266,10 @@ def test_http_through_an_egress_gateway(world: World) -> None:
     )
     assert curl.get(f"http://{CNN}/politics").status == 301
     assert used(mesh, cluster) == 1
+    log = ("logs", "deploy/istio-egressgateway", "-n", GATEWAYS, "-c", "istio-proxy")
+    eventually(lambda: cluster in mesh.argosy(*log).stdout, "the line in its log")
+    (line,) = [line for line in mesh.argosy(*log).stdout.splitlines() if cluster in line]
+    assert '"GET /politics HTTP/2" 301' in line
     # What goes around the gateway is not told apart: without the mesh's rules it is as before.
     rules.delete("routes")
     eventually(lambda: curl.get(f"http://{CNN}/politics").status == 301, "directly again")
@@ -316,7 +323,8 @@ def test_an_egress_gateway_originates_tls(world: World) -> None:
     mesh, rules, outside, curl = world
     url = f"http://{CNN}/politics"
     rules.apply("entry", CNN_ENTRY)
-    rules.apply("ca", secret("cnn-ca", {"cacert": outside.credential("x").roots}))
+    stranger = ScratchAuthority().credential("x")
+    rules.apply("ca", secret("cnn-ca", {"cacert": stranger.roots}))
     rules.apply(
         "gateway", egress({**HTTP_PORT, "protocol": "HTTPS"}, CNN, {"mode": "ISTIO_MUTUAL"})
     )
@@ -358,6 +366,8 @@ def test_an_egress_gateway_originates_tls(world: World) -> None:
             },
         ),
     )
+    eventually(lambda: curl.get(url).status == 503, "by an authority that did not sign for it")
+    rules.apply("ca", secret("cnn-ca", {"cacert": outside.credential("x").roots}))
     eventually(lambda: curl.get(url).status == 200, "through the gateway")
     described = curl.get(url).json
     assert (described["tls"]["sni"], described["tls"]["client"]) == (CNN, "")

@@ -3,6 +3,7 @@
 https://github.com/istio/istio/tree/master/samples
 """
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,7 +34,9 @@ images:
 """
 """Those versions keep their ratings in databases; here what matters is who is asked."""
 
-TRAFFIC_KINDS = frozenset({"VirtualService", "DestinationRule", "ServiceEntry", "Ingress"})
+TRAFFIC_KINDS = frozenset(
+    {"VirtualService", "DestinationRule", "ServiceEntry", "Ingress", "EnvoyFilter"}
+)
 
 LATER = {
     "gateway.networking.k8s.io": "Gateway API",
@@ -46,10 +49,13 @@ LATER = {
 BROKEN_IN_ISTIO = {"mtls-echo/mtls-echo.yaml": "UnknownVolume"}
 """Kubernetes refuses it too."""
 
+RATE_LIMIT_SERVICE = Path(__file__).with_name("rate_limit_service.py")
+
 ELSEWHERE = {
     "tcp-echo/tcp-echo-all-v1.yaml": "test_httpbin_tasks.py",
     "tcp-echo/tcp-echo-20-v2.yaml": "test_httpbin_tasks.py",
     "websockets/route.yaml": "test_protocol_matrix.py",
+    "ratelimit/local-rate-limit-service.yaml": "test_envoy_filters.py",
 }
 """Files whose tasks are shown by another module, which applies them."""
 
@@ -247,6 +253,22 @@ def an_ingress(world: World) -> None:
     assert world.anyone.get("/productpage/more").status_code == 404
 
 
+def a_rate_limit(world: World) -> None:
+    """Istio's task: one request a minute for /productpage; without the service all are refused."""
+    eventually(lambda: world.anyone.get("/productpage").status_code == 500, "no service")
+    argv = (sys.executable, str(RATE_LIMIT_SERVICE), "8081", "/productpage")
+    world.rules.apply("pod", deployment("ratelimit", *argv, port=8081))
+    port: dict[str, object] = {"name": "grpc-port", "port": 8081}
+    world.rules.apply("service", service("ratelimit", "ratelimit", port))
+
+    def statuses(path: str) -> list[int]:
+        return [world.anyone.get(path).status_code for _ in range(3)]
+
+    eventually(lambda: statuses("/api/v1/products/0") == [200] * 3, "the service is asked", 30)
+    assert statuses("/productpage") == [200, 429, 429]
+    assert statuses("/api/v1/products/0") == [200] * 3
+
+
 @dataclass(frozen=True)
 class Task:
     """What a file does, once ``after`` are applied. ``codes`` are warnings that it deserves."""
@@ -287,6 +309,7 @@ TASKS = {
     f"{NETWORKING}/virtual-service-reviews-v2-v3.yaml": Task(shares(v2=50, v3=50)),
     f"{NETWORKING}/virtual-service-reviews-v3.yaml": Task(only("v3")),
     f"{PLATFORM}/bookinfo-ingress.yaml": Task(an_ingress, ()),
+    "bookinfo/policy/productpage_envoy_ratelimit.yaml": Task(a_rate_limit, ALL[:1]),
     "helloworld/helloworld-gateway.yaml": Task(helloworld, ()),
     "httpbin/httpbin-gateway.yaml": Task(httpbin, ()),
 }

@@ -281,9 +281,16 @@ def plain(services: tuple[ServiceTarget, ...]) -> Ruleset:
     return Ruleset("argosy", (Chain("outbound", "output", -100, rules),))
 
 
+_SERVICES = "services"
+NO_SERVICES = Ruleset(_SERVICES, ())
+
+
 def beside_sidecar(services: tuple[ServiceTarget, ...]) -> Ruleset:
-    """Service addresses, for what a sidecar's rules leave alone: its chain is asked after theirs."""
-    return Ruleset("services", (Chain("outbound", "output", -99, _translated(services)),))
+    """Service addresses, for what a proxy's rules leave alone, its own connections among it.
+
+    This chain is asked after theirs.
+    """
+    return Ruleset(_SERVICES, (Chain("outbound", "output", -99, _translated(services)),))
 
 
 def _translated(services: tuple[ServiceTarget, ...]) -> tuple[Rule, ...]:

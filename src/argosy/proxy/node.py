@@ -98,6 +98,7 @@ class Node:
             sources=self._cluster.sources,
             proxy_config=self._cluster.proxy_config,
             policy=self._cluster.policy,
+            dials_services=self._cluster.has_envoy_filters,
             bootstrap_patches=self._cluster.bootstrap_patches,
         )
         self._host = PodHost(

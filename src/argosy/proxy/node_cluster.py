@@ -150,6 +150,10 @@ class Cluster:
                     found.append(HostRecord(host, namespace, addresses, service.export_to))
         return found
 
+    def has_envoy_filters(self) -> bool:
+        """These may bring clusters that find their servers by the names of services."""
+        return bool(self._objects[EnvoyFilter.__name__])
+
     def policy(self, pod: Pod) -> Ruleset:
         """What NetworkPolicies let into and out of a pod."""
         policies = self.all(NetworkPolicy)

@@ -65,7 +65,8 @@ class MeshFacts:
 
     ``sources`` are the present ConfigMaps and Secrets of a namespace; ``proxy_config`` is what
     holds for the proxy of a pod where its annotations say nothing.
-    ``policy`` are the rules of NetworkPolicies for a pod.
+    ``policy`` are the rules of NetworkPolicies for a pod. ``dials_services``: whether proxies may
+    themselves dial addresses of services, and not of endpoints.
     ``bootstrap_patches`` are those of EnvoyFilters, for a pod that starts.
     """
 
@@ -77,6 +78,7 @@ class MeshFacts:
     sources: Callable[[str], Sources]
     proxy_config: Callable[[Metadata], ProxyConfig]
     policy: Callable[[Pod], capture.Ruleset]
+    dials_services: Callable[[], bool]
     bootstrap_patches: Callable[[Pod], list[dict[str, Any]]] = lambda _: []
 
 
@@ -164,10 +166,13 @@ class EnvoySidecar:
         below = facts.proxy_config(pod.metadata)
         self._settings = proxy_settings(pod.metadata.annotations, below)
         self._interception, mistakes = interception(pod.metadata.annotations)
-        tables = [lambda: facts.policy(pod)]
-        if kind is not Injection.GATEWAY and self._interception.is_partial_outbound:
-            tables.append(lambda: capture.beside_sidecar(targets()))
-        self._rules = KeptRules(*tables)
+        partial = kind is not Injection.GATEWAY and self._interception.is_partial_outbound
+
+        def services() -> capture.Ruleset:
+            used = partial or facts.dials_services()
+            return capture.beside_sidecar(targets()) if used else capture.NO_SERVICES
+
+        self._rules = KeptRules(lambda: facts.policy(pod), services)
         for mistake in (*self._settings.mistakes, *mistakes):
             log.warning("annotation.ignored", pod=pod.metadata.name, mistake=mistake)
         self._facts = facts
