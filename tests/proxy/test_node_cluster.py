@@ -4,7 +4,8 @@ import msgspec
 
 from argosy.api.core import Service
 from argosy.api.core_pod import Pod
-from argosy.proxy.capture import ServiceTarget
+from argosy.api.networking_network_policy import NetworkPolicy
+from argosy.proxy.capture import ServiceTarget, text
 from argosy.proxy.names import Addresses, NoSuchName
 from argosy.proxy.node_cluster import Cluster
 
@@ -94,3 +95,23 @@ def test_names_of_virtual_and_headless_services() -> None:
 def test_a_service_without_selector_has_no_pods() -> None:
     made = cluster(service(selector={}), pod("p", "10.244.0.2"))
     assert made.service_targets() == (ServiceTarget("10.96.0.9", 80, ()),)
+
+
+def test_a_policy_follows_the_pods_that_come_and_go() -> None:
+    guarded, caller = pod("p", "10.244.0.2"), pod("q", "10.244.0.3", role="caller")
+    made = cluster(guarded)
+    assert made.policy(guarded).chains == (), "no policy, no rules"
+    who = {"podSelector": {"matchLabels": {"role": "caller"}}}
+    spec = {"podSelector": {}, "ingress": [{"from": [who]}]}
+    made.put(
+        msgspec.convert({"metadata": {"name": "n", "namespace": "ns"}, "spec": spec}, NetworkPolicy)
+    )
+
+    def let_in() -> bool:
+        return "ip saddr 10.244.0.3/32 return" in text(made.policy(guarded))
+
+    assert not let_in()
+    made.put(caller)
+    assert let_in()
+    made.remove(caller)
+    assert not let_in()
