@@ -227,6 +227,10 @@ def test_networks_and_ports_outside(world: World) -> None:
     "NetworkPolicy.ingress[].from[].podSelector",
     "NetworkPolicy.ingress[].from[].namespaceSelector",
     "NetworkPolicy.ingress[].ports[].port",
+    "NetworkPolicy.podSelector.matchLabels[]",
+    "NetworkPolicy.podSelector.matchExpressions[].key",
+    "NetworkPolicy.podSelector.matchExpressions[].operator",
+    "NetworkPolicy.podSelector.matchExpressions[].values[]",
 )
 def test_who_may_come_in(world: World) -> None:
     """By the pods behind the connections: a sidecar's are those of its pod."""
@@ -251,7 +255,8 @@ def test_who_may_come_in(world: World) -> None:
     eventually(lambda: let_in() == ["default"], "pods of one's own namespace")
     assert let_in(9000) == []
     named = {"kubernetes.io/metadata.name": "legacy"}
-    both = {"podSelector": labelled(app="curl"), "namespaceSelector": labelled(**named)}
+    curls = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["curl", "x"]}]}
+    both = {"podSelector": curls, "namespaceSelector": labelled(**named)}
     rules.apply("other", policy("other", "default", **web, ingress=[{"from": [both]}]))
     eventually(lambda: let_in() == ["default", "legacy"], "and those of another")
     assert let_in(9000) == ["legacy"]

@@ -53,7 +53,7 @@ class Purpose(Enum):
 
     RUNS: what runs, and how it is reached. STEERS: rules for the proxies, which tell whether they are
     accepted and distributed, and are the first suspects when a proxy refuses something. HOLDS: what
-    others refer to; not in ``argosy get all``, as with kubectl.
+    others refer to, or what holds beside the proxies; not in ``argosy get all``, as with kubectl.
     """
 
     RUNS = "runs"
@@ -152,7 +152,7 @@ KINDS: tuple[Registered, ...] = (
         _V1,
         "networkpolicies",
         NetworkPolicy,
-        _STEERS,
+        _HOLDS,
         validate_network_policy,
         ("netpol",),
     ),
