@@ -6,6 +6,7 @@ A case is ``configuration/<name>.yaml``. Its first document says who looks::
       client: {labels: {app: curl}}          # a sidecar, in namespace default
       edge: {type: router, namespace: istio-system, labels: {istio: ingressgateway}}
       near: {labels: {app: curl}, locality: region1/zone1}
+      moved: {labels: {app: curl}, capture: [15101, 15106]}
       server: {labels: {app: reviews}, show: [CDS, LDS], like: ["inbound*", virtualInbound]}
     mesh: [Service]       # of ../mesh.yml only these kinds; all when left out, [] for none
     fails: true           # Envoy refuses it, and that is what the case is about
@@ -44,6 +45,7 @@ from argosy.api.validate import validate as validate_object
 from argosy.base.names import Namespace
 from argosy.base.problems import Problem, Severity
 from argosy.model.proxy import ProxyType, Role
+from argosy.model.proxy_traffic import CapturePorts
 from argosy.model.workload import Locality
 from argosy.pilot.graph.problems import problems_of
 from argosy.testing.certificates import ScratchAuthority
@@ -75,6 +77,7 @@ class Proxy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     service_account: str = "default"
     ports: dict[str, int] = {}
     locality: str = ""
+    capture: tuple[int, int] = (15001, 15006)
     show: tuple[str, ...] = tuple(MESSAGES)
     like: tuple[str, ...] = ("*",)
 
@@ -87,6 +90,7 @@ class Proxy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
             self.service_account,
             tuple(sorted(self.ports.items())),
             Locality(*self.locality.split("/")),
+            capture=CapturePorts(*self.capture),
         )
 
     def shows(self, key: tuple[str, str]) -> bool:

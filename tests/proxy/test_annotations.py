@@ -1,5 +1,7 @@
 """Istio's proxy annotations."""
 
+import pytest
+
 from argosy.proxy.annotations import PROXY_CONFIG, proxy_settings
 from argosy.proxy.bootstrap import StatsInclusion
 
@@ -39,3 +41,25 @@ def test_mistakes_are_said_and_change_nothing() -> None:
         assert (settings.concurrency, settings.log_level) == (1, "warning")
         assert len(settings.mistakes) == 1
         assert what in settings.mistakes[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("concurrency: 1", None),
+        ('runtimeValues: {overload.global_downstream_max_connections: "7"}', 7),
+        (
+            'proxyMetadata: {ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS: "8"}\n'
+            'runtimeValues: {overload.global_downstream_max_connections: "7"}',
+            8,
+        ),
+        (
+            'proxyMetadata: {ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS: "8"}\n'
+            "connectionSettings: {globalDownstreamConnectionLimit: 9}",
+            9,
+        ),
+    ],
+)
+def test_the_limit_of_all_connections(config: str, expected: int | None) -> None:
+    """https://istio.io/latest/docs/ops/configuration/traffic-management/edge-proxy/"""
+    assert proxy_settings({PROXY_CONFIG: config}).connection_limit == expected

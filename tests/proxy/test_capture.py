@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from argosy.model.proxy_traffic import CapturePorts
 from argosy.proxy import capture
 
 
@@ -24,6 +25,15 @@ def test_the_sidecars_rules_say_istios_redirect_mode() -> None:
         < position['oifname "lo" ip daddr 127.0.0.0/8 return']
         < position["meta l4proto tcp redirect to :15001"]
     )
+
+
+def test_rules_lead_to_the_ports_that_the_mesh_wants() -> None:
+    text = capture.text(capture.sidecar(ports=CapturePorts(15101, 15106)))
+    assert "redirect to :15101" in text
+    assert "redirect to :15106" in text
+    assert "th dport 15106 return" in text
+    assert "15001" not in text
+    assert "15006" not in text
 
 
 def test_a_service_without_endpoints_has_no_rule() -> None:

@@ -6,8 +6,10 @@ import msgspec
 import pytest
 
 from argosy.api.core_pod import Pod
+from argosy.model.proxy_traffic import USUAL_CAPTURE, CapturePorts
+from argosy.pilot.compile.capture_ports import ports_of
 from argosy.pilot.compile.injection import Injection
-from argosy.proxy.node_injection import added_labels, injection, workload_name
+from argosy.proxy.node_injection import added_labels, injected, injection, workload_name
 
 
 def pod(**metadata: Any) -> Pod:
@@ -36,6 +38,17 @@ def test_who_gets_a_proxy(
     metadata: dict[str, Any], namespace: dict[str, str], expected: Injection
 ) -> None:
     assert injection(pod(**metadata), namespace) is expected
+
+
+def test_a_pod_keeps_the_ports_that_held_when_it_was_made() -> None:
+    moved = CapturePorts(15101, 15106)
+    made = injected(pod(), Injection.SIDECAR, moved)
+    assert ports_of(made.metadata.annotations) == moved
+    assert injected(made, Injection.SIDECAR, USUAL_CAPTURE) == made
+    usual = injected(pod(), Injection.SIDECAR, USUAL_CAPTURE)
+    assert ports_of(injected(usual, Injection.SIDECAR, moved).metadata.annotations) == USUAL_CAPTURE
+    gateway = injected(pod(), Injection.GATEWAY, moved)
+    assert ports_of(gateway.metadata.annotations) == USUAL_CAPTURE
 
 
 def test_labels_of_a_meshed_pod() -> None:

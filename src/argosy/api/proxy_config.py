@@ -74,10 +74,14 @@ class ProxyHeaders(KubernetesPart, frozen=True, kw_only=True):
 
 
 class ConnectionSettings(KubernetesPart, frozen=True, kw_only=True):
-    """None is what ``profile`` has; SIDECAR has Envoy's and Istio's defaults."""
+    """None is what ``profile`` has; SIDECAR has Envoy's and Istio's defaults.
+
+    https://istio.io/latest/docs/ops/configuration/traffic-management/edge-proxy/
+    """
 
     profile: Literal["", "SIDECAR", "EDGE"] = ""
     listener_per_connection_buffer_limit_bytes: UInt32 | None = None
+    cluster_per_connection_buffer_limit_bytes: UInt32 | None = None
     http_idle_timeout: Duration | None = None
     http_max_connection_duration: Duration | None = None
     http_drain_timeout: Duration | None = None
@@ -91,6 +95,7 @@ class ConnectionSettings(KubernetesPart, frozen=True, kw_only=True):
     http_headers_with_underscores_action: UnderscoresAction = "DEFAULT"
     http_merge_slashes: bool | None = None
     http_path_with_escaped_slashes_action: EscapedSlashesAction = "DEFAULT"
+    listener_connection_limit: UInt32 | None = None
     global_downstream_connection_limit: UInt32 | None = None
 
 

@@ -7,7 +7,12 @@ from enum import Enum
 from argosy.base.names import Hostname
 from argosy.model.authn import MtlsMode
 from argosy.model.proxy import ClusterKey
-from argosy.model.proxy_traffic import USUAL_TRAFFIC, ProxyTraffic
+from argosy.model.proxy_traffic import (
+    USUAL_CAPTURE,
+    USUAL_TRAFFIC,
+    CapturePorts,
+    ProxyTraffic,
+)
 from argosy.model.route import RetryPolicy
 from argosy.model.service import Protocol
 from argosy.model.traffic import NO_PARAMETERS, TerminatedTls, TlsParameters
@@ -16,14 +21,13 @@ from argosy.model.tunnel import Tunnel
 WILDCARD = "0.0.0.0"
 """The address of a listener for every destination address on its port."""
 
-OUTBOUND_CAPTURE_PORT = 15001
-INBOUND_CAPTURE_PORT = 15006
 
-RESERVED_PORTS = frozenset({OUTBOUND_CAPTURE_PORT, INBOUND_CAPTURE_PORT, 15021, 15090})
-"""Ports that the proxy itself listens on, at the wildcard address.
+def reserved_ports(capture: CapturePorts = USUAL_CAPTURE) -> frozenset[int]:
+    """Ports that the proxy itself listens on, at the wildcard address.
 
-https://istio.io/latest/docs/ops/deployment/application-requirements/#ports-used-by-istio
-"""
+    https://istio.io/latest/docs/ops/deployment/application-requirements/#ports-used-by-istio
+    """
+    return frozenset({capture.outbound, capture.inbound, 15021, 15090})
 
 
 class OutboundTrafficPolicy(Enum):

@@ -6,7 +6,12 @@ from enum import Enum
 from argosy.base.hashing import HashedOnce, hashed_once
 from argosy.base.names import Namespace, ObjectKey
 from argosy.model.locality import ANYWHERE, Place
-from argosy.model.proxy_traffic import USUAL_TRAFFIC, ProxyTraffic
+from argosy.model.proxy_traffic import (
+    USUAL_CAPTURE,
+    USUAL_TRAFFIC,
+    CapturePorts,
+    ProxyTraffic,
+)
 from argosy.model.workload import NO_LOCALITY, Labels, Locality
 
 ISTIO_VERSION = "1.31.0"
@@ -31,8 +36,9 @@ class Role(HashedOnce):
     """What is equal for all replicas of one workload: they get equal configuration.
 
     ``ports`` are the container ports that have names, sorted by name. ``locality`` comes from the
-    workload's template too, and ``config``, its annotation ``proxy.istio.io/config`` as written. ``entry_ports`` are those of the WorkloadEntry
-    of a machine that registered itself; None: it is a pod.
+    workload's template too, and ``config``, its annotation ``proxy.istio.io/config`` as written.
+    ``entry_ports`` are those of the WorkloadEntry of a machine that registered itself; None: it is
+    a pod. ``capture`` are the ports that held when the pod was made.
     """
 
     type: ProxyType
@@ -43,6 +49,7 @@ class Role(HashedOnce):
     locality: Locality = NO_LOCALITY
     config: str = ""
     entry_ports: tuple[tuple[str, int], ...] | None = None
+    capture: CapturePorts = USUAL_CAPTURE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,17 @@ from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True)
+class CapturePorts:
+    """The ports that a workload's connections are redirected to: those it makes, those it gets."""
+
+    outbound: int = 15001
+    inbound: int = 15006
+
+
+USUAL_CAPTURE = CapturePorts()
+
+
+@dataclass(frozen=True, slots=True)
 class CertDetails:
     """Which facts of a client's certificate go into X-Forwarded-Client-Cert; None: as usual."""
 
@@ -20,9 +31,15 @@ class CertDetails:
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """None: Envoy's own default, or Istio's where it has one. Sizes are in bytes."""
+    """None: Envoy's own default, or Istio's where it has one. Sizes are in bytes.
+
+    ``buffer_limit`` is of connections that are accepted, ``cluster_buffer_limit`` of those made.
+    ``listener_limit`` is how many connections a listener serves at a time.
+    """
 
     buffer_limit: int | None = None
+    cluster_buffer_limit: int | None = None
+    listener_limit: int | None = None
     idle_timeout: timedelta | None = None
     max_connection_duration: timedelta | None = None
     drain_timeout: timedelta | None = None
@@ -46,7 +63,8 @@ class ProxyTraffic:
     """``server``: the header's value; empty text: none is added, None: as usual.
 
     ``forward_client_cert`` is Envoy's name of a mode, empty: as usual. ``gateway_client_cert``,
-    ``trusted_proxies`` and ``proxy_protocol`` are for gateways. ``http10``: answer HTTP/1.0 instead of refusing it.
+    ``trusted_proxies`` and ``proxy_protocol`` are for gateways. ``http10``: answer HTTP/1.0
+    instead of refusing it. ``capture`` is what the rules in the workload's network say.
     """
 
     connections: Connections = DEFAULT_CONNECTIONS
@@ -60,6 +78,15 @@ class ProxyTraffic:
     trusted_proxies: int = 0
     proxy_protocol: bool = False
     http10: bool = False
+    capture: CapturePorts = USUAL_CAPTURE
+
+    @property
+    def of_clusters(self) -> "ProxyTraffic":
+        """As much of it as clusters depend on."""
+        limit = self.connections.cluster_buffer_limit
+        if limit is None:
+            return USUAL_TRAFFIC
+        return ProxyTraffic(Connections(cluster_buffer_limit=limit))
 
 
 USUAL_TRAFFIC = ProxyTraffic()

@@ -77,7 +77,6 @@ def proxy_settings(
     if config.statsd_udp_address and statsd is None:
         mistakes.append(f"{PROXY_CONFIG}: statsdUdpAddress is an IP address and a port")
     own = config.proxy_metadata
-    limits = config.connection_settings
     level = annotations.get(_LOG_LEVEL, "warning")
     if level not in _LOG_LEVELS:
         mistakes.append(f"{_LOG_LEVEL} is one of {', '.join(sorted(_LOG_LEVELS))}")
@@ -100,8 +99,26 @@ def proxy_settings(
         environment=tuple(sorted(own.items())),
         runtime=tuple(sorted(config.runtime_values.items())),
         statsd=statsd,
-        connection_limit=None if limits is None else limits.global_downstream_connection_limit,
+        connection_limit=_connection_limit(config),
     )
+
+
+def _connection_limit(config: ProxyConfig) -> int | None:
+    """Of all listeners together. The field goes before the metadata, that before the runtime key.
+
+    https://istio.io/latest/docs/ops/configuration/traffic-management/edge-proxy/
+    """
+    limits = config.connection_settings
+    if limits is not None and limits.global_downstream_connection_limit is not None:
+        return limits.global_downstream_connection_limit
+    for values, name in (
+        (config.proxy_metadata, f"{_META}GLOBAL_DOWNSTREAM_MAX_CONNECTIONS"),
+        (config.runtime_values, "overload.global_downstream_max_connections"),
+    ):
+        text = values.get(name, "")
+        if text.isascii() and text.isdigit():
+            return int(text)
+    return None
 
 
 def _positive(annotations: Mapping[str, str], name: str, default: int, mistakes: list[str]) -> int:

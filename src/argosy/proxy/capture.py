@@ -3,14 +3,14 @@
 In: ports and marks. Out: a ``Ruleset`` for one network namespace, to be loaded by
 ``capture_nft`` and printable as ``nft -f`` text. The rules are Istio's REDIRECT mode
 (https://github.com/istio/istio/tree/master/tools/istio-iptables) said in nftables: outbound TCP to
-15001, inbound TCP to 15006, DNS to the agent; Envoy's own traffic is known by its socket mark.
+one port of Envoy (15001), inbound TCP to another (15006), DNS to the agent; Envoy's own traffic is known by its socket mark.
 """
 
 from dataclasses import dataclass
 from typing import assert_never
 
-OUTBOUND_PORT = 15001
-INBOUND_PORT = 15006
+from argosy.model.proxy_traffic import USUAL_CAPTURE, CapturePorts
+
 DNS_PORT = 15053
 PROXY_DNS_PORT = 15054
 """Where Envoy resolves names: those of ServiceEntries mean their servers there, not themselves."""
@@ -20,7 +20,8 @@ BYPASS_MARK = 0x53A
 """On sockets of the agent, such as probes: they reach the application directly."""
 INBOUND_SOURCE = "127.0.0.6"
 """Where Envoy's connections to its own application come from, as in Istio."""
-UNCAPTURED_INBOUND_PORTS = (15000, 15006, 15008, 15020, 15021, 15053, 15054, 15090)
+OWN_PORTS = (15000, 15008, 15020, 15021, 15053, 15054, 15090)
+"""What proxy and agent serve themselves: never captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,9 @@ def _dns() -> tuple[Rule, ...]:
     )
 
 
-def sidecar(interception: Interception = EVERYTHING) -> Ruleset:
+def sidecar(
+    interception: Interception = EVERYTHING, ports: CapturePorts = USUAL_CAPTURE
+) -> Ruleset:
     """The rules in the namespace of a workload that has a sidecar.
 
     The order carries the meaning, and is that of istio-iptables: what is excluded by interface or
@@ -216,13 +219,13 @@ def sidecar(interception: Interception = EVERYTHING) -> Ruleset:
     return Ruleset(
         "argosy",
         (
-            Chain("inbound", "prerouting", -100, _inbound(interception)),
-            Chain("outbound", "output", -100, _outbound(interception)),
+            Chain("inbound", "prerouting", -100, _inbound(interception, ports)),
+            Chain("outbound", "output", -100, _outbound(interception, ports)),
         ),
     )
 
 
-def _outbound(wanted: Interception) -> tuple[Rule, ...]:
+def _outbound(wanted: Interception, ports: CapturePorts) -> tuple[Rule, ...]:
     networks = wanted.outbound_networks
     return (
         *(Rule((InterfaceOut(name),), Accept()) for name in wanted.interfaces_excluded),
@@ -230,40 +233,46 @@ def _outbound(wanted: Interception) -> tuple[Rule, ...]:
         Rule((Source(INBOUND_SOURCE),), Accept()),
         Rule(
             (Mark(ENVOY_MARK), InterfaceOut("lo"), Destination("127.0.0.1/32", negate=True), _TCP),
-            Redirect(INBOUND_PORT),
+            Redirect(ports.inbound),
         ),
         Rule((Mark(ENVOY_MARK),), Accept()),
         *_dns(),
         Rule((InterfaceOut("lo"), Destination("127.0.0.0/8")), Accept()),
         Rule((InterfaceOut("lo"), Destination("::1/128")), Accept()),
         *(Rule((Destination(n), _TCP), Accept()) for n in wanted.outbound_networks_excluded),
-        *(Rule((_TCP, DestinationPort(p)), Redirect(OUTBOUND_PORT)) for p in wanted.outbound_ports),
         *(
-            (Rule((_TCP,), Redirect(OUTBOUND_PORT)),)
+            Rule((_TCP, DestinationPort(p)), Redirect(ports.outbound))
+            for p in wanted.outbound_ports
+        ),
+        *(
+            (Rule((_TCP,), Redirect(ports.outbound)),)
             if networks is None
-            else (Rule((Destination(n), _TCP), Redirect(OUTBOUND_PORT)) for n in networks)
+            else (Rule((Destination(n), _TCP), Redirect(ports.outbound)) for n in networks)
         ),
     )
 
 
-def _inbound(wanted: Interception) -> tuple[Rule, ...]:
+def _inbound(wanted: Interception, ports: CapturePorts) -> tuple[Rule, ...]:
     """``inbound_ports_excluded`` has a meaning only where all ports are captured, as in Istio."""
     own = (InterfaceIn("lo"),)
     left_alone = (
         Rule(own, Accept()),
         *(Rule((InterfaceIn(name),), Accept()) for name in wanted.interfaces_excluded),
-        *(Rule((_TCP, DestinationPort(port)), Accept()) for port in UNCAPTURED_INBOUND_PORTS),
+        *(
+            Rule((_TCP, DestinationPort(port)), Accept())
+            for port in sorted({*OWN_PORTS, ports.inbound})
+        ),
     )
     if wanted.inbound_ports is not None:
         taken = wanted.inbound_ports
         return (
             *left_alone,
-            *(Rule((_TCP, DestinationPort(p)), Redirect(INBOUND_PORT)) for p in taken),
+            *(Rule((_TCP, DestinationPort(p)), Redirect(ports.inbound)) for p in taken),
         )
     return (
         *left_alone,
         *(Rule((_TCP, DestinationPort(p)), Accept()) for p in wanted.inbound_ports_excluded),
-        Rule((_TCP,), Redirect(INBOUND_PORT)),
+        Rule((_TCP,), Redirect(ports.inbound)),
     )
 
 

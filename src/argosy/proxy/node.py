@@ -41,7 +41,7 @@ from argosy.proxy.node_egress import Egress
 from argosy.proxy.node_grpc import GrpcAgent
 from argosy.proxy.node_health import MachineHealth
 from argosy.proxy.node_ingress import Ingress, published_sockets
-from argosy.proxy.node_injection import added_labels, injection
+from argosy.proxy.node_injection import injected, injection
 from argosy.proxy.node_resolver import resolver
 from argosy.proxy.node_sidecar import EnvoySidecar, MeshFacts, PlainSidecar
 from argosy.proxy.node_workloads import Workloads
@@ -238,6 +238,7 @@ class Node:
     def _begin(self, key: Key, pod: Pod) -> None:
         assert self._tasks is not None
         kind = injection(pod, self._cluster.namespace_labels(pod.metadata.namespace))
+        pod = injected(pod, kind, self._cluster.capture_ports())
         directory = self._directory.pod(*key)
         news = asyncio.Event()
         sidecar: EnvoySidecar | GrpcAgent | PlainSidecar
@@ -254,16 +255,16 @@ class Node:
             runner, lambda: self._cluster.group_of(runner.pod), BYPASS_MARK, news.set
         )
         self._running[key] = _Running(runner, pod.metadata.uid, news, health)
-        self._tasks.create_task(self._live(key, pod, kind))
+        self._tasks.create_task(self._live(key, pod))
 
-    async def _live(self, key: Key, pod: Pod, kind: Injection) -> None:
+    async def _live(self, key: Key, pod: Pod) -> None:
         """One pod from its namespace to its removal from the API."""
         running = self._running[key]
         directory = self._directory.pod(*key)
         log.info("pod.begins", namespace=key[0], pod=key[1])
         try:
             await asyncio.to_thread(_prepare, directory)
-            await self._label(pod, kind)
+            await self._tell_injected(pod)
             async with asyncio.TaskGroup() as tasks:
                 beside = [
                     tasks.create_task(self._tell_pod(key, running)),
@@ -290,12 +291,13 @@ class Node:
         ):
             await self._forget(current)
 
-    async def _label(self, pod: Pod, kind: Injection) -> None:
-        """Give a pod that no Deployment made the labels of injection."""
-        labels = added_labels(pod, kind)
-        if labels:
-            metadata = pod.metadata
-            patch: dict[str, Any] = {"metadata": {"labels": labels}}
+    async def _tell_injected(self, pod: Pod) -> None:
+        """Give a pod that no Deployment made the labels and annotations of injection."""
+        metadata = pod.metadata
+        known = self._cluster.get(Pod, metadata.namespace, metadata.name)
+        if known is not None and known.metadata.labels != metadata.labels:
+            added = {"labels": metadata.labels, "annotations": metadata.annotations}
+            patch: dict[str, Any] = {"metadata": added}
             with contextlib.suppress(ApiError):
                 labelled = await self._api.patch("Pod", metadata.namespace, metadata.name, patch)
                 self._cluster.put(labelled)

@@ -15,6 +15,7 @@ from argosy.api.networking_proxy_config import ProxyConfig
 from argosy.api.networking_service_entry import ServiceEntry
 from argosy.api.networking_workload_entry import WorkloadGroup
 from argosy.base import names
+from argosy.model.proxy_traffic import CapturePorts
 from argosy.pilot.compile import mesh, proxy_configs, registrations, service_entries
 from argosy.platforms.local import workloads
 from argosy.platforms.local.environment import Sources
@@ -121,6 +122,10 @@ class Cluster:
         """The group whose machine a pod is."""
         name = registrations.group_of(pod.metadata)
         return self.get(WorkloadGroup, pod.metadata.namespace, name) if name else None
+
+    def capture_ports(self) -> CapturePorts:
+        """Of pods that are made now."""
+        return mesh.mesh(self.get(ConfigMap, *_MESH_CONFIG)).value.capture
 
     def bootstrap_patches(self, pod: Pod) -> list[dict[str, Any]]:
         """What EnvoyFilters change in the bootstrap of a pod's proxy."""

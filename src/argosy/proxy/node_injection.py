@@ -6,7 +6,11 @@ is on unless it is switched off.
 
 from collections.abc import Mapping
 
+import msgspec
+
 from argosy.api.core_pod import Pod
+from argosy.model.proxy_traffic import CapturePorts
+from argosy.pilot.compile.capture_ports import annotations
 from argosy.pilot.compile.injection import Injection, injection_of
 from argosy.platforms.local.workloads import HASH_LABEL, MESHED_LABEL
 
@@ -45,6 +49,25 @@ def added_labels(pod: Pod, kind: Injection) -> dict[str, str]:
     if kind in (Injection.SIDECAR, Injection.GRPC):
         wanted[MESHED_LABEL] = "istio"
     return {key: value for key, value in wanted.items() if key not in labels}
+
+
+def injected(pod: Pod, kind: Injection, ports: CapturePorts) -> Pod:
+    """With the labels and annotations that injection adds; one that has them is left as it is.
+
+    ``ports`` are those of the mesh now: they are the pod's from now on.
+    """
+    labels = added_labels(pod, kind)
+    if not labels:
+        return pod
+    metadata = msgspec.structs.replace(
+        pod.metadata,
+        labels={**pod.metadata.labels, **labels},
+        annotations={
+            **pod.metadata.annotations,
+            **(annotations(ports) if kind is Injection.SIDECAR else {}),
+        },
+    )
+    return msgspec.structs.replace(pod, metadata=metadata)
 
 
 def proxy_labels(pod: Pod) -> tuple[tuple[str, str], ...]:

@@ -21,6 +21,7 @@ from argosy.api.core_pod import Pod
 from argosy.api.meta import Metadata
 from argosy.api.proxy_config import ProxyConfig
 from argosy.model.proxy import ProxyType
+from argosy.pilot.compile.capture_ports import ports_of
 from argosy.pilot.compile.injection import Injection
 from argosy.pilot.compile.localities import locality_of
 from argosy.platforms.local import netns, process, procfs, state
@@ -32,7 +33,7 @@ from argosy.proxy import capture, dns, envoy
 from argosy.proxy.annotations import proxy_settings
 from argosy.proxy.bootstrap import ProxyFacts, bootstrap
 from argosy.proxy.bootstrap_patches import patched_bootstrap
-from argosy.proxy.capture import DNS_PORT, PROXY_DNS_PORT, UNCAPTURED_INBOUND_PORTS
+from argosy.proxy.capture import DNS_PORT, OWN_PORTS, PROXY_DNS_PORT
 from argosy.proxy.interception import interception
 from argosy.proxy.names import Answer, NameTable
 from argosy.proxy.node_injection import proxy_labels, workload_name
@@ -163,6 +164,7 @@ class EnvoySidecar:
     ) -> None:
         self._pod = pod
         self._kind = kind
+        self._ports = ports_of(pod.metadata.annotations)
         below = facts.proxy_config(pod.metadata)
         self._settings = proxy_settings(pod.metadata.annotations, below)
         self._interception, mistakes = interception(pod.metadata.annotations)
@@ -211,7 +213,7 @@ class EnvoySidecar:
         """Everything, until cancelled."""
         self._netns = pod_netns
         gateway = self._kind is Injection.GATEWAY
-        rules = capture.gateway() if gateway else capture.sidecar(self._interception)
+        rules = capture.gateway() if gateway else capture.sidecar(self._interception, self._ports)
         await load(pod_netns, rules)
         await self._rules.apply(pod_netns)
         credentials = self._facts.credentials(self._pod, self._directory)
@@ -242,7 +244,7 @@ class EnvoySidecar:
         quiet_since: float | None = None
         while time.monotonic() < deadline:
             now = time.monotonic()
-            if await asyncio.to_thread(_inbound_connections, running.pid):
+            if await asyncio.to_thread(_inbound_connections, running.pid, self._ports.inbound):
                 quiet_since = None
             elif quiet_since is None:
                 quiet_since = now
@@ -396,11 +398,11 @@ def _dns_sockets(pod_netns: int, port: int) -> tuple[socket.socket, socket.socke
     return udp, tcp
 
 
-def _inbound_connections(pid: int) -> int:
-    """Connections from other workloads that this one holds open."""
+def _inbound_connections(pid: int, captured: int) -> int:
+    """Connections from other workloads that this one holds open, captured at this port or not."""
     sockets = procfs.tcp_sockets(pid)
-    own = set(UNCAPTURED_INBOUND_PORTS) - {capture.INBOUND_PORT}
-    listening = {port for port, _, state in sockets if state == procfs.LISTEN} - own
+    listening = {port for port, _, state in sockets if state == procfs.LISTEN}
+    listening = (listening - set(OWN_PORTS)) | {captured}
     return sum(
         state == procfs.ESTABLISHED and port in listening and not _is_loopback(remote)
         for port, remote, state in sockets

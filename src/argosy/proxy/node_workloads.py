@@ -14,7 +14,7 @@ from argosy.platforms.local import stateful, workloads
 from argosy.platforms.local.container import timestamp
 from argosy.proxy.node_api import ApiClient, ApiError
 from argosy.proxy.node_cluster import Cluster
-from argosy.proxy.node_injection import added_labels, injection
+from argosy.proxy.node_injection import injected, injection
 
 _RETRY_SECONDS = 1.0
 log = structlog.get_logger()
@@ -61,9 +61,8 @@ class Workloads:
         match step:
             case workloads.Create(pod):
                 kind = injection(pod, self._cluster.namespace_labels(pod.metadata.namespace))
-                labels = {**pod.metadata.labels, **added_labels(pod, kind)}
-                metadata = msgspec.structs.replace(pod.metadata, labels=labels)
-                made = await self._api.create(msgspec.structs.replace(pod, metadata=metadata))
+                ports = self._cluster.capture_ports()
+                made = await self._api.create(injected(pod, kind, ports))
                 self._cluster.put(made)
             case workloads.Delete(namespace, name):
                 await self._api.delete("Pod", namespace, name)

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from argosy.api.core import ConfigMap
+from argosy.base.problems import Compiled
 from argosy.model.listener import AccessLog, OutboundTrafficPolicy, PathNormalization
+from argosy.model.proxy_traffic import CapturePorts
 from argosy.model.traffic import TcpKeepalive
 from argosy.pilot.compile.mesh import DEFAULT_MESH, JSON_ACCESS_LOG, Mesh, mesh
 
@@ -104,17 +106,32 @@ def test_a_format_that_is_not_json_is_reported(format_: str) -> None:
     assert result.value.listeners.access_log == AccessLog("/a", JSON_ACCESS_LOG)
 
 
+def test_nothing_is_ignored_silently() -> None:
+    (problem,) = mesh(config_map("enableTracing: true")).problems
+    assert problem.code == "FieldNotSupported"
+    assert problem.field == "data.mesh.enableTracing"
+
+
+def test_services_local_to_the_cluster_are_so_anyway() -> None:
+    """https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-ServiceSettings-Settings"""
+    text = "serviceSettings: [{settings: {clusterLocal: true}, hosts: ['*']}]"
+    assert mesh(config_map(text)) == Compiled(DEFAULT_MESH)
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "expected", "field"),
     [
-        "proxyListenPort: 1",
-        "serviceSettings: [{settings: {clusterLocal: true}, hosts: ['*']}]",
+        ("proxyListenPort: 1", (1, 15006), ""),
+        ("proxyListenPort: 15101\nproxyInboundListenPort: 15106", (15101, 15106), ""),
+        ("proxyListenPort: 70000", (15001, 15006), "proxyListenPort"),
+        ("proxyInboundListenPort: 15021", (15001, 15006), "proxyInboundListenPort"),
+        ("proxyListenPort: 15006", (15001, 15006), "proxyInboundListenPort"),
     ],
 )
-def test_nothing_is_ignored_silently(text: str) -> None:
-    (problem,) = mesh(config_map(text)).problems
-    assert problem.code == "FieldNotSupported"
-    assert problem.field == f"data.mesh.{text.partition(':')[0]}"
+def test_ports_of_capture(text: str, expected: tuple[int, int], field: str) -> None:
+    result = mesh(config_map(text))
+    assert result.value.capture == CapturePorts(*expected)
+    assert [p.field for p in result.problems] == ([f"data.mesh.{field}"] if field else [])
 
 
 def test_errors_leave_the_defaults_and_are_reported() -> None:

@@ -5,6 +5,8 @@ from argosy.api.networking_proxy_config import ProxyConfig, ProxyConfigSpec
 from argosy.api.proxy_config import ProxyConfig as Config
 from argosy.api.proxy_config import proxy_config
 from argosy.base.names import Namespace
+from argosy.model.proxy import ProxyType
+from argosy.model.proxy_traffic import USUAL_CAPTURE, Connections
 from argosy.pilot.compile.proxy_configs import conflicts, effective, ruling, traffic
 
 ROOT, NAMESPACE = Namespace("istio-system"), Namespace("default")
@@ -52,7 +54,16 @@ def test_an_annotation_with_errors_changes_nothing_and_unknown_fields_are_told()
 
 def test_a_part_of_the_edge_profile_may_be_set_otherwise() -> None:
     text = "connectionSettings: {profile: EDGE, httpMaxConcurrentStreams: 7}"
-    found = traffic(proxy_config(text, "at")[0]).connections
+    config = proxy_config(text, "at")[0]
+    found = traffic(config, ProxyType.ROUTER, USUAL_CAPTURE).connections
     assert found.max_concurrent_streams == 7
-    assert found.buffer_limit == 32 * 1024
+    assert found.buffer_limit == found.cluster_buffer_limit == 32 * 1024
     assert found.underscores == "REJECT_REQUEST"
+
+
+def test_the_edge_profile_is_for_gateways_only() -> None:
+    """https://istio.io/latest/docs/ops/configuration/traffic-management/edge-proxy/"""
+    text = "connectionSettings: {profile: EDGE, httpMaxConcurrentStreams: 7}"
+    config = proxy_config(text, "at")[0]
+    found = traffic(config, ProxyType.SIDECAR, USUAL_CAPTURE).connections
+    assert found == Connections(max_concurrent_streams=7)

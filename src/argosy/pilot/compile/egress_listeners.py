@@ -20,6 +20,7 @@ from argosy.model.listener import (
     PortRoutes,
     SocketRoutes,
 )
+from argosy.model.proxy_traffic import USUAL_CAPTURE, CapturePorts
 from argosy.model.service import Protocol, Service, ServicePort
 from argosy.model.sidecar import Egress, EgressListener
 from argosy.pilot.compile.listeners import (
@@ -46,6 +47,7 @@ def egress_listeners(
     instances: Instances,
     forward: Forwarding,
     chains: Chaining = no_chains,
+    capture: CapturePorts = USUAL_CAPTURE,
 ) -> Compiled[tuple[OutboundListener, ...]]:
     """Sorted by site. Where two listeners of the Sidecar meet at a site, the first has it."""
     own_ports = {listener.port for listener in egress.listeners if listener.port}
@@ -66,7 +68,7 @@ def egress_listeners(
                             service, served, forward(service, served), chains(service, served)
                         )
                         claimed.setdefault(site, []).append(claim)
-            compiled = merged(claimed)
+            compiled = merged(claimed, capture)
             problems += compiled.problems
             made = (
                 tuple(_bound(one) for one in compiled.value) if listener.bound else compiled.value

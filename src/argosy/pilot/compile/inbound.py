@@ -9,11 +9,11 @@ from argosy.base.names import Hostname, ObjectKey
 from argosy.base.problems import Compiled, Problem, Severity
 from argosy.model.authn import MtlsMode
 from argosy.model.listener import (
-    INBOUND_CAPTURE_PORT,
     InboundListener,
     InboundPort,
     UnknownPort,
 )
+from argosy.model.proxy_traffic import USUAL_CAPTURE, CapturePorts
 from argosy.model.service import Protocol, Service
 from argosy.model.sidecar import Ingress
 from argosy.pilot.compile.endpoints import ContainerPorts, target_port
@@ -24,9 +24,11 @@ def inbound_listener(
     container_ports: ContainerPorts,
     mtls: Callable[[int | None], MtlsMode],
     mtls_ports: Iterable[int] = (),
+    capture: CapturePorts = USUAL_CAPTURE,
 ) -> Compiled[InboundListener]:
     """The inbound listener of a workload that ``services`` select, given oldest first.
 
+    ``capture.inbound`` is the listener's own port, so the workload cannot answer there.
     ``mtls`` tells the mode of a port, of None for ports without a rule of their own;
     ``mtls_ports`` are those that have one. Of two services with the same target port the older
     decides the protocol.
@@ -36,7 +38,7 @@ def inbound_listener(
     for service in services:
         for index, port in enumerate(service.ports):
             number = target_port(port, container_ports)
-            if number in (None, INBOUND_CAPTURE_PORT) or port.protocol is Protocol.UDP:
+            if number in (None, capture.inbound) or port.protocol is Protocol.UDP:
                 continue
             assert number is not None, "mypy does not narrow by membership"
             known = ports.setdefault(

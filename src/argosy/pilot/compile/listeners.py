@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from argosy.base.problems import Compiled, Problem, Severity
 from argosy.model.listener import (
-    RESERVED_PORTS,
     WILDCARD,
     DetectingListener,
     HostRoutes,
@@ -22,8 +21,10 @@ from argosy.model.listener import (
     PortRoutes,
     TcpForward,
     TcpTarget,
+    reserved_ports,
 )
 from argosy.model.proxy import ClusterKey
+from argosy.model.proxy_traffic import USUAL_CAPTURE, CapturePorts
 from argosy.model.route import SourceIpHash
 from argosy.model.service import Protocol, Service, ServicePort
 from argosy.model.traffic import Cluster, Discovery, Maglev, MeshTls, RingHash, UpstreamProtocol
@@ -149,7 +150,9 @@ def _detects(cluster: Cluster) -> bool:
     return cluster.protocol is UpstreamProtocol.DOWNSTREAM and isinstance(cluster.tls, MeshTls)
 
 
-def outbound_listener(site: Site, claims: Iterable[Claim]) -> Compiled[OutboundListener | None]:
+def outbound_listener(
+    site: Site, claims: Iterable[Claim], capture: CapturePorts = USUAL_CAPTURE
+) -> Compiled[OutboundListener | None]:
     """The one listener for everything claimed at ``site``; None when it may not exist.
 
     Claims of different protocols are merged by detecting HTTP. Of several that forward opaque
@@ -158,7 +161,7 @@ def outbound_listener(site: Site, claims: Iterable[Claim]) -> Compiled[OutboundL
     ranked = sorted(claims, key=lambda claim: (claim.service.hostname, claim.port.number))
     if not ranked:
         return Compiled(None)
-    if site.address == WILDCARD and site.port in RESERVED_PORTS:
+    if site.address == WILDCARD and site.port in reserved_ports(capture):
         return Compiled(None, tuple(_reserved(claim, site.port) for claim in ranked))
     if site.address != WILDCARD:
         return _at_address(site, ranked)
@@ -230,6 +233,7 @@ def outbound_listeners(
     instances: Instances,
     forward: Forwarding = default_forward,
     chains: Chaining = no_chains,
+    capture: CapturePorts = USUAL_CAPTURE,
 ) -> Compiled[tuple[OutboundListener, ...]]:
     """Every outbound listener of a sidecar that sees ``services``, sorted by site."""
     claimed: dict[Site, list[Claim]] = {}
@@ -239,15 +243,17 @@ def outbound_listeners(
             for site in sites(service, port, addresses):
                 claim = Claim(service, port, forward(service, port), chains(service, port))
                 claimed.setdefault(site, []).append(claim)
-    return merged(claimed)
+    return merged(claimed, capture)
 
 
-def merged(claimed: Mapping[Site, Iterable[Claim]]) -> Compiled[tuple[OutboundListener, ...]]:
+def merged(
+    claimed: Mapping[Site, Iterable[Claim]], capture: CapturePorts
+) -> Compiled[tuple[OutboundListener, ...]]:
     """The listeners at the sites that are claimed, sorted by site."""
     listeners: list[OutboundListener] = []
     problems: list[Problem] = []
     for site in sorted(claimed):
-        compiled = outbound_listener(site, claimed[site])
+        compiled = outbound_listener(site, claimed[site], capture)
         problems.extend(compiled.problems)
         if compiled.value is not None:
             listeners.append(compiled.value)

@@ -24,6 +24,7 @@ from argosy.model.listener import (
     PathNormalization,
 )
 from argosy.model.locality import LocalityPolicy
+from argosy.model.proxy_traffic import USUAL_CAPTURE, CapturePorts
 from argosy.model.route import DEFAULT_RETRIES, RetryPolicy
 from argosy.model.traffic import (
     NO_PARAMETERS,
@@ -35,6 +36,7 @@ from argosy.model.traffic import (
     TrafficPolicy,
 )
 from argosy.pilot.compile.actions import retries
+from argosy.pilot.compile.capture_ports import capture_ports
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
 from argosy.pilot.compile.localities import locality_policy, zone_policy
 from argosy.pilot.compile.report import Report
@@ -85,6 +87,7 @@ class Mesh:
     ``http_retry`` holds for HTTP rules that say nothing of retries, ``retries`` is the same where
     there are no rules. ``discovery`` selects the namespaces that the mesh looks at; empty: all.
     ``owned_hosts``: rules for another namespace's hosts hold at home only.
+    ``capture`` is for pods that are made now.
     """
 
     domain: str = CLUSTER_DOMAIN
@@ -99,6 +102,7 @@ class Mesh:
     discovery: tuple[LabelSelector, ...] = ()
     destination_rule_export_to: tuple[str, ...] = (PUBLIC,)
     owned_hosts: bool = True
+    capture: CapturePorts = USUAL_CAPTURE
 
 
 DEFAULT_MESH = Mesh()
@@ -134,6 +138,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         virtual_service_export_to=written.default_virtual_service_export_to or (PUBLIC,),
         destination_rule_export_to=written.default_destination_rule_export_to or (PUBLIC,),
         owned_hosts=own.value.host_ownership == "ENFORCED",
+        capture=capture_ports(written, report),
     )
     return Compiled(compiled, tuple(report.problems))
 
@@ -252,18 +257,14 @@ def _access_log(written: api.MeshConfig, report: Report) -> AccessLog | None:
 
 
 def _report_unsupported(written: api.MeshConfig, report: Report) -> None:
-    """What is decoded but has no effect yet, if it is set to anything but its default."""
-    default = api.MeshConfig()
-    without_effect = {
-        "proxyListenPort": written.proxy_listen_port != default.proxy_listen_port,
-        "proxyInboundListenPort": (
-            written.proxy_inbound_listen_port != default.proxy_inbound_listen_port
-        ),
-        "enableTracing": written.enable_tracing,
-        "serviceSettings": any(item.settings.cluster_local for item in written.service_settings),
-    }
-    for name, is_set in without_effect.items():
-        if is_set:
-            report.at(name).warning(
-                "FieldNotSupported", f"{name} is not supported yet and has no effect", "remove it"
-            )
+    """What is decoded but has no effect yet, if it is set to anything but its default.
+
+    ``serviceSettings`` is not among it: clients and endpoints are all in the one cluster that there
+    is, so what ``clusterLocal`` demands holds of itself.
+    """
+    if written.enable_tracing:
+        report.at("enableTracing").warning(
+            "FieldNotSupported",
+            "enableTracing is not supported yet and has no effect",
+            "remove it",
+        )

@@ -14,7 +14,8 @@ from argosy.api.meta import Duration
 from argosy.base.names import Namespace
 from argosy.base.problems import Problem
 from argosy.model.listener import ListenerSettings
-from argosy.model.proxy_traffic import CertDetails, Connections, ProxyTraffic
+from argosy.model.proxy import ProxyType
+from argosy.model.proxy_traffic import CapturePorts, CertDetails, Connections, ProxyTraffic
 from argosy.model.workload import Labels
 from argosy.pilot.compile.report import Report
 
@@ -23,8 +24,10 @@ HTTP10 = "ISTIO_META_HTTP10"
 
 EDGE = api.ConnectionSettings(
     listener_per_connection_buffer_limit_bytes=32 * 1024,
+    cluster_per_connection_buffer_limit_bytes=32 * 1024,
     http_idle_timeout=Duration(3_600_000),
     http_request_timeout=Duration(300_000),
+    http_request_headers_timeout=Duration(60_000),
     http_stream_idle_timeout=Duration(300_000),
     http_max_concurrent_streams=100,
     http2_initial_stream_window_size=64 * 1024,
@@ -33,7 +36,7 @@ EDGE = api.ConnectionSettings(
     http_merge_slashes=True,
     http_path_with_escaped_slashes_action="UNESCAPE_AND_REDIRECT",
 )
-"""https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge"""
+"""https://istio.io/latest/docs/ops/configuration/traffic-management/edge-proxy/"""
 
 
 def effective(
@@ -96,14 +99,14 @@ def _selector(item: kind.ProxyConfig) -> set[tuple[str, str]]:
     return set(selector.match_labels.items()) if selector is not None else set()
 
 
-def traffic(config: api.ProxyConfig) -> ProxyTraffic:
-    """The part of it that its listeners depend on."""
+def traffic(config: api.ProxyConfig, kind: ProxyType, capture: CapturePorts) -> ProxyTraffic:
+    """The part of it that a proxy's listeners and clusters depend on."""
     headers = config.proxy_headers or api.ProxyHeaders()
     topology = config.gateway_topology or api.Topology()
     server = headers.server or api.ServerHeader()
     details = headers.set_current_client_cert_details
     return ProxyTraffic(
-        connections=_connections(config.connection_settings),
+        connections=_connections(config.connection_settings, kind),
         server="" if server.disabled else server.value or None,
         request_id=not _is_disabled(headers.request_id),
         attempt_count=not _is_disabled(headers.attempt_count),
@@ -116,6 +119,7 @@ def traffic(config: api.ProxyConfig) -> ProxyTraffic:
         trusted_proxies=topology.num_trusted_proxies or 0,
         proxy_protocol=topology.proxy_protocol is not None,
         http10=config.proxy_metadata.get(HTTP10) == "1",
+        capture=capture,
     )
 
 
@@ -133,16 +137,19 @@ def _is_disabled(header: api.DisabledHeader | None) -> bool:
     return header is not None and bool(header.disabled)
 
 
-def _connections(written: api.ConnectionSettings | None) -> Connections:
+def _connections(written: api.ConnectionSettings | None, kind: ProxyType) -> Connections:
+    """The profile EDGE is for gateways, wherever it is written."""
     if written is None:
         return Connections()
     own = written
-    if written.profile == "EDGE":
+    if written.profile == "EDGE" and kind is ProxyType.ROUTER:
         base = api.ProxyConfig(connection_settings=EDGE)
         joined = api.merged(base, api.ProxyConfig(connection_settings=written))
         own = joined.connection_settings or EDGE
     return Connections(
         buffer_limit=own.listener_per_connection_buffer_limit_bytes,
+        cluster_buffer_limit=own.cluster_per_connection_buffer_limit_bytes,
+        listener_limit=own.listener_connection_limit,
         idle_timeout=_span(own.http_idle_timeout),
         max_connection_duration=_span(own.http_max_connection_duration),
         drain_timeout=_span(own.http_drain_timeout),

@@ -6,6 +6,7 @@ A machine is a pod whose annotation ``proxy.istio.io/config`` has the group's na
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -109,14 +110,9 @@ def registered_role(pod: Pod, group: WorkloadGroup) -> Role:
     """The machine's proxy is configured for what its entry is, not for its pod's labels."""
     role = role_of(pod)
     template = group.spec.template or WorkloadEntrySpec()
-    return Role(
-        type=role.type,
-        namespace=role.namespace,
+    return replace(
+        role,
         labels=sorted_labels(entry_labels(group)),
-        service_account=role.service_account,
-        ports=role.ports,
-        locality=role.locality,
-        config=role.config,
         entry_ports=tuple(sorted(template.ports.items())),
     )
 

@@ -6,6 +6,7 @@ from argosy.api.proxy_config import ANNOTATION
 from argosy.base.names import Namespace
 from argosy.model.proxy import ProxyType, Role
 from argosy.model.workload import sorted_labels
+from argosy.pilot.compile.capture_ports import ports_of
 from argosy.pilot.compile.localities import locality_of
 
 GATEWAY_TEMPLATE = "gateway"
@@ -46,4 +47,5 @@ def role_of(pod: Pod) -> Role:
         ports=tuple(sorted(ports.items())),
         locality=locality_of(pod),
         config=pod.metadata.annotations.get(ANNOTATION, ""),
+        capture=ports_of(pod.metadata.annotations),
     )

@@ -41,6 +41,7 @@ from argosy.pilot.graph.world import (
 )
 from argosy.pilot.translate import cluster as cluster_translation
 from argosy.pilot.translate import names
+from argosy.pilot.translate.proxy_traffic import apply_to_cluster
 
 KIND = "DestinationRule"
 
@@ -222,15 +223,18 @@ def cluster_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
         settings = get(mesh_settings)
         pool = compiling.default_pool(settings.traffic)
         made = cluster_translation.dynamic_dns_cluster(pool, settings.traffic.dynamic_dns_tls)
-        return encode(name, made)
+        return encode(name, apply_to_cluster(made, scope.proxy))
     if name in (names.PASSTHROUGH_CLUSTER, names.BLACK_HOLE_CLUSTER):
         pool = compiling.default_pool(get(mesh_settings).traffic)
         if name == names.PASSTHROUGH_CLUSTER:
-            return encode(name, cluster_translation.passthrough_cluster(pool))
+            made = cluster_translation.passthrough_cluster(pool)
+            return encode(name, apply_to_cluster(made, scope.proxy))
         return encode(name, cluster_translation.black_hole_cluster(pool))
     key = names.get_cluster_key(name)
     found = None if key is None else get(cluster, scope, key)
-    return None if found is None else encode(name, cluster_translation.cluster(found))
+    if found is None:
+        return None
+    return encode(name, apply_to_cluster(cluster_translation.cluster(found), scope.proxy))
 
 
 # What is wrong with them.

@@ -44,6 +44,7 @@ from argosy.pilot.translate import (
     names,
     route,
 )
+from argosy.pilot.translate.proxy_traffic import apply_to_cluster
 
 KIND = "Gateway"
 
@@ -206,8 +207,11 @@ def sni_cluster_resource(get: Reader, role: Role, name: str) -> Encoded | None:
     key = names.get_sni_key(name)
     if key is None or name not in get(sni_cluster_names, role):
         return None
-    found = get(destinations.cluster, get(scope_of, role), key)
-    return None if found is None else encode(name, cluster.sni_cluster(found))
+    scope = get(scope_of, role)
+    found = get(destinations.cluster, scope, key)
+    if found is None:
+        return None
+    return encode(name, apply_to_cluster(cluster.sni_cluster(found), scope.proxy))
 
 
 @formula

@@ -18,6 +18,7 @@ from argosy.pilot.graph.world import demands, mesh_settings, services_of_labels
 from argosy.pilot.translate import cluster as cluster_translation
 from argosy.pilot.translate import inbound_listener as listener_translation
 from argosy.pilot.translate import names
+from argosy.pilot.translate.proxy_traffic import apply_to_cluster
 
 _PREFIX = names.inbound_cluster(0).partition("|")[0] + "|"
 
@@ -54,7 +55,7 @@ def compiled_listener(get: Reader, role: Role) -> Compiled[InboundListener]:
     ports = (port for port, _ in wanted.ports)
     if written is not None and written.listeners:
         return Compiled(inbound.ingress_listener(written, services, role.ports, mode, ports))
-    return inbound.inbound_listener(services, role.ports, mode, ports)
+    return inbound.inbound_listener(services, role.ports, mode, ports, role.capture)
 
 
 @formula
@@ -148,10 +149,13 @@ def cluster_names(get: Reader, role: Role) -> tuple[str, ...]:
 
 @formula
 def cluster_resource(get: Reader, role: Role, name: str) -> Encoded | None:
+    proxy = get(proxy_configs.traffic_of, role)
     if name == names.INBOUND_PASSTHROUGH_CLUSTER:
         pool = destinations.default_pool(get(mesh_settings).traffic)
-        return encode(name, cluster_translation.inbound_passthrough_cluster(pool))
+        made = cluster_translation.inbound_passthrough_cluster(pool)
+        return encode(name, apply_to_cluster(made, proxy))
     for cluster in get(application_clusters, role):
         if names.inbound_cluster(cluster.port) == name:
-            return encode(name, cluster_translation.application_cluster(cluster))
+            made = cluster_translation.application_cluster(cluster)
+            return encode(name, apply_to_cluster(made, proxy))
     return None

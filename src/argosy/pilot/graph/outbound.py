@@ -306,12 +306,16 @@ def compiled_listeners(get: Reader, scope: Scope) -> Compiled[tuple[OutboundList
     egress = get(sidecars.egress, scope.sidecar)
     if egress is None:
         services = get(rules.visible_services, scope.sight)
-        return listeners.outbound_listeners(services, addresses, forward, chains)
+        return listeners.outbound_listeners(
+            services, addresses, forward, chains, scope.proxy.capture
+        )
 
     def behind(index: int) -> tuple[Service, ...]:
         return get(rules.listener_services, scope.sight, index)
 
-    return egress_listeners.egress_listeners(egress, behind, addresses, forward, chains)
+    return egress_listeners.egress_listeners(
+        egress, behind, addresses, forward, chains, scope.proxy.capture
+    )
 
 
 @formula

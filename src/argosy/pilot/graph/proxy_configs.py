@@ -1,4 +1,4 @@
-"""Formulas over ProxyConfigs: what holds for a proxy, as far as its listeners depend on it."""
+"""Formulas over ProxyConfigs: what holds for a proxy, as far as its listeners and clusters depend on it."""
 
 from argosy.api.networking_proxy_config import ProxyConfig
 from argosy.base.names import Namespace, ObjectKey
@@ -31,7 +31,8 @@ def traffic_of(get: Reader, role: Role) -> ProxyTraffic:
         for item in get(proxy_configs, namespace)
     }
     ruling = compiling.ruling(known.values(), root, role.namespace, role.labels)
-    return compiling.traffic(compiling.effective(mesh.proxy, ruling, role.config))
+    config = compiling.effective(mesh.proxy, ruling, role.config)
+    return compiling.traffic(config, role.type, role.capture)
 
 
 @formula

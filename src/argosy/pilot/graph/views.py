@@ -14,7 +14,6 @@ from argosy.base.names import Hostname, Namespace
 from argosy.derive import Reader, formula
 from argosy.model.locality import ANYWHERE
 from argosy.model.proxy import Scope, Sight
-from argosy.model.proxy_traffic import USUAL_TRAFFIC
 from argosy.model.route import Forward, HttpRule
 from argosy.model.service import Service
 from argosy.pilot.compile.attachments import EVERYWHERE
@@ -29,13 +28,13 @@ NOWHERE = Namespace("")
 
 def common(scope: Scope) -> Scope:
     """The scope of proxies of the same type that have nothing of their own."""
-    return Scope(scope.type, NOWHERE)
+    return Scope(scope.type, NOWHERE, proxy=scope.proxy.of_clusters)
 
 
 def of_host(get: Reader, scope: Scope, host: Hostname) -> Scope:
     """The scope to compute what proxies of ``scope`` get for a host's clusters."""
     own = host in get(particular_hosts, scope.namespace)
-    return replace(scope.anywhere, proxy=USUAL_TRAFFIC) if own else common(scope)
+    return replace(scope.anywhere, proxy=scope.proxy.of_clusters) if own else common(scope)
 
 
 def of_endpoints(get: Reader, scope: Scope, host: Hostname) -> Scope:

@@ -22,7 +22,7 @@ from argosy.pilot.translate.access_log import access_logs
 from argosy.pilot.translate.http_connection_manager import gateway_http
 from argosy.pilot.translate.listener import add_opaque_chains, listener_defaults, match_chain
 from argosy.pilot.translate.listener_filter import tls_inspector
-from argosy.pilot.translate.proxy_traffic import expect_proxy_protocol
+from argosy.pilot.translate.proxy_traffic import expect_proxy_protocol, limit_connections
 from argosy.pilot.translate.server_tls import terminated_context
 from argosy.pilot.translate.tcp_proxy import (
     TCP_PROXY_FILTER,
@@ -58,6 +58,7 @@ def gateway_listener(
                 proto.filter_chains.append(_tls_chain(name, chain, settings))
         case _:
             assert_never(listener.serves)
+    limit_connections(proto, settings.proxy)
     return proto
 
 

@@ -34,7 +34,7 @@ from argosy.pilot.translate.listener_filter import (
     original_dst,
     tls_inspector,
 )
-from argosy.pilot.translate.proxy_traffic import apply_to_listener
+from argosy.pilot.translate.proxy_traffic import apply_to_listener, limit_connections
 from argosy.pilot.translate.tcp_proxy import single_cluster
 from argosy.pilot.translate.tls import (
     MESH_ALPN,
@@ -78,10 +78,11 @@ class _Place:
 
 
 def virtual_inbound(listener: InboundListener, settings: ListenerSettings) -> listener_pb2.Listener:
+    captured = settings.proxy.capture.inbound
     proto = listener_pb2.Listener(name=names.VIRTUAL_INBOUND, traffic_direction=base_pb2.INBOUND)
     socket = proto.address.socket_address
     socket.address = WILDCARD
-    socket.port_value = names.VIRTUAL_INBOUND_PORT
+    socket.port_value = captured
     proto.continue_on_listener_filters_timeout = True
     proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
     proto.access_log.extend(listener_access_logs(settings))
@@ -89,16 +90,17 @@ def virtual_inbound(listener: InboundListener, settings: ListenerSettings) -> li
 
     # Whoever dials this port itself would be sent back to it for ever.
     loop = proto.filter_chains.add(name=names.VIRTUAL_INBOUND_BLACKHOLE)
-    loop.filter_chain_match.destination_port.value = names.VIRTUAL_INBOUND_PORT
+    loop.filter_chain_match.destination_port.value = captured
     loop.filters.append(single_cluster(names.BLACK_HOLE_CLUSTER, settings))
 
-    cases: dict[int | None, tuple[_Case, ...]] = {names.VIRTUAL_INBOUND_PORT: ()}
+    cases: dict[int | None, tuple[_Case, ...]] = {captured: ()}
     ports: tuple[UnknownPort | InboundPort, ...] = (*listener.unknown, *listener.ports)
     for port in ports:
         cases[port.port] = _cases(port, settings)
         place = _place(port)
         proto.filter_chains.extend(_chain(place, case, settings) for case in cases[port.port])
     proto.listener_filters.extend(_listener_filters(cases))
+    limit_connections(proto, settings.proxy)
     return proto
 
 
@@ -118,6 +120,7 @@ def bound_inbound(port: InboundPort, settings: ListenerSettings) -> listener_pb2
     cases = _cases(port, settings)
     proto.filter_chains.extend(_chain(place, case, settings) for case in cases)
     proto.listener_filters.extend(_listener_filters({None: cases}))
+    limit_connections(proto, settings.proxy)
     return proto
 
 

@@ -29,7 +29,7 @@ from argosy.pilot.translate.listener_filter import (
     http_inspector,
     tls_inspector,
 )
-from argosy.pilot.translate.proxy_traffic import apply_to_listener
+from argosy.pilot.translate.proxy_traffic import apply_to_listener, limit_connections
 from argosy.pilot.translate.tcp_proxy import single_cluster, tcp_filters
 
 RAW_BUFFER = "raw_buffer"
@@ -43,19 +43,19 @@ def virtual_outbound(settings: ListenerSettings) -> listener_pb2.Listener:
 
     What has none goes on to where the client meant it, or is closed under REGISTRY_ONLY.
     """
-    proto = listener_defaults(
-        names.VIRTUAL_OUTBOUND, WILDCARD, names.VIRTUAL_OUTBOUND_PORT, settings
-    )
+    port = settings.proxy.capture.outbound
+    proto = listener_defaults(names.VIRTUAL_OUTBOUND, WILDCARD, port, settings)
     # This also restores the original destination: Envoy adds that listener filter by itself.
     proto.use_original_dst.value = True
 
     # Whoever dials this port itself would be sent back to it for ever.
     loop = proto.filter_chains.add(name=names.VIRTUAL_OUTBOUND_BLACKHOLE)
-    loop.filter_chain_match.destination_port.value = names.VIRTUAL_OUTBOUND_PORT
+    loop.filter_chain_match.destination_port.value = port
     loop.filters.append(single_cluster(names.BLACK_HOLE_CLUSTER, settings))
 
     unknown = proto.filter_chains.add(name=names.VIRTUAL_OUTBOUND_CATCHALL_TCP)
     unknown.filters.extend(unknown_filters(settings))
+    limit_connections(proto, settings.proxy)
     return proto
 
 
@@ -98,6 +98,7 @@ def outbound_listener(
             http.filters.append(outbound_http(name, routes, settings, absolute_urls=absolute))
         case _:
             assert_never(listener)
+    limit_connections(proto, settings.proxy)
     return proto
 
 

@@ -24,8 +24,6 @@ INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
 BOUND_INBOUND_PREFIX = "inbound_"
-VIRTUAL_OUTBOUND_PORT = 15001
-VIRTUAL_INBOUND_PORT = 15006
 
 VIRTUAL_INBOUND_BLACKHOLE = "virtualInbound-blackhole"
 """Filter chain that refuses connections made to the capture port itself."""

@@ -1,4 +1,4 @@
-"""What a proxy's own configuration sets in its connection managers and listeners.
+"""What a proxy's own configuration sets in its connection managers, listeners and clusters.
 
 Model value in, parts of a message out; what it says nothing of stays as it was.
 """
@@ -6,14 +6,17 @@ Model value in, parts of a message out; what it says nothing of stays as it was.
 from datetime import timedelta
 from typing import TypeAlias
 
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import protocol_pb2
-from envoy.config.listener.v3 import listener_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
+from envoy.extensions.filters.network.connection_limit.v3 import connection_limit_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from google.protobuf.duration_pb2 import Duration
 
 from argosy.model.proxy_traffic import CertDetails, Connections, ProxyTraffic
 
+CONNECTION_LIMIT_FILTER = "envoy.filters.network.connection_limit"
 PROXY_PROTOCOL_FILTER = "envoy.filters.listener.proxy_protocol"
 _Manager: TypeAlias = http_connection_manager_pb2.HttpConnectionManager
 _Common: TypeAlias = protocol_pb2.HttpProtocolOptions
@@ -43,6 +46,32 @@ def apply_to_manager(manager: _Manager, proxy: ProxyTraffic, client_cert: str) -
 def apply_to_listener(listener: listener_pb2.Listener, proxy: ProxyTraffic) -> None:
     if proxy.connections.buffer_limit is not None:
         listener.per_connection_buffer_limit_bytes.value = proxy.connections.buffer_limit
+
+
+def limit_connections(listener: listener_pb2.Listener, proxy: ProxyTraffic) -> None:
+    """Close those that are one too many, before anything is read of them.
+
+    Envoy counts by filter chain: a gateway's servers of TLS and a workload's ports each for itself.
+    https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/network_filters/connection_limit_filter
+    """
+    if proxy.connections.listener_limit is None:
+        return
+    limit = connection_limit_pb2.ConnectionLimit(stat_prefix=listener.name)
+    limit.max_connections.value = proxy.connections.listener_limit
+    first = listener_components_pb2.Filter(name=CONNECTION_LIMIT_FILTER)
+    first.typed_config.Pack(limit, deterministic=True)
+    default = [listener.default_filter_chain] if listener.HasField("default_filter_chain") else []
+    for chain in (*listener.filter_chains, *default):
+        rest = list(chain.filters)
+        del chain.filters[:]
+        chain.filters.extend([first, *rest])
+
+
+def apply_to_cluster(cluster: cluster_pb2.Cluster, proxy: ProxyTraffic) -> cluster_pb2.Cluster:
+    limit = proxy.connections.cluster_buffer_limit
+    if limit is not None:
+        cluster.per_connection_buffer_limit_bytes.value = limit
+    return cluster
 
 
 def expect_proxy_protocol(listener: listener_pb2.Listener) -> None:
