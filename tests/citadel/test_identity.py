@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.base.names import TrustDomain
-from argosy.citadel.identity import Caller, Proof, SpiffeId, caller_by_certificate
+from argosy.citadel.identity import Caller, Proof, SpiffeId, TrustDomains, caller_by_certificate
 from argosy.citadel.refusal import RefusedError
 
 DOMAIN = TrustDomain("cluster.local")
@@ -87,8 +87,14 @@ def test_other_spellings_are_refused(text: str) -> None:
 
 def test_a_certificate_names_its_caller() -> None:
     uri = x509.UniformResourceIdentifier("spiffe://cluster.local/ns/default/sa/curl")
-    caller = caller_by_certificate(certificate(uri), DOMAIN)
+    caller = caller_by_certificate(certificate(uri), TrustDomains(DOMAIN))
     assert caller == Caller(SpiffeId.of(DOMAIN, "default", "curl"), Proof.CERTIFICATE)
+
+
+def test_a_mesh_that_changed_its_name_still_knows_its_old_certificates() -> None:
+    uri = x509.UniformResourceIdentifier("spiffe://cluster.local/ns/default/sa/curl")
+    trusted = TrustDomains(TrustDomain("shop.example.com"), frozenset({DOMAIN}))
+    assert caller_by_certificate(certificate(uri), trusted).identity.trust_domain == DOMAIN
 
 
 @pytest.mark.parametrize(
@@ -103,7 +109,7 @@ def test_a_certificate_names_its_caller() -> None:
 )
 def test_a_certificate_that_proves_nothing(names: list[x509.GeneralName], words: str) -> None:
     with pytest.raises(RefusedError, match=words) as refused:
-        caller_by_certificate(certificate(*names), DOMAIN)
+        caller_by_certificate(certificate(*names), TrustDomains(DOMAIN))
     assert refused.value.code == 401
 
 

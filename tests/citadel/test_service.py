@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from argosy.base.names import TrustDomain
-from argosy.citadel.identity import SpiffeId, identity_of
+from argosy.citadel.identity import SpiffeId, TrustDomains, identity_of
 from argosy.citadel.limit import RateLimit
 from argosy.citadel.refusal import RefusedError
 from argosy.citadel.service import BURST, INTERVAL, CertificateService, ServerCertificate
@@ -34,11 +34,12 @@ class Mesh:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
+        self.trusted = TrustDomains(DOMAIN)
         self.pods = {"curl-1", "curl-2", "reviews-1"}
         self.root = create_root(DOMAIN, self.clock.now())
         tokens = TokenAuthority(ec.generate_private_key(ec.SECP256R1()), "demo")
         self.service = CertificateService(
-            self.root, tokens, DOMAIN, self.clock, is_current=self.is_current
+            self.root, tokens, lambda: self.trusted, self.clock, is_current=self.is_current
         )
 
     def is_current(self, token: WorkloadToken) -> bool:
@@ -74,6 +75,19 @@ async def test_a_certificate_renews_itself() -> None:
     mesh.clock.seconds += 25 * 3600
     with pytest.raises(RefusedError, match="has expired"):
         await mesh.service.issue(csr(), leaf(chain))
+
+
+async def test_a_new_certificate_names_the_trust_domain_of_now() -> None:
+    mesh = Mesh()
+    old = await mesh.service.issue(csr(), mesh.token("curl", "curl-1"))
+    new = TrustDomain("shop.example.com")
+    mesh.trusted = TrustDomains(new, frozenset({DOMAIN}))
+    for proof in (leaf(old), mesh.token("curl", "curl-1")):
+        chain = await mesh.service.issue(csr(), proof)
+        assert identity_of(leaf(chain)) == SpiffeId.of(new, "default", "curl")
+    mesh.trusted = TrustDomains(new)
+    with pytest.raises(RefusedError, match="another trust domain"):
+        await mesh.service.issue(csr(), leaf(old))
 
 
 async def test_the_token_of_a_pod_that_is_gone_proves_nothing() -> None:

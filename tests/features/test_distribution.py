@@ -9,13 +9,15 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
 from argosy import xds
-from argosy.base.names import Namespace
+from argosy.base.names import Namespace, TrustDomain
+from argosy.citadel.identity import TrustDomains
 from argosy.server.admission import admit
 from argosy.server.delivery import Delivery, Publisher
 from argosy.testing.graph import Graph, a_pod, a_service
 from argosy.testing.xds import Connection, DeltaClient, SotwClient, in_memory
 from argosy.xds import type_urls
 
+TRUSTED = TrustDomains(TrustDomain("cluster.local"))
 REVIEWS = "reviews.default.svc.cluster.local"
 SUBSETS = """
 apiVersion: networking.istio.io/v1
@@ -58,7 +60,7 @@ class Plane:
         self.graph.store.subscribe(publisher.receive)
 
     def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
-        return admit(peer, node, self.graph.store.get, "cluster.local")
+        return admit(peer, node, self.graph.store.get, TRUSTED)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Plane"]:
@@ -157,7 +159,7 @@ def test_configuration_goes_only_to_whom_it_belongs(
 
     plane = Plane(*WORLD)
     message = base_pb2.Node(**asks_for).SerializeToString()
-    refusal = admit(who, message, plane.graph.store.get, "cluster.local")
+    refusal = admit(who, message, plane.graph.store.get, TRUSTED)
     assert isinstance(refusal, xds.Refusal)
     assert why in refusal.message
 
@@ -167,7 +169,7 @@ def test_the_pods_own_labels_count_not_what_the_proxy_says() -> None:
     message = base_pb2.Node(id=node()["id"])
     message.metadata.update({"LABELS": {"app": "reviews"}, "NAMESPACE": "other"})
     plane = Plane(*WORLD)
-    admitted = admit(peer(), message.SerializeToString(), plane.graph.store.get, "cluster.local")
+    admitted = admit(peer(), message.SerializeToString(), plane.graph.store.get, TRUSTED)
     assert isinstance(admitted, xds.Admission)
     assert dict(admitted.group.labels)["app"] == "productpage"  # type: ignore[attr-defined]  # a Role
     assert admitted.group.namespace == Namespace("default")  # type: ignore[attr-defined]  # a Role

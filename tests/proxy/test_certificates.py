@@ -66,7 +66,7 @@ def runner_for(
     authority: FakeAuthority, directory: Path, identity: SpiffeId = REVIEWS
 ) -> CertificateRunner:
     return CertificateRunner(
-        str(identity), directory, authority.issue, SystemClock(), jitter=lambda: 0.5
+        lambda: str(identity), directory, authority.issue, SystemClock(), jitter=lambda: 0.5
     )
 
 
@@ -203,7 +203,7 @@ async def test_a_wrong_answer_is_not_installed(
             return await authority.issue(csr)
         return answer
 
-    runner = CertificateRunner(str(REVIEWS), tmp_path, issue, SystemClock())
+    runner = CertificateRunner(lambda: str(REVIEWS), tmp_path, issue, SystemClock())
     async with running(runner):
         await until(lambda: runner.state.failures >= 1)
     assert words in runner.state.last_failure

@@ -29,6 +29,17 @@ def require_trust_domain(text: str) -> TrustDomain:
     return TrustDomain(text)
 
 
+@dataclass(frozen=True, slots=True)
+class TrustDomains:
+    """``own`` is what new certificates name; those of the ``others`` are of this mesh too."""
+
+    own: TrustDomain
+    others: frozenset[TrustDomain] = frozenset()
+
+    def __contains__(self, domain: TrustDomain) -> bool:
+        return domain == self.own or domain in self.others
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class SpiffeId:
     """A workload identity as Istio writes it: ``spiffe://<trust domain>/ns/<ns>/sa/<sa>``.
@@ -106,17 +117,17 @@ def identity_of(certificate: x509.Certificate) -> SpiffeId:
     return SpiffeId.parse(uris[0])
 
 
-def caller_by_certificate(certificate: x509.Certificate, trust_domain: TrustDomain) -> Caller:
+def caller_by_certificate(certificate: x509.Certificate, trusted: TrustDomains) -> Caller:
     """The caller at the other end of a TLS connection, which has verified ``certificate``.
 
-    Raises ``RefusedError`` (401) for a certificate that names nobody of ``trust_domain``.
+    Raises ``RefusedError`` (401) for a certificate that names nobody of the mesh.
     """
     try:
         identity = identity_of(certificate)
     except ValueError as error:
         raise RefusedError(401, f"the client's certificate proves nothing: {error}") from error
-    if identity.trust_domain != trust_domain:
+    if identity.trust_domain not in trusted:
         raise RefusedError(
-            401, f"{identity} is of another trust domain; this mesh is {trust_domain}"
+            401, f"{identity} is of another trust domain; this mesh is {trusted.own}"
         )
     return Caller(identity, Proof.CERTIFICATE)

@@ -3,15 +3,14 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 from cryptography import x509
 
 from argosy.base.clock import Clock
-from argosy.base.names import TrustDomain
-from argosy.citadel.identity import Caller, SpiffeId, caller_by_certificate
+from argosy.citadel.identity import Caller, SpiffeId, TrustDomains, caller_by_certificate
 from argosy.citadel.limit import RateLimit
 from argosy.citadel.refusal import RefusedError
 from argosy.citadel.signer import (
@@ -50,6 +49,7 @@ class CertificateRecord:
 class CertificateService:
     """Signs for callers that prove an identity of this mesh.
 
+    ``trusted`` are the mesh's trust domains at the moment.
     ``is_current`` says whether the pod of a token still exists; a token outlives its pod.
     All methods belong to the event loop; only the signing itself leaves it.
     """
@@ -58,7 +58,7 @@ class CertificateService:
         self,
         authority: Authority,
         tokens: TokenAuthority,
-        trust_domain: TrustDomain,
+        trusted: Callable[[], TrustDomains],
         clock: Clock,
         *,
         lifetime: timedelta = WORKLOAD_LIFETIME,
@@ -66,7 +66,7 @@ class CertificateService:
     ) -> None:
         self.authority = authority
         self._tokens = tokens
-        self._trust_domain = trust_domain
+        self._trusted = trusted
         self._clock = clock
         self._lifetime = lifetime
         self._is_current = is_current
@@ -87,10 +87,11 @@ class CertificateService:
                 429, f"{caller.identity} asks for certificates too often: wait {wait:.0f} s"
             )
         now = self._clock.now()
+        identity = replace(caller.identity, trust_domain=self._trusted().own)
         issued = await asyncio.to_thread(
-            sign_workload, self.authority, csr, caller.identity, now, self._lifetime
+            sign_workload, self.authority, csr, identity, now, self._lifetime
         )
-        self._remember(caller, issued, now)
+        self._remember(replace(caller, identity=identity), issued, now)
         return issued.chain
 
     def authenticate(self, proof: str | x509.Certificate) -> Caller:
@@ -98,11 +99,11 @@ class CertificateService:
         if isinstance(proof, x509.Certificate):
             if proof.not_valid_after_utc <= self._clock.now():
                 raise RefusedError(401, "the client's certificate has expired")
-            return caller_by_certificate(proof, self._trust_domain)
+            return caller_by_certificate(proof, self._trusted())
         token = self._tokens.verify(proof, self._clock.now())
         if token.pod and not self._is_current(token):
             raise RefusedError(401, f"the token's pod {token.namespace}/{token.pod} is gone")
-        return token.caller(self._trust_domain)
+        return token.caller(self._trusted().own)
 
     def issue_token(
         self,
@@ -116,7 +117,7 @@ class CertificateService:
     ) -> tuple[str, datetime]:
         """A workload token and its end. The caller of this must have proved to be a node."""
         try:
-            identity = SpiffeId.of(self._trust_domain, namespace, service_account)
+            identity = SpiffeId.of(self._trusted().own, namespace, service_account)
         except ValueError as error:
             raise RefusedError(400, str(error)) from error
         return self._tokens.issue(

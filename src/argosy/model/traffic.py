@@ -470,7 +470,8 @@ class TrafficDefaults:
     for every block that no DestinationRule sets. ``loopback``: applications are reached at 127.0.0.1.
     ``dynamic_dns_tls``: how unknown hosts are spoken to under ALLOW_ANY_DYNAMIC_DNS.
     ``tls`` holds for TLS that is not the mesh's. The ``..._stat_name`` are patterns of what
-    clusters are called in statistics; empty: by their names.
+    clusters are called in statistics; empty: by their names. Certificates of servers may name
+    any of ``trust_domain`` and its ``trust_domain_aliases``.
     https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig
     """
 
@@ -481,6 +482,7 @@ class TrafficDefaults:
     policy: TrafficPolicy = TrafficPolicy(locality=LocalityPolicy())
     loopback: bool = False
     trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
     root_namespace: Namespace = ROOT_NAMESPACE
     dns_refresh: timedelta = timedelta(seconds=60)
     dynamic_dns_tls: ClientTls = Plaintext()

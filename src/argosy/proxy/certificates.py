@@ -73,12 +73,12 @@ class _Signed:
 class CertificateRunner:
     """Keeps the certificate of one workload in ``directory`` (Envoy's ``certs``).
 
-    ``identity`` is the SPIFFE id that the certificate must carry. ``pem``: also as PEM files.
+    ``identity`` is the SPIFFE id that a new certificate must carry. ``pem``: also as PEM files.
     """
 
     def __init__(
         self,
-        identity: str,
+        identity: Callable[[], str],
         directory: Path,
         issue: Issue,
         clock: Clock,
@@ -96,7 +96,7 @@ class CertificateRunner:
         self._signed: _Signed | None = None
         self._installed = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._log = _log.bind(identity=identity)
+        self._log = _log.bind(identity=identity())
 
     @property
     def state(self) -> CertificateState:
@@ -132,8 +132,9 @@ class CertificateRunner:
     async def _request(self) -> Event:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                key, csr = await asyncio.to_thread(make_request, self._identity)
-                self._signed = _checked(await self._issue(csr), key, self._identity)
+                identity = self._identity()
+                key, csr = await asyncio.to_thread(make_request, identity)
+                self._signed = _checked(await self._issue(csr), key, identity)
         except TimeoutError:
             reason = f"no answer in {REQUEST_TIMEOUT:.0f} s"
         except (IssueError, OSError) as error:
@@ -181,7 +182,7 @@ class CertificateRunner:
         try:
             leaf = x509.load_pem_x509_certificates("".join(pair.chain).encode())[0]
             key = serialization.load_pem_private_key(bytes(pair.key), password=None)
-            if key.public_key() == leaf.public_key() and _names(leaf) == [self._identity]:
+            if key.public_key() == leaf.public_key() and _names(leaf) == [self._identity()]:
                 return _certificate(leaf)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             pass

@@ -94,7 +94,7 @@ class Node:
             ads=options.ads,
             names=lambda: self._names,
             forward=self._resolver,
-            credentials=credentials(self._api),
+            credentials=credentials(self._api, self._cluster.trust_domain),
             sources=self._cluster.sources,
             proxy_config=self._cluster.proxy_config,
             policy=self._cluster.policy,

@@ -13,13 +13,17 @@ from argosy.proxy.certificates import CertificateRunner, IssueError
 from argosy.proxy.node_api import ApiClient, ApiError
 
 AUDIENCE = "istio-ca"
-TRUST_DOMAIN = TrustDomain("cluster.local")
 _TOKEN_SECONDS = 600
 CERTIFICATES = "certs"
 
 
-def credentials(api: ApiClient) -> Callable[[Pod, Path], CertificateRunner]:
-    """Makes the keeper of a pod's certificate; its files go below the pod's directory."""
+def credentials(
+    api: ApiClient, trust_domain: Callable[[], TrustDomain]
+) -> Callable[[Pod, Path], CertificateRunner]:
+    """Makes the keeper of a pod's certificate; its files go below the pod's directory.
+
+    ``trust_domain`` is the mesh's at the moment: a certificate keeps it until it is renewed.
+    """
 
     def keeper(pod: Pod, directory: Path) -> CertificateRunner:
         namespace, name = pod.metadata.namespace, pod.metadata.name
@@ -32,9 +36,11 @@ def credentials(api: ApiClient) -> Callable[[Pod, Path], CertificateRunner]:
             except ApiError as error:
                 raise IssueError(str(error)) from error
 
-        identity = SpiffeId.of(TRUST_DOMAIN, namespace, account)
+        def identity() -> str:
+            return str(SpiffeId.of(trust_domain(), namespace, account))
+
         pem = proxy_type(pod) is ProxyType.GRPC
         place = directory / CERTIFICATES
-        return CertificateRunner(str(identity), place, issue, SystemClock(), pem=pem)
+        return CertificateRunner(identity, place, issue, SystemClock(), pem=pem)
 
     return keeper

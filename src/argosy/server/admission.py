@@ -15,7 +15,7 @@ from argosy.api.core_pod import Pod
 from argosy.api.meta import Object
 from argosy.api.networking_workload_entry import WorkloadGroup
 from argosy.base.names import Namespace, ObjectKey
-from argosy.citadel.identity import SpiffeId
+from argosy.citadel.identity import SpiffeId, TrustDomains
 from argosy.model.proxy import ProxyType
 from argosy.pilot.compile.registrations import METADATA, registered_role
 from argosy.pilot.compile.roles import proxy_type, role_of
@@ -39,11 +39,11 @@ def admit(
     peer: xds.Peer,
     node: bytes,
     find: Callable[[ObjectKey], Object | None],
-    trust_domain: str,
+    trusted: TrustDomains,
     register: Register = nobody_registers,
 ) -> xds.Admission | xds.Refusal:
     """The proxy's role, or why it gets nothing. A machine of a WorkloadGroup is registered."""
-    identity = _identity(peer, trust_domain)
+    identity = _identity(peer, trusted)
     if isinstance(identity, xds.Refusal):
         return identity
     try:
@@ -78,7 +78,7 @@ def admit(
     return xds.Admission(role, client, (("type", kind),))
 
 
-def _identity(peer: xds.Peer, trust_domain: str) -> SpiffeId | xds.Refusal:
+def _identity(peer: xds.Peer, trusted: TrustDomains) -> SpiffeId | xds.Refusal:
     if len(peer.identities) != 1:
         return xds.Refusal(
             "a client certificate with one SPIFFE id is required", xds.RefusalKind.UNAUTHENTICATED
@@ -87,7 +87,7 @@ def _identity(peer: xds.Peer, trust_domain: str) -> SpiffeId | xds.Refusal:
         identity = SpiffeId.parse(peer.identities[0])
     except ValueError as error:
         return xds.Refusal(str(error), xds.RefusalKind.UNAUTHENTICATED)
-    if identity.trust_domain != trust_domain:
+    if identity.trust_domain not in trusted:
         return xds.Refusal(f"{identity} is of another trust domain")
     return identity
 

@@ -21,10 +21,12 @@ from argosy.api.meta import Metadata
 from argosy.base.clock import Clock, SystemClock
 from argosy.base.names import ObjectKey, TrustDomain
 from argosy.citadel.authority import load_or_create, load_or_create_token_key
+from argosy.citadel.identity import TrustDomains
 from argosy.citadel.service import CertificateService, ServerCertificate
 from argosy.citadel.signer import WORKLOAD_LIFETIME, pem
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
 from argosy.model.proxy import Role
+from argosy.pilot.graph.world import mesh_settings
 from argosy.pilot.translate.patching import PatchRef
 from argosy.server.admission import admit
 from argosy.server.delivery import Delivery, Publisher
@@ -77,7 +79,7 @@ class ControlPlane:
         self._issuing = CertificateService(
             self._authority,
             token_authority,
-            settings.trust_domain,
+            self._trusted,
             self._clock,
             lifetime=settings.certificate_lifetime,
             is_current=self._is_current,
@@ -157,9 +159,16 @@ class ControlPlane:
         self.store.close()
 
     def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
-        return admit(
-            peer, node, self.store.get, self._settings.trust_domain, self._registrations.admit
-        )
+        return admit(peer, node, self.store.get, self._trusted(), self._registrations.admit)
+
+    def _trusted(self) -> TrustDomains:
+        """MeshConfig's, and the one that the mesh began with: its certificates are still out."""
+        found = self._engine.value(mesh_settings)
+        first = self._settings.trust_domain
+        if isinstance(found, derive.Failed):
+            return TrustDomains(first)
+        own, *aliases = map(TrustDomain, found.listeners.trust_domains)
+        return TrustDomains(own, frozenset({*aliases, first}))
 
     def _rejected(self, rejection: xds.Rejection) -> None:
         """The answer to it is a publication: not in the middle of what the stream is doing."""

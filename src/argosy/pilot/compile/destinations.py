@@ -30,10 +30,8 @@ from argosy.model.traffic import (
     MeshTls,
     MeshTlsPolicy,
     MeshTlsUse,
-    NamePrefix,
     OriginatedTls,
     Passthrough,
-    PeerNames,
     Plaintext,
     PoolPolicy,
     RingHash,
@@ -48,6 +46,7 @@ from argosy.pilot.compile.endpoints import EndpointSummary
 from argosy.pilot.compile.hostnames import covers, is_wildcard, resolve
 from argosy.pilot.compile.localities import detection
 from argosy.pilot.compile.mesh import DEFAULT_MESH, PUBLIC, Mesh
+from argosy.pilot.compile.peer_names import peer_names
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.services import export_to
 from argosy.pilot.compile.stat_names import stat_name
@@ -394,25 +393,17 @@ def _client_tls(
         case CredentialTlsPolicy():
             raise AssertionError("decided before")
         case MeshTlsPolicy(sni, peers):
-            own = peers or _peers(target.service, endpoints, defaults)
+            own = peers or peer_names(target.service, endpoints, defaults)
             return MeshTls(MeshTlsUse.ALWAYS, own, sni)
     if not defaults.auto_mtls or target.service.external:
         return Plaintext()
-    peers = _peers(target.service, endpoints, defaults)
+    peers = peer_names(target.service, endpoints, defaults)
     if discovery in _WITH_ENDPOINTS:
         return MeshTls(MeshTlsUse.PER_ENDPOINT, peers)
     # The endpoints of such a cluster carry no metadata to choose by, so all must agree.
     if endpoints.identities and endpoints.all_mtls:
         return MeshTls(MeshTlsUse.ALWAYS, peers)
     return Plaintext()
-
-
-def _peers(service: Service, endpoints: EndpointSummary, defaults: TrafficDefaults) -> PeerNames:
-    """While nobody is there to be named, whoever comes will be of the service's namespace."""
-    names = tuple(dict.fromkeys((*service.peers, *endpoints.identities)))
-    if names:
-        return tuple(ExactName(name) for name in names)
-    return (NamePrefix(f"spiffe://{defaults.trust_domain}/ns/{service.namespace}/"),)
 
 
 def _protocol(

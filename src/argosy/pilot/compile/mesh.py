@@ -5,6 +5,7 @@ https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -46,6 +47,8 @@ from argosy.pilot.compile.traffic_policy import (
     keepalive,
     outlier_detection,
 )
+
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 
 PUBLIC = "*"
 """In an exportTo list: every namespace."""
@@ -126,10 +129,11 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         return Compiled(DEFAULT_MESH, tuple(problems))
     report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", problems)
     _report_unsupported(written, report)
+    traffic = _traffic(written, report)
     compiled = Mesh(
         ingress=_ingress(written),
-        traffic=_traffic(written, report),
-        listeners=_listeners(written, report),
+        traffic=traffic,
+        listeners=_listeners(written, traffic, report),
         service_export_to=written.default_service_export_to or (PUBLIC,),
         http_retry=written.default_http_retry_policy,
         proxy=written.default_config,
@@ -144,6 +148,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
 
 
 def _traffic(written: api.MeshConfig, report: Report) -> TrafficDefaults:
+    domain, aliases = _trust_domains(written, report)
     upgrade = {None: None, "DEFAULT": None, "UPGRADE": True, "DO_NOT_UPGRADE": False}
     bare = TrafficDefaults(
         connect_timeout=timedelta(milliseconds=written.connect_timeout),
@@ -164,12 +169,32 @@ def _traffic(written: api.MeshConfig, report: Report) -> TrafficDefaults:
         loopback=written.inbound_traffic_policy.mode == "LOCALHOST",
         dns_refresh=timedelta(milliseconds=written.dns_refresh_rate),
         dynamic_dns_tls=_dynamic_dns_tls(written, report.at("outboundTrafficPolicy")),
-        trust_domain=written.trust_domain,
+        trust_domain=domain,
+        trust_domain_aliases=aliases,
         root_namespace=Namespace(written.root_namespace),
         tls=_tls(written.tls_defaults),
         inbound_stat_name=written.inbound_cluster_stat_name,
         outbound_stat_name=written.outbound_cluster_stat_name,
     )
+
+
+def _trust_domains(written: api.MeshConfig, report: Report) -> tuple[str, tuple[str, ...]]:
+    """The mesh's own, and those that stand for it; what SPIFFE forbids is as if not written.
+
+    https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md#21-trust-domain
+    """
+    message = "a trust domain is 1 to 255 of a-z, 0-9, '.', '-' and '_'"
+    own = written.trust_domain
+    if not _TRUST_DOMAIN.fullmatch(own):
+        own = api.MeshConfig().trust_domain
+        report.at("trustDomain").error("InvalidValue", message, f"{own} is used")
+    aliases = []
+    for index, alias in enumerate(written.trust_domain_aliases):
+        if _TRUST_DOMAIN.fullmatch(alias):
+            aliases.append(alias)
+        else:
+            report.at(f"trustDomainAliases[{index}]").error("InvalidValue", message, "correct it")
+    return own, tuple(aliases)
 
 
 def _dynamic_dns_tls(written: api.MeshConfig, report: Report) -> ClientTls:
@@ -213,7 +238,9 @@ def _ingress(written: api.MeshConfig) -> IngressSettings:
     )
 
 
-def _listeners(written: api.MeshConfig, report: Report) -> ListenerSettings:
+def _listeners(
+    written: api.MeshConfig, traffic: TrafficDefaults, report: Report
+) -> ListenerSettings:
     normalization = written.path_normalization.normalization
     return ListenerSettings(
         outbound=OutboundTrafficPolicy(written.outbound_traffic_policy.mode),
@@ -221,7 +248,7 @@ def _listeners(written: api.MeshConfig, report: Report) -> ListenerSettings:
         if normalization == "DEFAULT"
         else PathNormalization(normalization),
         detection_timeout=timedelta(milliseconds=written.protocol_detection_timeout),
-        trust_domains=(written.trust_domain, *written.trust_domain_aliases),
+        trust_domains=(traffic.trust_domain, *traffic.trust_domain_aliases),
         access_log=_access_log(written, report.at("accessLogFormat")),
         inbound_retries=INBOUND_RETRIES
         if written.default_inbound_http_retry_policy is None
