@@ -243,6 +243,22 @@ def addresses(name: str) -> list[str]:
     return sorted({str(item[4][0]) for item in found})
 
 
+def tls12(host: str, port: int, pair: tuple[str, str], cipher: str, alpn: str) -> str:
+    """A handshake in TLS 1.2 with one cipher suite to offer; the one that was agreed on."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(cipher)
+    context.set_alpn_protocols([alpn])
+    context.load_cert_chain(*pair)
+    with (
+        socket.create_connection((host, port), timeout=SECONDS) as opened,
+        context.wrap_socket(opened) as secured,
+    ):
+        return (secured.cipher() or ("",))[0]
+
+
 def mysql(host: str, port: int, timeout: float = SECONDS) -> Json:
     """Log in as a MySQL client does, which waits for the server's first packet, and ping."""
     connection = connect(host, port)
@@ -301,6 +317,7 @@ def main() -> None:
         exchange,
         raw_http,
         websocket,
+        tls12,
         mysql,
         postgres,
         udp,

@@ -9,7 +9,7 @@ from argosy.api.core import ConfigMap
 from argosy.base.problems import Compiled
 from argosy.model.listener import AccessLog, OutboundTrafficPolicy, PathNormalization
 from argosy.model.proxy_traffic import CapturePorts
-from argosy.model.traffic import TcpKeepalive
+from argosy.model.traffic import TcpKeepalive, TlsParameters
 from argosy.pilot.compile.mesh import DEFAULT_MESH, JSON_ACCESS_LOG, Mesh, mesh
 
 
@@ -84,7 +84,7 @@ defaultTrafficPolicy:
     ("text", "expected"),
     [
         ("accessLogFile: /dev/stdout", AccessLog("/dev/stdout")),
-        ("{accessLogFile: /a, accessLogFormat: x}", AccessLog("/a", "x")),
+        ("{accessLogFile: /a, accessLogFormat: x}", AccessLog("/a", "x\n")),
         ("{accessLogFile: /a, accessLogEncoding: JSON}", AccessLog("/a", JSON_ACCESS_LOG)),
         (
             '{accessLogFile: /a, accessLogEncoding: JSON, accessLogFormat: \'{"b": "%PROTOCOL%"}\'}',
@@ -110,6 +110,15 @@ def test_nothing_is_ignored_silently() -> None:
     (problem,) = mesh(config_map("enableTracing: true")).problems
     assert problem.code == "FieldNotSupported"
     assert problem.field == "data.mesh.enableTracing"
+
+
+def test_mesh_tls_does_not_heed_curves() -> None:
+    """https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-mesh_mTLS"""
+    result = mesh(config_map("meshMTLS: {cipherSuites: [A], ecdhCurves: [P-256]}"))
+    assert result.value.listeners.mesh_tls == TlsParameters(ciphers=("A",))
+    assert [(p.field, p.code) for p in result.problems] == [
+        ("data.mesh.meshMTLS.ecdhCurves", "NoEffect")
+    ]
 
 
 def test_services_local_to_the_cluster_are_so_anyway() -> None:

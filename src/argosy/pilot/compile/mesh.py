@@ -6,7 +6,7 @@ https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from argosy.api import meshconfig as api
@@ -225,6 +225,17 @@ def _tls(written: api.TLSConfig | None) -> TlsParameters:
     return TlsParameters(written.min_protocol_version, written.cipher_suites, written.ecdh_curves)
 
 
+def _mesh_tls(written: api.TLSConfig | None, curves: Report) -> TlsParameters:
+    """Of curves nothing, as in Istio: both ends are proxies, and a client's are not set."""
+    if written is not None and written.ecdh_curves:
+        curves.warning(
+            "NoEffect",
+            "mesh TLS does not heed ecdhCurves",
+            "write them in tlsDefaults, or remove them",
+        )
+    return replace(_tls(written), curves=())
+
+
 def _ingress(written: api.MeshConfig) -> IngressSettings:
     """Without a selector the gateway is called as its service, but for Istio's own."""
     default, mode = DEFAULT_INGRESS, written.ingress_controller_mode
@@ -254,16 +265,19 @@ def _listeners(
         if written.default_inbound_http_retry_policy is None
         else retries(written.default_inbound_http_retry_policy),
         http_proxy_port=written.proxy_http_port or None,
-        mesh_tls=_tls(written.mesh_mtls),
+        mesh_tls=_mesh_tls(written.mesh_mtls, report.at("meshMTLS.ecdhCurves")),
         other_tls=_tls(written.tls_defaults),
     )
 
 
 def _access_log(written: api.MeshConfig, report: Report) -> AccessLog | None:
+    """Every entry is a line, whether the format ends it or not, as in Istio."""
     if not written.access_log_file:
         return None
     if written.access_log_encoding == "TEXT":
-        return AccessLog(written.access_log_file, written.access_log_format)
+        text = written.access_log_format
+        ended = text if not text or text.endswith("\n") else f"{text}\n"
+        return AccessLog(written.access_log_file, ended)
     if not written.access_log_format:
         return AccessLog(written.access_log_file, JSON_ACCESS_LOG)
     try:
