@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from inside import Inside, inside, outside
-from manifests import deployment, server, service
+from manifests import deployment, mesh_config, server, service
 from mesh import SAMPLES, Mesh, eventually
 from rules import Rules
 
@@ -166,6 +166,49 @@ def test_an_ingress_shows_its_gateways_address(meshed: Mesh, rules: Rules) -> No
     rules.apply("ingress", ingress({"ingressClassName": "istio", "defaultBackend": HTTPBIN}))
     (found,) = meshed.get("ingress", "ingress")
     (service,) = meshed.get("svc", "-n", "istio-system", "istio-ingressgateway")
+    assert found["status"]["loadBalancer"]["ingress"] == [{"ip": service["spec"]["clusterIP"]}]
+
+
+@pytest.mark.covers("MeshConfig.ingressControllerMode", "MeshConfig.ingressClass")
+def test_which_ingresses_the_mesh_serves(rules: Rules, browser: Inside, url: str) -> None:
+    spec: dict[str, Any] = {"rules": [{"http": {"paths": [path("/status")]}}]}
+
+    def is_served(annotations: dict[str, str], settings: str) -> bool:
+        rules.apply("mesh", mesh_config(settings))
+        rules.apply("ingress", ingress(spec, annotations))
+        return status(browser, f"{url}/status/200") == 200
+
+    mine, istios = ({"kubernetes.io/ingress.class": name} for name in ("mine", "istio"))
+    for mode, classless, of_class in (
+        ("STRICT", False, True),
+        ("DEFAULT", True, True),
+        ("OFF", False, False),
+    ):
+        settings = f"ingressControllerMode: '{mode}'\ningressClass: mine"
+        assert is_served({}, settings) is classless, mode
+        assert is_served(mine, settings) is of_class, mode
+        assert not is_served(istios, settings), mode
+    assert is_served(istios, "{}")
+
+
+@pytest.mark.covers("MeshConfig.ingressService", "MeshConfig.ingressSelector")
+def test_the_gateway_of_ingresses(meshed: Mesh, rules: Rules, browser: Inside, url: str) -> None:
+    """Without a selector it is the one that is called as its service."""
+    front = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "front", "namespace": "istio-system"},
+        "spec": {"selector": {"istio": "ingressgateway"}, "ports": [{"name": "h", "port": 80}]},
+    }
+    rules.apply("front", json.dumps(front))
+    rules.apply("ingress", ingress({"ingressClassName": "istio", "defaultBackend": HTTPBIN}))
+    assert status(browser, f"{url}/status/200") == 200
+    rules.apply("mesh", mesh_config("ingressService: front"))
+    assert status(browser, f"{url}/status/200") in (0, 404)
+    rules.apply("mesh", mesh_config("ingressService: front\ningressSelector: ingressgateway"))
+    assert status(browser, f"{url}/status/200") == 200
+    (service,) = meshed.get("svc", "-n", "istio-system", "front")
+    (found,) = meshed.get("ingress", "ingress")
     assert found["status"]["loadBalancer"]["ingress"] == [{"ip": service["spec"]["clusterIP"]}]
 
 

@@ -107,7 +107,7 @@ def test_requests_are_distributed_by_locality(rules: Rules, curl: Inside) -> Non
     assert all(abs(found[zone] - count) <= 75 for zone, count in expected.items()), found
 
 
-@pytest.mark.covers("MeshConfig.localityLbSetting.distribute[]")
+@pytest.mark.covers("MeshConfig.localityLbSetting")
 def test_the_mesh_distributes_unless_a_rule_says_otherwise(rules: Rules, curl: Inside) -> None:
     shares = {"region2/*": 100}
     rules.apply("mesh", mesh_config({"distribute": [{"from": "region1/*", "to": shares}]}))
@@ -121,7 +121,7 @@ def test_the_mesh_distributes_unless_a_rule_says_otherwise(rules: Rules, curl: I
 
 @pytest.mark.covers(
     "DestinationRule.trafficPolicy.loadBalancer.localityLbSetting.enabled",
-    "MeshConfig.localityLbSetting.enabled",
+    "MeshConfig.localityLbSetting",
 )
 def test_the_nearest_answer_only_if_outliers_are_detected(rules: Rules, curl: Inside) -> None:
     rules.destination(
@@ -152,8 +152,7 @@ def test_labels_decide_who_is_near(rules: Rules, curl: Inside) -> None:
 @pytest.mark.covers(
     "DestinationRule.trafficPolicy.loadBalancer.zoneAwareLbSetting.enabled",
     "DestinationRule.trafficPolicy.loadBalancer.zoneAwareLbSetting.minClusterSize",
-    "MeshConfig.zoneAwareLbSetting.enabled",
-    "MeshConfig.zoneAwareLbSetting.minClusterSize",
+    "MeshConfig.zoneAwareLbSetting",
 )
 def test_envoy_prefers_its_own_zone_where_zones_are_equal(meshed: Mesh, rules: Rules) -> None:
     with inside(meshed, "deploy/near") as near, inside(meshed, "deploy/far") as far:

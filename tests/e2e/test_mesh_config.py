@@ -4,7 +4,8 @@ https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from inside import Inside, inside
@@ -14,7 +15,8 @@ from rules import Rules
 
 pytestmark = pytest.mark.e2e
 
-HTTP = {"name": "http", "port": 8000}
+HTTP: dict[str, object] = {"name": "http", "port": 8000}
+XFCC = "x-forwarded-client-cert"
 THREADS = json.dumps(
     {
         "apiVersion": "networking.istio.io/v1beta1",
@@ -42,12 +44,12 @@ WORKLOADS = (
     + service("tuned", "tuned", HTTP)
     + deployment(
         "annotated",
-        *server("any", "8000"),
+        *server("any", "8000,7000"),
         port=8000,
         labels={"app": "annotated"},
         annotations={"proxy.istio.io/config": ANNOTATION},
     )
-    + service("annotated", "annotated", HTTP)
+    + service("annotated", "annotated", HTTP, {"name": "tcp", "port": 7000})
     + deployment("far", *server("any", "8000"), port=8000, namespace="other")
     + service("far", "far", HTTP, namespace="other")
 )
@@ -73,6 +75,25 @@ def rules(configured: Mesh) -> Iterator[Rules]:
         yield rules
 
 
+@pytest.fixture
+def configure(rules: Rules) -> Callable[[str], None]:
+    return lambda text: rules.apply("mesh", mesh_config(text))
+
+
+def later(rules: Rules, curl: Inside, *more: int) -> None:
+    """A workload that is made now: its pod has what holds for new pods.
+
+    It is called ``later``, and answers on port 8000 and ``more``.
+    """
+    ports = [HTTP, *({"name": f"http-{port}", "port": port} for port in more)]
+    serving = ",".join(map(str, (8000, *more)))
+    rules.apply(
+        "later",
+        deployment("later", *server("any", serving), port=8000) + service("later", "later", *ports),
+    )
+    eventually(lambda: curl.get("http://later:8000/").status == 200, "the new pod answers", 60)
+
+
 def server_info(mesh: Mesh, target: str) -> dict[str, object]:
     found: dict[str, object] = json.loads(mesh.envoy(target, "/server_info"))
     return found
@@ -83,6 +104,9 @@ def server_info(mesh: Mesh, target: str) -> dict[str, object]:
     "ProxyConfig.selector",
     "ProxyConfig.selector.matchLabels[]",
     "ProxyConfig.environmentVariables[]",
+    "MeshConfig.defaultConfig.concurrency",
+    "MeshConfig.defaultConfig.serviceCluster",
+    "MeshConfig.defaultConfig.runtimeValues[]",
 )
 def test_the_threads_and_metadata_of_proxies(configured: Mesh) -> None:
     info = server_info(configured, "deploy/tuned")
@@ -123,7 +147,13 @@ def test_namespaces_that_the_mesh_does_not_look_at(rules: Rules, curl: Inside) -
     assert curl.get("http://far.other:8000/").status == 200
 
 
-@pytest.mark.covers("MeshConfig.defaultConfig", "MeshConfig.proxyHttpPort")
+@pytest.mark.covers(
+    "MeshConfig.proxyHttpPort",
+    "MeshConfig.defaultConfig.proxyHeaders.server.value",
+    "MeshConfig.defaultConfig.proxyHeaders.requestId.disabled",
+    "MeshConfig.defaultConfig.proxyHeaders.attemptCount",
+    "MeshConfig.defaultConfig.proxyHeaders.envoyDebugHeaders",
+)
 def test_headers_and_an_http_proxy_for_the_mesh(rules: Rules, curl: Inside) -> None:
     text = (
         "proxyHttpPort: 3128\n"
@@ -148,15 +178,72 @@ def test_headers_and_an_http_proxy_for_the_mesh(rules: Rules, curl: Inside) -> N
     assert (proxied.status, proxied.json["path"]) == (200, "/x")
 
 
-@pytest.mark.covers("MeshConfig.meshMTLS.minProtocolVersion", "MeshConfig.outboundClusterStatName")
-def test_tls_of_the_mesh_and_names_in_statistics(
-    configured: Mesh, rules: Rules, curl: Inside
+@pytest.mark.covers("MeshConfig.proxyListenPort", "MeshConfig.proxyInboundListenPort")
+def test_pods_made_later_are_captured_at_other_ports(
+    configured: Mesh, configure: Callable[[str], None], rules: Rules, curl: Inside
 ) -> None:
-    text = (
-        "meshMTLS: {minProtocolVersion: TLSV1_3}\n"
-        'outboundClusterStatName: "%SERVICE%_%SERVICE_PORT%"'
+    """Pods that run keep theirs, and all speak to each other."""
+    configure("proxyListenPort: 15101\nproxyInboundListenPort: 15106")
+    later(rules, curl, 15001)
+    moved, usual = (
+        configured.envoy(f"deploy/{name}", "/listeners") for name in ("later", "annotated")
     )
-    rules.apply("mesh", mesh_config(text))
-    assert curl.get("http://annotated:8000/").status == 200
-    name = "cluster.annotated.default_8000;.upstream_rq_total"
-    assert configured.stat("deploy/curl", name) >= 1
+    assert "virtualOutbound::0.0.0.0:15101" in moved
+    assert "virtualInbound::0.0.0.0:15106" in moved
+    assert "virtualOutbound::0.0.0.0:15001" in usual
+    assert "virtualInbound::0.0.0.0:15006" in usual
+    assert XFCC in curl.get("http://later:8000/").json["headers"]
+    assert XFCC in curl.get("http://annotated:8000/").json["headers"]
+    with inside(configured, "deploy/later") as client:
+        assert XFCC in client.get("http://annotated:8000/").json["headers"]
+        assert client.get("http://later:15001/").status == 200, "the port is free there"
+
+
+@pytest.mark.covers("MeshConfig.trustDomain", "MeshConfig.trustDomainAliases[]")
+def test_a_mesh_changes_its_name(
+    configured: Mesh, configure: Callable[[str], None], rules: Rules, curl: Inside
+) -> None:
+    """Pods made later have certificates of the new name; the old one holds while it is an alias."""
+    old, new = (f"URI=spiffe://{name}/ns/default/sa/default" for name in ("cluster.local", "shop"))
+    configure("trustDomain: shop\ntrustDomainAliases: [cluster.local]")
+    later(rules, curl)
+    shown = curl.get("http://later:8000/").json["headers"][XFCC]
+    assert old in shown
+    assert "By=spiffe://shop/ns/default/sa/default" in shown
+    with inside(configured, "deploy/later") as client:
+        assert new in client.get("http://annotated:8000/").json["headers"][XFCC]
+    configure("trustDomain: shop")
+    configure("trustDomain: shop\nconnectTimeout: 9s")  # so that connections are made anew
+    eventually(lambda: curl.get("http://later:8000/").status == 503, "strangers to each other")
+
+
+@pytest.mark.covers(
+    "MeshConfig.accessLogFile", "MeshConfig.accessLogFormat", "MeshConfig.accessLogEncoding"
+)
+def test_access_logs(configure: Callable[[str], None], curl: Inside, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+
+    def lines(configuration: str, path: str) -> list[str]:
+        """What the proxies write of requests, at least two lines.
+
+        Of the two changes the second makes connections anew: open ones log as before.
+        """
+        file = tmp_path / f"{path[1:]}.log"
+        configure(f"accessLogFile: {file}\n{configuration}")
+        configure(f"accessLogFile: {file}\n{configuration}\nconnectTimeout: 9s")
+
+        def written() -> list[str]:
+            assert curl.get(f"http://annotated:8000{path}").status == 200
+            text = file.read_text() if file.exists() else ""
+            return [line for line in text.splitlines() if path in line]
+
+        eventually(lambda: len(written()) >= 2, "proxies have written")
+        return written()
+
+    assert all('"GET /a HTTP/' in line and " 200 - " in line for line in lines("", "/a"))
+    own = 'accessLogFormat: "%REQ(:METHOD)% %REQ(:PATH)% gave %RESPONSE_CODE%"'
+    assert set(lines(own, "/b")) == {"GET /b gave 200"}
+    encoded = [json.loads(line) for line in lines("accessLogEncoding: JSON", "/c")]
+    assert {(one["path"], one["response_code"]) for one in encoded} == {("/c", 200)}
+    fields = 'accessLogEncoding: JSON\naccessLogFormat: \'{"way": "%REQ(:PATH)%"}\''
+    assert all(json.loads(line) == {"way": "/d"} for line in lines(fields, "/d"))

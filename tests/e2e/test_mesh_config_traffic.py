@@ -317,11 +317,11 @@ def test_the_namespace_whose_rules_are_the_meshs(
     eventually(lambda: legacy.get(url).status == 0, "plaintext is refused everywhere")
 
 
-@pytest.mark.covers("MeshConfig.meshMTLS.cipherSuites[]")
-def test_ciphers_of_mutual_tls(
+@pytest.mark.covers("MeshConfig.meshMTLS.cipherSuites[]", "MeshConfig.meshMTLS.minProtocolVersion")
+def test_ciphers_and_versions_of_mutual_tls(
     configure: Configure, mesh: Mesh, legacy: Inside, tmp_path: Path
 ) -> None:
-    """They are for TLS 1.2. Proxies speak 1.3 to each other, so the client is none."""
+    """Ciphers are for TLS 1.2. Proxies speak 1.3 to each other, so the client is none."""
     (pod,) = mesh.get("pods", "-l", "app=web")
     address = pod["status"]["podIP"]
     strong, other = "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256"
@@ -340,6 +340,8 @@ def test_ciphers_of_mutual_tls(
     configure(f"meshMTLS: {{cipherSuites: [{other}]}}")
     eventually(lambda: not accepts(strong), "what is not listed is refused")
     assert accepts(other)
+    configure("meshMTLS: {minProtocolVersion: TLSV1_3}")
+    eventually(lambda: not accepts(other), "TLS 1.2 is refused")
 
 
 def own_pair(mesh: Mesh, selector: str, directory: Path) -> tuple[str, str]:
