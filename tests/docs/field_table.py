@@ -25,6 +25,9 @@ UNSEEN: Mapping[str, str] = {
     "Gateway.servers[].port.name": "a label for people; two servers must not have the same",
     "IngressClass.parameters": "for a controller that has settings of its own; Istio's has none",
     "ProxyConfig.image.imageType": "chooses a container image; the proxy here is a program",
+    "MeshConfig.serviceSettings[].settings.clusterLocal": "all are in the one cluster there is",
+    "MeshConfig.serviceSettings[].hosts[]": "all are in the one cluster there is",
+    "MeshConfig.meshMTLS.ecdhCurves[]": "not heeded, as in Istio, and reported so",
 }
 """Fields that by their nature change nothing a request experiences, and why: path as in the page."""
 
