@@ -261,7 +261,7 @@ def rows() -> tuple[Row, ...]:
                     {
                         t
                         for of, tests in live_tests().items()
-                        if _is_within(field, *of)
+                        if is_within(field, *of)
                         for t in tests
                     }
                 )
@@ -273,18 +273,26 @@ def rows() -> tuple[Row, ...]:
 
 
 def _status(field: Field) -> str:
-    if any(_is_within(field, *of) for of in unsupported()):
+    if any(is_within(field, *of) for of in unsupported()):
         return "not supported"
-    found = (s for (kind, path), s in without_effect().items() if _is_within(field, kind, path))
+    found = (s for (kind, path), s in without_effect().items() if is_within(field, kind, path))
     return next(found, "yes")
 
 
-def _is_within(field: Field, kind: str, path: str) -> bool:
-    """Whether a path names the field, something that holds it, or another place of it."""
+def is_within(field: Field, kind: str, path: str) -> bool:
+    """Whether a path names the field, something that holds it, or another place of it.
+
+    Or something in it: a row holds others where a part stands that is listed at another place.
+    """
     if field.kind != kind:
         return False
     bare, of = field.path.replace("[]", ""), path.replace("[]", "")
-    return bare == of or bare.startswith(f"{of}.") or field.place == place(kind, path)
+    return (
+        bare == of
+        or bare.startswith(f"{of}.")
+        or of.startswith(f"{bare}.")
+        or field.place == place(kind, path)
+    )
 
 
 def page() -> str:
