@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from argosy.api.meta import Int32, IstioStatus, Object, Part, UInt32
+from argosy.api.policy_target import PolicyTargetReference
 
 ApplyTo = Literal[
     "LISTENER",
@@ -132,20 +133,11 @@ class LabelSelector(Part, frozen=True, kw_only=True):
     labels: Mapping[str, str] = {}
 
 
-class TargetReference(Part, frozen=True, kw_only=True):
-    """``type.v1beta1.PolicyTargetReference``."""
-
-    group: str = ""
-    kind: str
-    name: str
-    namespace: str = ""
-
-
 class EnvoyFilterSpec(Part, frozen=True, kw_only=True):
     """``priority``: lower is applied first; it may be negative."""
 
     workload_selector: LabelSelector | None = None
-    target_refs: tuple[TargetReference, ...] = ()
+    target_refs: tuple[PolicyTargetReference, ...] = ()
     config_patches: tuple[ConfigPatch, ...] = ()
     priority: Int32 = 0
 

@@ -14,8 +14,8 @@ from argosy.api.networking_envoy_filter import (
     FilterMatch,
     ListenerMatch,
     ObjectMatch,
-    TargetReference,
 )
+from argosy.api.policy_target import check_targets
 from argosy.api.typed import Mistake, short
 from argosy.api.validate_metadata import check_labels
 from argosy.api.validate_values import check_port, check_regex, warning
@@ -23,7 +23,6 @@ from argosy.base.envoy_rules import violations
 from argosy.base.problems import Severity
 
 HCM = "envoy.filters.network.http_connection_manager"
-MAX_TARGETS = 16
 
 LISTENERS = frozenset(
     {"LISTENER", "LISTENER_FILTER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER"}
@@ -94,36 +93,7 @@ def _selection(spec: EnvoyFilterSpec) -> Iterator[Mistake]:
         if not selector.labels:
             message = "the selector has no labels: it selects every workload"
             yield warning(path, "EmptySelector", message, "Remove it, or write labels")
-    if len(spec.target_refs) > MAX_TARGETS:
-        message = f"{len(spec.target_refs)} targets are too many; the limit is {MAX_TARGETS}"
-        yield Mistake("spec.targetRefs", "OutOfRange", message)
-    for i, reference in enumerate(spec.target_refs):
-        yield from _target(reference, f"spec.targetRefs[{i}]")
-
-
-_TARGETS = {
-    ("gateway.networking.k8s.io", "Gateway"): "",
-    ("gateway.networking.k8s.io", "GatewayClass"): "waypoints",
-    ("", "Service"): "waypoints",
-    ("networking.istio.io", "ServiceEntry"): "waypoints",
-}
-
-
-def _target(reference: TargetReference, path: str) -> Iterator[Mistake]:
-    group = "" if reference.group == "core" else reference.group
-    only = _TARGETS.get((group, reference.kind))
-    if only is None:
-        what = f"{reference.group}/{reference.kind}".lstrip("/")
-        hint = "Use Gateway or GatewayClass of gateway.networking.k8s.io, Service or ServiceEntry"
-        yield Mistake(f"{path}.kind", "InvalidValue", f"{short(what)} cannot be a target", hint)
-    elif only:
-        message = f"a {reference.kind} is a target for {only} only, and none run here"
-        yield warning(f"{path}.kind", "NoEffect", message)
-    if not reference.name:
-        yield Mistake(f"{path}.name", "MissingField", "the target has no name")
-    if reference.namespace:
-        message = "targets are in the namespace of the EnvoyFilter"
-        yield Mistake(f"{path}.namespace", "NotAllowed", message, "Remove it")
+    yield from check_targets(spec.target_refs, "spec.targetRefs", "EnvoyFilter")
 
 
 def _patch(patch: ConfigPatch, priority: int, path: str) -> Iterator[Mistake]:

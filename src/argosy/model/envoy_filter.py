@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from argosy.base.names import ObjectKey
-from argosy.model.workload import Labels
+from argosy.model.policy_scope import PolicyScope
 
 
 class ApplyTo(Enum):
@@ -165,15 +165,15 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class EnvoyFilter:
-    """``selector`` None: every proxy of its namespace, or of the mesh if that is the root
-    namespace. ``gateways``: only proxies of these Gateways of the Kubernetes Gateway API;
-    None where it names no targets. ``created`` is RFC 3339."""
+    """For proxies of ``scope`` in its namespace, or in the mesh if that is the root namespace.
+
+    ``created`` is RFC 3339.
+    """
 
     object: ObjectKey
     priority: int
     created: str
-    selector: Labels | None
-    gateways: tuple[str, ...] | None
+    scope: PolicyScope
     patches: tuple[Patch, ...]
 
 

@@ -27,9 +27,7 @@ from argosy.model.envoy_filter import (
     VirtualHostMatch,
 )
 from argosy.model.proxy import ISTIO_VERSION, ProxyType, Role
-
-GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
-"""On the proxies of a Gateway of the Kubernetes Gateway API."""
+from argosy.pilot.compile import policy_targets
 
 CLUSTER_ID = "Kubernetes"
 
@@ -43,15 +41,11 @@ def envoy_filter(written: api.EnvoyFilter) -> EnvoyFilter:
     """Everything but the values."""
     spec = written.spec
     selector = spec.workload_selector
-    gateways = None
-    if spec.target_refs:
-        gateways = tuple(r.name for r in spec.target_refs if r.kind == "Gateway")
     return EnvoyFilter(
         object=written.key,
         priority=spec.priority,
         created=written.metadata.creation_timestamp,
-        selector=tuple(sorted(selector.labels.items())) if selector and selector.labels else None,
-        gateways=gateways,
+        scope=policy_targets.scope_of(selector.labels if selector else {}, spec.target_refs),
         patches=tuple(_patch(patch, i) for i, patch in enumerate(spec.config_patches)),
     )
 
@@ -136,10 +130,8 @@ def _virtual_host(written: api.VirtualHostMatch) -> VirtualHostMatch:
 
 def selects(found: EnvoyFilter, role: Role) -> bool:
     """Whether it is for proxies of this role; its namespace is looked at by the caller."""
-    if found.gateways is not None:
-        name = dict(role.labels).get(GATEWAY_NAME_LABEL)
-        return name in found.gateways and role.namespace == found.object.namespace
-    return found.selector is None or set(found.selector) <= set(role.labels)
+    namespace = found.object.namespace
+    return policy_targets.selects(found.scope, namespace, role.namespace, role.labels)
 
 
 def in_order(found: Iterable[EnvoyFilter], root_namespace: str) -> list[EnvoyFilter]:

@@ -6,6 +6,7 @@ that was left out because Envoy would refuse what it makes.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 from argosy.api import core_pod
 from argosy.api.typed import did_you_mean
@@ -13,6 +14,7 @@ from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Problem, Severity
 from argosy.derive import Reader, formula
 from argosy.model.envoy_filter import ApplyTo, Context, EnvoyFilter, Operation, Patch
+from argosy.model.policy_scope import Attached, Everyone, Selected
 from argosy.model.proxy import Role
 from argosy.pilot.compile import envoy_filters as compiling
 from argosy.pilot.compile.roles import role_of
@@ -151,8 +153,15 @@ def _is_added_whole(patch: Patch) -> bool:
 
 
 def _selects_nothing(found: EnvoyFilter) -> Problem:
-    field = "spec.workloadSelector" if found.selector is not None else ""
-    field = "spec.targetRefs" if found.gateways is not None else field
+    match found.scope:
+        case Everyone():
+            field = ""
+        case Selected():
+            field = "spec.workloadSelector"
+        case Attached():
+            field = "spec.targetRefs"
+        case _:
+            assert_never(found.scope)
     message = "there is no proxy that it is for"
     hint = "Check the labels, and the namespace: only those in the root namespace are for all"
     return Problem(found.object, field, "SelectsNothing", message, hint, Severity.WARNING)
