@@ -130,7 +130,7 @@ def test_an_empty_table_says_why(
     ("args", "said"),
     [
         (("vss",), "Did you mean 'vs'?"),
-        (("gibberish",), "Kinds: ConfigMap"),
+        (("gibberish",), "Kinds: AuthorizationPolicy"),
         (("vs/a", "b"), "mixes two ways"),
         (("vs", "a", "-A"), "-A is for whole kinds"),
         (("vs", "a", "-l", "b=c"), "-l is for whole kinds"),

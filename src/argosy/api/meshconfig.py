@@ -12,6 +12,7 @@ from msgspec import field
 
 from argosy.api.argosy_config import ARGOSY_CONFIG_KEY, ArgosyConfig
 from argosy.api.core import ConfigMap
+from argosy.api.extension_providers import ExtensionProvider, check_providers
 from argosy.api.meta import Duration, KubernetesPart, LabelSelector, UInt32
 from argosy.api.networking_destination_rule import (
     ClientTLSSettings,
@@ -125,6 +126,7 @@ class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     enable_tracing: bool = False
     enable_prometheus_merge: bool = True
     default_config: ProxyConfig = ProxyConfig()
+    extension_providers: tuple[ExtensionProvider, ...] = ()
 
 
 def is_mesh_config(config_map: ConfigMap) -> bool:
@@ -170,9 +172,14 @@ def _settings(
         data = {} if isinstance(document, YamlError) else document.data or {}
     cleaned, found = checked(data, struct, path)
     mistakes += found
+    written = None
+    if not any(m.severity is Severity.ERROR for m in mistakes):
+        written = msgspec.convert(cleaned, struct, dec_hook=decode_hook)
+        if isinstance(written, MeshConfig):
+            mistakes += check_providers(written.extension_providers, f"{path}.extensionProviders")
     problems = tuple(
         Problem(config_map.key, m.field, m.code, m.message, m.hint, m.severity) for m in mistakes
     )
     if any(m.severity is Severity.ERROR for m in mistakes):
         return Compiled(None, problems)
-    return Compiled(msgspec.convert(cleaned, struct, dec_hook=decode_hook), problems)
+    return Compiled(written, problems)

@@ -25,7 +25,9 @@ from argosy.api.networking_sidecar import Sidecar
 from argosy.api.networking_virtual_service import VirtualService
 from argosy.api.networking_workload_entry import WorkloadEntry, WorkloadGroup
 from argosy.api.security import PeerAuthentication
+from argosy.api.security_authorization_policy import AuthorizationPolicy
 from argosy.api.typed import Mistake
+from argosy.api.validate_authorization_policy import validate_authorization_policy
 from argosy.api.validate_core import validate_config_map, validate_secret, validate_service
 from argosy.api.validate_destination_rule import validate_destination_rule
 from argosy.api.validate_endpoints import validate_endpoint_slice, validate_endpoints
@@ -198,6 +200,15 @@ KINDS: tuple[Registered, ...] = (
         _STEERS,
         validate_peer_authentication,
         ("pa",),
+    ),
+    Registered(
+        SECURITY,
+        _ISTIO_SECURITY,
+        "authorizationpolicies",
+        AuthorizationPolicy,
+        _STEERS,
+        validate_authorization_policy,
+        ("ap",),
     ),
 )
 

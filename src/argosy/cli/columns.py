@@ -101,6 +101,7 @@ _COLUMNS: dict[str, list[Column]] = {
     "PeerAuthentication": [
         ("MODE", lambda item: (_spec(item).get("mtls") or {}).get("mode", "-")),
     ],
+    "AuthorizationPolicy": [("ACTION", lambda item: _spec(item).get("action", "ALLOW"))],
 }
 _RULE: list[Column] = [("DISTRIBUTED", _condition("Distributed")), ("PROBLEMS", _problems)]
 _WIDE: dict[str, list[Column]] = {

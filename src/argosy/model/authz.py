@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from argosy.base.names import ObjectKey
 from argosy.model.ext_authz import GrpcAuthorizer, HttpAuthorizer
+from argosy.model.policy_scope import PolicyScope
 from argosy.model.text_match import Text
 
 
@@ -183,6 +184,7 @@ class Policy:
     """No rules: it never matches. ``dry_run``: it is only watched. ``provider`` is of CUSTOM."""
 
     object: ObjectKey
+    scope: PolicyScope
     action: Action
     rules: tuple[Rule, ...]
     dry_run: bool = False
@@ -216,12 +218,15 @@ class Checks:
     tried_allow: tuple[Policy, ...] = ()
 
 
+NO_CHECKS = Checks()
+
+
 @dataclass(frozen=True, slots=True)
 class Authorization:
     """Of one workload: ``http`` for requests, ``tcp`` for connections that are not HTTP."""
 
-    http: Checks = Checks()
-    tcp: Checks = Checks()
+    http: Checks = NO_CHECKS
+    tcp: Checks = NO_CHECKS
 
 
 NO_AUTHORIZATION = Authorization()

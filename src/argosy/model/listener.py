@@ -6,6 +6,7 @@ from enum import Enum
 
 from argosy.base.names import Hostname
 from argosy.model.authn import MtlsMode
+from argosy.model.authz import NO_AUTHORIZATION, Authorization
 from argosy.model.proxy import ClusterKey
 from argosy.model.proxy_traffic import (
     USUAL_CAPTURE,
@@ -78,6 +79,7 @@ class ListenerSettings:
     ``dynamic_hosts``: routes may lead to hosts that are resolved when a request names them.
     ``http_proxy_port``: every sidecar is an HTTP proxy at this port of 127.0.0.1.
     ``proxy`` is what the one proxy's own configuration says.
+    ``authorization``: who may call the one workload, or pass the one gateway.
     ``inbound_retries``: when a workload's proxy asks its application again. ``mesh_tls`` is what
     servers accept of mesh mTLS, ``other_tls`` of any other.
     """
@@ -96,6 +98,7 @@ class ListenerSettings:
     http_proxy_port: int | None = None
     mesh_tls: TlsParameters = NO_PARAMETERS
     other_tls: TlsParameters = NO_PARAMETERS
+    authorization: Authorization = NO_AUTHORIZATION
 
 
 # Where requests are routed by: the key of a route table.

@@ -13,6 +13,7 @@ from argosy.base.problems import Problem
 from argosy.derive import Formula
 from argosy.pilot.analyze import (
     annotations,
+    authorization,
     conditions,
     destination_rules,
     envoy_filters,
@@ -145,6 +146,18 @@ ANALYZERS: tuple[Analyzer, ...] = (
         proxyless.ignored_routing,
         "Rules that gRPC clients without a proxy do not follow",
         When.ANALYSIS,
+    ),
+    _row(
+        "authz.AuthorizationPoliciesAnalyzer",
+        ("AuthorizationPolicy",),
+        authorization.named_namespaces,
+        "Namespaces that AuthorizationPolicies name and that are not there",
+    ),
+    _row(
+        "authz.SelectorAnalyzer",
+        ("AuthorizationPolicy",),
+        selectors.authorization_policy_selector,
+        "AuthorizationPolicies whose selectors match no workload",
     ),
     _row(
         "security.SelectorAnalyzer",

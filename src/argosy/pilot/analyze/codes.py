@@ -55,11 +55,12 @@ CODES: tuple[Code, ...] = (
         "IST0101",
         "ReferencedResourceNotFound",
         _E,
-        "VirtualService Gateway Sidecar DestinationRule",
+        "VirtualService Gateway Sidecar DestinationRule AuthorizationPolicy",
         "Something is named that is not there: a host, a subset, a Gateway, a workload's labels or a "
         "credential.",
         "Correct the name, or create what it names. A host with a dot must be complete.",
-        "HostNotFound SubsetNotFound GatewayNotFound CredentialNotFound",
+        "HostNotFound SubsetNotFound GatewayNotFound CredentialNotFound ProviderNotFound "
+        "NamespaceNotFound",
     ),
     _code(
         "IST0102",
@@ -182,7 +183,7 @@ CODES: tuple[Code, ...] = (
         "IST0127",
         "NoMatchingWorkloadsFound",
         _W,
-        "EnvoyFilter PeerAuthentication ProxyConfig DestinationRule",
+        "EnvoyFilter PeerAuthentication ProxyConfig DestinationRule AuthorizationPolicy",
         "No workload has the labels that the object selects.",
         "Correct the labels, or deploy the workload.",
         "NoMatchingWorkloads SelectsNothing",

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from argosy.api.networking_sidecar import Sidecar
 from argosy.api.security import PeerAuthentication
+from argosy.api.security_authorization_policy import AuthorizationPolicy
 from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Problem, Severity
 from argosy.derive import Reader, formula
@@ -16,6 +17,15 @@ from argosy.pilot.graph.world import candidate_pods, mesh_settings, namespaces, 
 @formula
 def peer_authentication_selector(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
     policy = read(get, key, PeerAuthentication)
+    if policy is None or policy.spec.selector is None:
+        return ()
+    selector = policy.spec.selector.match_labels
+    return unmatched(get, key, selector, "spec.selector.matchLabels")
+
+
+@formula
+def authorization_policy_selector(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
+    policy = read(get, key, AuthorizationPolicy)
     if policy is None or policy.spec.selector is None:
         return ()
     selector = policy.spec.selector.match_labels

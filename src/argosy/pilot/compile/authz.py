@@ -37,6 +37,7 @@ from argosy.model.authz import (
 )
 from argosy.model.text_match import ANY_TEXT
 from argosy.pilot.compile import authz_values as values
+from argosy.pilot.compile import policy_targets
 
 F = TypeVar("F")
 
@@ -68,6 +69,7 @@ def policy(written: api.AuthorizationPolicy, trust_domains: tuple[str, ...]) -> 
     annotation = written.metadata.annotations.get(api.DRY_RUN)
     return Policy(
         object=written.key,
+        scope=policy_targets.policy_scope(spec.selector, spec.target_ref, spec.target_refs),
         action=action,
         rules=tuple(rule for rule in rules if rule is not None),
         dry_run=annotation in TRUE and action in (Action.ALLOW, Action.DENY),

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from argosy.api import meshconfig as api
 from argosy.api.core import ConfigMap
+from argosy.api.extension_providers import ExtensionProvider
 from argosy.api.meta import LabelSelector
 from argosy.api.networking_virtual_service import HTTPRetry
 from argosy.api.proxy_config import NO_PROXY_CONFIG, ProxyConfig
@@ -106,6 +107,7 @@ class Mesh:
     destination_rule_export_to: tuple[str, ...] = (PUBLIC,)
     owned_hosts: bool = True
     capture: CapturePorts = USUAL_CAPTURE
+    extension_providers: tuple[ExtensionProvider, ...] = ()
 
 
 DEFAULT_MESH = Mesh()
@@ -143,6 +145,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         destination_rule_export_to=written.default_destination_rule_export_to or (PUBLIC,),
         owned_hosts=own.value.host_ownership == "ENFORCED",
         capture=capture_ports(written, report),
+        extension_providers=written.extension_providers,
     )
     return Compiled(compiled, tuple(report.problems))
 

@@ -32,7 +32,7 @@ from argosy.pilot.compile.ingresses import ingress_of
 from argosy.pilot.compile.proxy_configs import personal
 from argosy.pilot.compile.roles import role_of
 from argosy.pilot.compile.routes import Listening
-from argosy.pilot.graph import destinations, ingresses, proxy_configs, rules
+from argosy.pilot.graph import authorization, destinations, ingresses, proxy_configs, rules
 from argosy.pilot.graph.credentials import credential
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.scopes import scope_of
@@ -175,7 +175,11 @@ def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
         return None
     sight = Sight(role.namespace)
     dynamic = get(rules.has_dynamic_hosts, sight)
-    usual = replace(get(mesh_settings).listeners, dynamic_hosts=dynamic)
+    usual = replace(
+        get(mesh_settings).listeners,
+        dynamic_hosts=dynamic,
+        authorization=get(authorization.authorization_of, role),
+    )
     settings = personal(usual, get(proxy_configs.traffic_of, role))
     return encode(name, gateway_listener.gateway_listener(found, settings))
 

@@ -1,5 +1,7 @@
 """Formulas of what a sidecar's own side needs: equal for all replicas of a workload."""
 
+from dataclasses import replace
+
 from argosy.base.problems import Compiled
 from argosy.derive import Reader, formula
 from argosy.model.application import ApplicationEndpoint, Loopback, OwnAddress
@@ -10,8 +12,8 @@ from argosy.model.service import Service
 from argosy.model.traffic import ApplicationCluster, ConnectionPool
 from argosy.pilot.compile import applications, destinations, endpoints, inbound
 from argosy.pilot.compile.proxy_configs import personal
+from argosy.pilot.graph import authorization, proxy_configs, sidecars
 from argosy.pilot.graph import destinations as destination_formulas
-from argosy.pilot.graph import proxy_configs, sidecars
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.world import demands, mesh_settings, services_of_labels
@@ -72,7 +74,10 @@ def listener_names(get: Reader, role: Role) -> tuple[str, ...]:
 
 @formula
 def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
-    settings = personal(get(mesh_settings).listeners, get(proxy_configs.traffic_of, role))
+    usual = replace(
+        get(mesh_settings).listeners, authorization=get(authorization.authorization_of, role)
+    )
+    settings = personal(usual, get(proxy_configs.traffic_of, role))
     if name == names.VIRTUAL_INBOUND:
         listener = get(compiled_listener, role).value
         return encode(name, listener_translation.virtual_inbound(listener, settings))

@@ -4,12 +4,12 @@ A request passes the rows from top to bottom, its response from bottom to top. A
 file that builds its configuration and one row here that says why it stands where it stands.
 
 Rows still to come, and their places: peer metadata and tracing facts (first, so that refusals
-are recorded with them); external authorization, JWT and request authentication, then RBAC (before
-anything that answers or changes the request); rate limits (after RBAC, so that refused requests
-cost no quota); telemetry (just before the router); extensions at the phases between these.
+are recorded with them); JWT and request authentication (between external authorization and RBAC);
+rate limits (after RBAC, so that refused requests cost no quota); telemetry (just before the
+router); extensions at the phases between these.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -21,7 +21,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
 
-from argosy.pilot.translate import dynamic_forward
+from argosy.model.authz import NO_CHECKS, Checks
+from argosy.pilot.translate import authorization, dynamic_forward
 from argosy.pilot.translate.cors import CORS_FILTER
 from argosy.pilot.translate.fault import FAULT_FILTER
 
@@ -43,12 +44,14 @@ class HttpFilterFacts:
 
     ``grpc_web``: a declared GRPC-Web port. ``dynamic_hosts``: routes may lead to hosts that are
     resolved when a request names them. ``debug_headers``: x-envoy-* go to clients and servers.
+    ``checks`` are those of requests; the outbound side has none.
     """
 
     side: Side
     grpc_web: bool = False
     dynamic_hosts: bool = False
     debug_headers: bool = True
+    checks: Checks = NO_CHECKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,24 @@ class Row:
     why_here: str
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Filters that are several, with the name of each."""
+
+    filters: Callable[[HttpFilterFacts], Sequence[tuple[str, Message]]]
+    why_here: str
+
+
 def _grpc_web(facts: HttpFilterFacts) -> Message | None:
     return grpc_web_pb2.GrpcWeb() if facts.grpc_web else None
+
+
+def _custom(facts: HttpFilterFacts) -> Sequence[tuple[str, Message]]:
+    return authorization.custom_http(facts.checks)
+
+
+def _authorization(facts: HttpFilterFacts) -> Sequence[tuple[str, Message]]:
+    return authorization.native_http(facts.checks)
 
 
 def _fault(facts: HttpFilterFacts) -> Message | None:
@@ -87,11 +106,20 @@ def _router(facts: HttpFilterFacts) -> Message:
     return found
 
 
-HTTP_FILTERS = (
+HTTP_FILTERS: tuple[Row | Group, ...] = (
     Row(
         GRPC_WEB_FILTER,
         _grpc_web,
         "Turns gRPC-Web into gRPC, so every later filter sees one protocol.",
+    ),
+    Group(
+        _custom,
+        "External authorization. Before tokens are read, as in Istio: the authorizer may bring one. "
+        "Before DENY and ALLOW: it cannot undo them, nor they its refusal.",
+    ),
+    Group(
+        _authorization,
+        "AUDIT, DENY, ALLOW. Before anything that answers or changes the request.",
     ),
     Row(
         FAULT_FILTER,
@@ -117,11 +145,15 @@ HTTP_FILTERS = (
 
 def http_filters(facts: HttpFilterFacts) -> list[http_connection_manager_pb2.HttpFilter]:
     protos = []
-    for row in HTTP_FILTERS:
-        config = row.config(facts)
-        if config is None:
-            continue
-        proto = http_connection_manager_pb2.HttpFilter(name=row.name)
+    for name, config in (one for row in HTTP_FILTERS for one in _of_row(row, facts)):
+        proto = http_connection_manager_pb2.HttpFilter(name=name)
         proto.typed_config.Pack(config, deterministic=True)
         protos.append(proto)
     return protos
+
+
+def _of_row(row: Row | Group, facts: HttpFilterFacts) -> Sequence[tuple[str, Message]]:
+    if isinstance(row, Group):
+        return row.filters(facts)
+    config = row.config(facts)
+    return () if config is None else ((row.name, config),)

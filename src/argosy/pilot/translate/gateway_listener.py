@@ -19,6 +19,7 @@ from argosy.model.gateway import (
 from argosy.model.listener import ListenerSettings, OpaqueChain
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import access_logs
+from argosy.pilot.translate.authorization import network_filters
 from argosy.pilot.translate.http_connection_manager import gateway_http
 from argosy.pilot.translate.listener import add_opaque_chains, listener_defaults, match_chain
 from argosy.pilot.translate.listener_filter import tls_inspector
@@ -99,11 +100,12 @@ def _http(
 
 
 def _by_server_name(settings: ListenerSettings) -> list[listener_components_pb2.Filter]:
-    """The first filter sets the cluster; one that does not exist closes the connection."""
+    """A filter sets the cluster; one that does not exist closes the connection."""
     choose = listener_components_pb2.Filter(name=SNI_CLUSTER_FILTER)
     choose.typed_config.Pack(sni_cluster_pb2.SniCluster(), deterministic=True)
     forward = tcp_proxy_pb2.TcpProxy(
         stat_prefix=names.BLACK_HOLE_CLUSTER, cluster=names.BLACK_HOLE_CLUSTER
     )
     forward.access_log.extend(access_logs(settings))
-    return [choose, network_filter(TCP_PROXY_FILTER, forward)]
+    authorization = network_filters(settings.authorization.tcp)
+    return [*authorization, choose, network_filter(TCP_PROXY_FILTER, forward)]

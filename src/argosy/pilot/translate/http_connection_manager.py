@@ -77,7 +77,8 @@ def inbound_http(
     details.uri = True
     manager.route_config.CopyFrom(routes)
     proxy = settings.proxy
-    facts = HttpFilterFacts(Side.INBOUND, debug_headers=proxy.debug_headers)
+    checks = settings.authorization.http
+    facts = HttpFilterFacts(Side.INBOUND, debug_headers=proxy.debug_headers, checks=checks)
     manager.http_filters.extend(http_filters(facts))
     apply_to_manager(manager, proxy, proxy.forward_client_cert)
     return _filter(manager)
@@ -105,7 +106,11 @@ def gateway_http(
     _route_by_rds(manager, routes)
     proxy = settings.proxy
     facts = HttpFilterFacts(
-        Side.GATEWAY, grpc_web, settings.dynamic_hosts, debug_headers=proxy.debug_headers
+        Side.GATEWAY,
+        grpc_web,
+        settings.dynamic_hosts,
+        debug_headers=proxy.debug_headers,
+        checks=settings.authorization.http,
     )
     manager.http_filters.extend(http_filters(facts))
     apply_to_manager(manager, proxy, proxy.forward_client_cert or proxy.gateway_client_cert)

@@ -23,6 +23,7 @@ from argosy.model.service import Protocol
 from argosy.model.traffic import TerminatedTls
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import listener_access_logs
+from argosy.pilot.translate.authorization import network_filters
 from argosy.pilot.translate.http_connection_manager import inbound_http
 from argosy.pilot.translate.inbound_route import inbound_route
 from argosy.pilot.translate.listener import RAW_BUFFER, detected_http, set_address
@@ -236,6 +237,7 @@ def _chain(
         proto.filters.append(inbound_http(place.stat_prefix, routes, settings))
     else:
         proto.name = place.tcp_chain
+        proto.filters.extend(network_filters(settings.authorization.tcp))
         proto.filters.append(single_cluster(place.cluster, settings, authenticated=case.mtls))
     if case.terminated is not None:
         context = terminated_downstream_context(case.terminated, settings.other_tls, http=case.http)

@@ -166,10 +166,8 @@ def _principal(fact: SourceFact) -> rbac_pb2.Principal:
             proto.direct_remote_ip.CopyFrom(_cidr(network))
         case RemoteAddress(network):
             proto.remote_ip.CopyFrom(_cidr(network))
-        case Header(name, match) if match is None:
-            proto.header.CopyFrom(route_components_pb2.HeaderMatcher(name=name, present_match=True))
-        case Header(name, match):
-            proto.header.CopyFrom(_header(name, match))
+        case Header(name, wanted):
+            proto.header.CopyFrom(_present(name) if wanted is None else _header(name, wanted))
         case Claim(path, match):
             proto.metadata.CopyFrom(
                 _metadata(JWT_FILTER, (JWT_PAYLOAD, *path), _text_or_list(match))
@@ -207,6 +205,10 @@ def _header(
     return route_components_pb2.HeaderMatcher(
         name=name, string_match=text_matcher(match, ignore_case)
     )
+
+
+def _present(name: str) -> route_components_pb2.HeaderMatcher:
+    return route_components_pb2.HeaderMatcher(name=name, present_match=True)
 
 
 def _text_or_list(match: Text) -> value_pb2.ValueMatcher:

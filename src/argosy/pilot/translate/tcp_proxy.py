@@ -9,6 +9,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from argosy.model.listener import ListenerSettings, TcpForward
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import access_logs
+from argosy.pilot.translate.authorization import network_filters
 from argosy.pilot.translate.dynamic_forward import sni_filter
 
 TCP_PROXY_FILTER = "envoy.filters.network.tcp_proxy"
@@ -31,7 +32,7 @@ def tcp_filters(
     forward: TcpForward, settings: ListenerSettings
 ) -> list[listener_components_pb2.Filter]:
     """The network filters of an outbound or gateway chain that forwards opaque bytes."""
-    filters = []
+    filters = network_filters(settings.authorization.tcp)
     if forward.opaque_to_detecting:
         filters.append(_offer_opaque_alpn())
     if forward.dynamic_port is not None:
