@@ -325,7 +325,7 @@ def check_paths(values: Sequence[str], path: str) -> Iterator[Mistake]:
 def _template(value: str, path: str) -> Iterator[Mistake]:
     """Segments are literal or one operator; of ``{**}`` there is one, and no operator after it.
 
-    As Envoy's ``uri_template`` has it.
+    https://istio.io/latest/docs/reference/config/security/authorization-policy/#Operation
     """
     hint = "Write /a/{*}/b or /a/{**}/b"
     if not value.startswith("/"):

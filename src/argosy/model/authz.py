@@ -79,7 +79,6 @@ SourceFact = Identity | DirectAddress | RemoteAddress | Header | Claim | Request
 @dataclass(frozen=True, slots=True)
 class Host:
     match: Text
-    ignore_case: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +92,6 @@ class Path:
     """Of the path as it is normalized, without query and fragment."""
 
     match: Text
-
-
-@dataclass(frozen=True, slots=True)
-class PathTemplate:
-    """In Envoy's writing: ``*`` is one segment, ``**`` any number of them."""
-
-    template: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +124,12 @@ class FilterMetadata:
 
 
 OperationFact = (
-    Host
-    | Method
-    | Path
-    | PathTemplate
-    | DestinationPort
-    | DestinationAddress
-    | ServerName
-    | FilterMetadata
+    Host | Method | Path | DestinationPort | DestinationAddress | ServerName | FilterMetadata
 )
 
 Fact = SourceFact | OperationFact
 
-HTTP_FACTS = (Header, Claim, RequestPrincipal, Host, Method, Path, PathTemplate)
+HTTP_FACTS = (Header, Claim, RequestPrincipal, Host, Method, Path)
 """Those that only requests have, connections not."""
 
 

@@ -6,6 +6,7 @@ https://istio.io/latest/docs/reference/config/security/authorization-policy/
 import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from argosy.api import security_authorization_policy as api
@@ -13,7 +14,6 @@ from argosy.api.authorization_attributes import (
     EXPERIMENTAL,
     Attribute,
     get_attribute,
-    is_path_template,
 )
 from argosy.api.validate_authorization_policy import TRUE
 from argosy.base.names import Namespace
@@ -24,18 +24,13 @@ from argosy.model.authz import (
     DestinationPort,
     DirectAddress,
     FilterMetadata,
-    Header,
-    Method,
     OperationFact,
-    Path,
-    PathTemplate,
     Policy,
     RemoteAddress,
     Rule,
     ServerName,
     SourceFact,
 )
-from argosy.model.text_match import ANY_TEXT
 from argosy.pilot.compile import authz_values as values
 from argosy.pilot.compile import policy_targets
 
@@ -143,15 +138,14 @@ def _operation(
     written: api.Operation, field: str, context: _Context
 ) -> list[Clause[OperationFact]]:
     found = _Clauses[OperationFact](field, context)
-    found.add("hosts", written.hosts, values.host)
-    found.add_not("notHosts", written.not_hosts, values.host)
+    found.add("hosts", written.hosts, partial(values.host, wide=not context.allows))
+    found.add_not("notHosts", written.not_hosts, partial(values.host, wide=context.allows))
     found.add("ports", written.ports, _port)
     found.add_not("notPorts", written.not_ports, _port)
-    # HTTP/2 takes methods in lower case, and applications may too: refusing looks at both.
-    found.add("methods", written.methods, _method(ignore_case=not context.allows))
-    found.add_not("notMethods", written.not_methods, _method(ignore_case=context.allows))
-    found.add("paths", written.paths, _path)
-    found.add_not("notPaths", written.not_paths, _path)
+    found.add("methods", written.methods, partial(values.method, wide=not context.allows))
+    found.add_not("notMethods", written.not_methods, partial(values.method, wide=context.allows))
+    found.add("paths", written.paths, values.path)
+    found.add_not("notPaths", written.not_paths, values.path)
     return found.clauses
 
 
@@ -177,7 +171,8 @@ def _conditions(
                 operations.append(where, listed, of_operation, negated)
                 continue
             expanded = _expanded(attribute.name, listed, context)
-            sources.append(where, expanded, _source_value(attribute, context), negated)
+            wide = negated is context.allows
+            sources.append(where, expanded, _source_value(attribute, context, wide), negated)
     return sources.clauses, operations.clauses
 
 
@@ -203,11 +198,14 @@ def _operation_value(attribute: Attribute) -> Callable[[str], OperationFact] | N
     return None
 
 
-def _source_value(attribute: Attribute, context: _Context) -> Callable[[str], SourceFact]:
+def _source_value(
+    attribute: Attribute, context: _Context, wide: bool
+) -> Callable[[str], SourceFact]:
+    """``wide``: what matches is refused, so that no way of writing it may pass."""
     keys = attribute.keys
     match attribute.name:
         case "request.headers":
-            return lambda value: _header(keys[0], value)
+            return lambda value: values.header(keys[0], value, wide)
         case "source.ip":
             return _direct
         case "remote.ip":
@@ -274,20 +272,6 @@ def _remote(value: str) -> RemoteAddress:
 
 def _port(value: str) -> DestinationPort:
     return DestinationPort(int(value))
-
-
-def _method(*, ignore_case: bool) -> Callable[[str], Method]:
-    return lambda value: Method(values.text(value), ignore_case)
-
-
-def _path(value: str) -> Path | PathTemplate:
-    return values.path_template(value) if is_path_template(value) else values.path(value)
-
-
-def _header(name: str, value: str) -> Header:
-    """``*`` asks that the header is there, even if it is empty."""
-    found = values.text(value)
-    return Header(name.lower(), None if found == ANY_TEXT else found)
 
 
 def _filter_metadata(attribute: Attribute, value: str) -> FilterMetadata:

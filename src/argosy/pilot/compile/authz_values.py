@@ -6,10 +6,10 @@ https://istio.io/latest/docs/reference/config/security/authorization-policy/#Rul
 
 import re2
 
-from argosy.api.authorization_attributes import TEMPLATE_ANY, TEMPLATE_ONE
+from argosy.api.authorization_attributes import TEMPLATE_ANY, TEMPLATE_ONE, is_path_template
 from argosy.api.validate_authorization_policy import SPIFFE
 from argosy.base.names import Namespace
-from argosy.model.authz import Claim, Host, Identity, Path, PathTemplate, RequestPrincipal
+from argosy.model.authz import Claim, Header, Host, Identity, Method, Path, RequestPrincipal
 from argosy.model.route import Exact, Prefix, Regex
 from argosy.model.text_match import ANY_TEXT, Suffix, Text
 
@@ -17,6 +17,10 @@ CLUSTER_LOCAL = "cluster.local"
 """In principals it also stands for whatever the mesh's trust domain is called, as in Istio."""
 
 _SEGMENT = "[^/]"
+_DOT = r"\.?"
+_SPACE = r"[ \t]*"
+_BYTES = r"\C*"
+"""Anything: a dot would not match bytes that are no UTF-8."""
 
 
 def text(value: str) -> Text:
@@ -110,19 +114,29 @@ def domains_with_aliases(
 # Requests.
 
 
-def host(value: str) -> Host:
+def host(value: str, wide: bool) -> Host:
     """A name means the host at any port, and also as an absolute name, with a dot at its end.
 
-    A port that is written must be there: ``example.com:8080``, ``example.com:*``.
-    https://istio.io/latest/docs/ops/best-practices/security/#writing-host-match-policies
+    A port that is written must be there: ``example.com:8080``, ``example.com:*``. Case does not
+    count. https://istio.io/latest/docs/ops/best-practices/security/#writing-host-match-policies
+
+    ``wide`` is for refusing. HTTP/1.1 clients may send two Hosts, which Envoy joins by a comma, or
+    a user before the name, or no number after it: any name among them counts.
     """
+    before, after = (r"(?:.*[,@])?[ \t]*", "(?:,.*)?") if wide else ("", "")
+    inside = "." if wide else "[^,@]"
+    port = "(?::[^,]*)?" if wide else "(?::[0-9]*)?"
     match text(value):
-        case Exact(name) if not _has_port(name):
-            return Host(Regex(rf"(?i){_quoted(name)}\.?(:[0-9]*)?"))
-        case Suffix(name) if not _has_port(name):
-            return Host(Regex(rf"(?i).*{_quoted(name)}\.?(:[0-9]*)?"))
-        case other:
-            return Host(other)
+        case Exact(name):
+            pattern = f"{_quoted(name)}{after}" if _has_port(name) else ""
+            return Host(Regex(f"(?i){before}{pattern or _quoted(name) + _DOT + port + after}"))
+        case Suffix(name):
+            rest = after if _has_port(name) else _DOT + port + after
+            return Host(Regex(f"(?i){inside}*{_quoted(name)}{rest}"))
+        case Prefix(name):
+            return Host(Regex(f"(?i){before}{_quoted(name)}{inside}*"))
+        case any_host:
+            return Host(any_host)
 
 
 def _has_port(name: str) -> bool:
@@ -130,12 +144,46 @@ def _has_port(name: str) -> bool:
     return ":" in name.rpartition("]")[2]
 
 
+def method(value: str, wide: bool) -> Method:
+    """HTTP/2 takes methods in lower case too, so whoever refuses looks at any case."""
+    return Method(text(value), ignore_case=wide)
+
+
+def header(name: str, value: str, wide: bool) -> Header:
+    """``*`` asks that the header is there, even if it is empty.
+
+    ``wide``: HTTP/2 takes spaces around a value, which are gone when an application of HTTP/1.1
+    reads it.
+    """
+    called = name.lower()
+    found = text(value)
+    if found == ANY_TEXT:
+        return Header(called, None)
+    if not wide:
+        return Header(called, found)
+    match found:
+        case Exact(exact):
+            return Header(called, Regex(f"{_SPACE}{_quoted(exact)}{_SPACE}"))
+        case Suffix(suffix):
+            return Header(called, Regex(f"{_BYTES}{_quoted(suffix)}{_SPACE}"))
+        case Prefix(prefix):
+            return Header(called, Regex(f"{_SPACE}{_quoted(prefix)}{_BYTES}"))
+        case _:
+            raise AssertionError(f"{value} is no pattern")
+
+
 def path(value: str) -> Path:
-    return Path(text(value))
+    """In a template ``{*}`` is one segment and ``{**}`` any text.
 
-
-def path_template(value: str) -> PathTemplate:
-    return PathTemplate(value.replace(TEMPLATE_ANY, "**").replace(TEMPLATE_ONE, "*"))
+    Envoy's own templates know only some characters: a ``*`` or ``|`` in a path would pass a DENY.
+    """
+    if not is_path_template(value):
+        return Path(text(value))
+    pieces = (
+        f"{_SEGMENT}+".join(_quoted(literal) for literal in piece.split(TEMPLATE_ONE))
+        for piece in value.split(TEMPLATE_ANY)
+    )
+    return Path(Regex("(?s)" + ".*".join(pieces)))
 
 
 # Tokens.

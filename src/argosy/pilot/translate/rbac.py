@@ -8,12 +8,11 @@ import ipaddress
 from collections.abc import Iterable
 from typing import assert_never
 
-from envoy.config.core.v3 import address_pb2, extension_pb2
+from envoy.config.core.v3 import address_pb2
 from envoy.config.rbac.v3 import rbac_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
-from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
 from envoy.type.matcher.v3 import metadata_pb2, path_pb2, string_pb2, value_pb2
 
 from argosy.model.authz import (
@@ -29,7 +28,6 @@ from argosy.model.authz import (
     Method,
     OperationFact,
     Path,
-    PathTemplate,
     Policy,
     RemoteAddress,
     RequestPrincipal,
@@ -53,8 +51,6 @@ EXT_AUTHZ = "istio_ext_authz_"
 JWT_FILTER = "envoy.filters.http.jwt_authn"
 JWT_PAYLOAD = "payload"
 """Where the claims of validated tokens are in dynamic metadata."""
-
-URI_TEMPLATE = "envoy.path.match.uri_template.uri_template_matcher"
 
 ALLOW, DENY, LOG = rbac_pb2.RBAC.ALLOW, rbac_pb2.RBAC.DENY, rbac_pb2.RBAC.LOG
 
@@ -130,17 +126,12 @@ def _source(clauses: tuple[Clause[SourceFact], ...]) -> rbac_pb2.Principal:
 def _permission(fact: OperationFact) -> rbac_pb2.Permission:
     proto = rbac_pb2.Permission()
     match fact:
-        case Host(match, ignore_case):
-            proto.header.CopyFrom(_header(":authority", match, ignore_case))
+        case Host(match):
+            proto.header.CopyFrom(_header(":authority", match))
         case Method(match, ignore_case):
             proto.header.CopyFrom(_header(":method", match, ignore_case))
         case Path(match):
             proto.url_path.CopyFrom(path_pb2.PathMatcher(path=text_matcher(match)))
-        case PathTemplate(template):
-            config = uri_template_match_pb2.UriTemplateMatchConfig(path_template=template)
-            extension = extension_pb2.TypedExtensionConfig(name=URI_TEMPLATE)
-            extension.typed_config.Pack(config, deterministic=True)
-            proto.uri_template.CopyFrom(extension)
         case DestinationPort(port):
             proto.destination_port = port
         case DestinationAddress(network):
