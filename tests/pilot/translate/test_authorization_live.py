@@ -215,3 +215,53 @@ def test_envoys_verdict_is_ours(
                         ours = expected(found, call, port, token=token)
                         envoys = answered(http, call)
                         assert envoys is ours, f"{call}\n{json.dumps(token)}\n{shown(written)}"
+
+
+def opaque_answered(clients: Clients, port: int, call: Call) -> bool:
+    try:
+        with clients.connect(port, call, opaque=True) as connection:
+            connection.sendall(b"hello\n")
+            return connection.recv(100) == b"opaque:hello\n"
+    except OSError:
+        return False
+
+
+@settings(
+    max_examples=4,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=EVERYTHING_IS_SLOW_HERE,
+)
+@given(batch=batches())
+def test_envoys_verdict_on_opaque_connections_is_ours(
+    batch: list[tuple[list[AuthorizationPolicy], list[list[Call]]]],
+    authority: ScratchAuthority,
+    application: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """4 Envoys of 8 policy sets, 4 connections each: 128 pairs."""
+    directory = tmp_path_factory.mktemp("envoy")
+    clients = Clients(authority, directory)
+    sets = [(compiled(written), free_port()) for written, _ in batch]
+    protos = [listener(found, port, Protocol.TCP, token=False) for found, port in sets]
+    with serving(directory, authority, application, *protos):
+        for (written, groups), (found, port) in zip(batch, sets, strict=True):
+            for call in (group[0] for group in groups):
+                ours = expected(found, call, port, token=False, opaque=True)
+                envoys = opaque_answered(clients, port, call)
+                assert envoys is ours, f"{call}\n{shown(written)}"
+
+
+def test_random_calls_meet_both_verdicts() -> None:
+    """The comparison would say little if nearly all were allowed, or refused."""
+    verdicts: list[bool] = []
+
+    @settings(max_examples=20, database=None, derandomize=True, phases=[Phase.generate])
+    @given(st.lists(policies(0), min_size=1, max_size=2), calls())
+    def judge(written: list[AuthorizationPolicy], group: list[Call]) -> None:
+        found = compiled(written)
+        verdicts.extend(expected(found, call, 80, token=True) for call in group)
+
+    judge()
+    assert 0.2 < sum(verdicts) / len(verdicts) < 0.8, sum(verdicts) / len(verdicts)
