@@ -24,6 +24,8 @@ import dns.rcode
 import dns.rdatatype
 import httpx
 
+from argosy.testing import raw_http as raw_http_client
+
 Json = dict[str, Any]
 SECONDS = 15.0
 _open: dict[int, socket.socket] = {}
@@ -181,6 +183,25 @@ def raw_http(host: str, port: int, text: str) -> str:
         close(connection)
 
 
+def statuses(host: str, port: int, requests: list[Json], http2: bool = False) -> list[int]:
+    """Of requests that are sent as they are, each by a connection of its own; 0: no answer.
+
+    A request has ``method``, ``target`` and ``headers``, pairs; by HTTP/2 also ``host``.
+    """
+    found = []
+    for one in requests:
+        method, target = one["method"], one["target"]
+        headers = [(name, value) for name, value in one["headers"]]
+        connection = raw_http_client.connect(port, host=host)
+        if http2:
+            with raw_http_client.Http2(connection) as second:
+                found.append(second.request(method, target, one["host"], headers).status)
+        else:
+            with raw_http_client.Http1(connection) as first:
+                found.append(first.request(method, target, headers).status)
+    return found
+
+
 def websocket(
     host: str, port: int, authority: str, messages: list[str], path: str = "/websocket/echo"
 ) -> Json:
@@ -316,6 +337,7 @@ def main() -> None:
         close,
         exchange,
         raw_http,
+        statuses,
         websocket,
         tls12,
         mysql,

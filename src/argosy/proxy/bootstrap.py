@@ -29,7 +29,18 @@ _DEFAULT_STATS = (
     "cluster.xds-grpc",
     "istio_",
 )
+_DEFAULT_STAT_SUFFIXES = ("rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied")
 """What Istio keeps by default; each cluster's statistics cost memory in every sidecar."""
+
+_STAT_TAGS = {
+    "authz_enforce_result": r"rbac(\.(allowed|denied))$",
+    "authz_dry_run_action": r"(\.istio_dry_run_(allow|deny)_)",
+    "authz_dry_run_result": r"(\.shadow_(allowed|denied))$",
+}
+"""Parts of names that are labels in Prometheus: the first group is taken out, the second is kept.
+
+As in https://istio.io/latest/docs/tasks/security/authorization/authz-dry-run/
+"""
 
 Json = dict[str, Any]
 
@@ -123,6 +134,7 @@ def bootstrap(facts: ProxyFacts) -> Json:
         },
         "stats_config": {
             "use_all_default_tags": False,
+            "stats_tags": [{"tag_name": n, "regex": r} for n, r in _STAT_TAGS.items()],
             "stats_matcher": {"inclusion_list": {"patterns": _patterns(facts.stats)}},
         },
         "overload_manager": {
@@ -340,5 +352,5 @@ def _runtime_value(text: str) -> object:
 
 def _patterns(stats: StatsInclusion) -> list[Json]:
     prefixes = [{"prefix": p} for p in (*_DEFAULT_STATS, *stats.prefixes)]
-    suffixes = [{"suffix": s} for s in stats.suffixes]
+    suffixes = [{"suffix": s} for s in (*_DEFAULT_STAT_SUFFIXES, *stats.suffixes)]
     return prefixes + suffixes + [{"safe_regex": {"regex": r}} for r in stats.regexps]
