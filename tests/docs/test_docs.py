@@ -42,6 +42,7 @@ LISTS = (
     "/apis/networking.istio.io/v1/destinationrules",
     "/apis/networking.istio.io/v1/gateways",
     "/apis/security.istio.io/v1/peerauthentications",
+    "/apis/security.istio.io/v1/authorizationpolicies",
     "/apis/apps/v1/deployments",
     "/api/v1/services",
     "/api/v1/namespaces",
