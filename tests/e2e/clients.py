@@ -189,6 +189,7 @@ def statuses(host: str, port: int, requests: list[Json], http2: bool = False) ->
     A request has ``method``, ``target`` and ``headers``, pairs; by HTTP/2 also ``host``.
     """
     found = []
+    host = socket.gethostbyname(host)
     for one in requests:
         method, target = one["method"], one["target"]
         headers = [(name, value) for name, value in one["headers"]]

@@ -10,6 +10,7 @@ import typer
 from argosy.cli import (
     analyze,
     apply,
+    authz,
     check,
     delete,
     demo,
@@ -51,6 +52,7 @@ app.command("get", rich_help_panel=_LOOK)(get.get)
 app.command("describe", rich_help_panel=_LOOK)(describe.describe)
 app.command("exec", rich_help_panel=_LOOK, cls=execute.ExecCommand)(execute.exec_)
 app.command("logs", rich_help_panel=_LOOK)(logs.logs)
+app.add_typer(authz.app, name="authz", rich_help_panel=_LOOK)
 app.add_typer(proxy_config.app, name="proxy-config", rich_help_panel=_LOOK)
 app.add_typer(proxy_config.app, name="pc", hidden=True)
 

@@ -15,14 +15,15 @@ from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Problem
 from argosy.cli.client import ApiClient, CliError, Json, name_of, namespace_of
 from argosy.cli.kinds import kind_named
-from argosy.model.proxy import ProxyType, Scope, Sight
+from argosy.model.authz import Authorization, Policy
+from argosy.model.proxy import ProxyType, Role, Scope, Sight
 from argosy.model.route import Attachment
 from argosy.model.service import Service
 from argosy.model.traffic import Destination
 from argosy.model.workload import Endpoint, Labels
 from argosy.pilot.analyze.findings import findings_of
 from argosy.pilot.compile.authn import Demands
-from argosy.pilot.graph import destinations, gateways, rules, world
+from argosy.pilot.graph import authorization, destinations, gateways, rules, world
 from argosy.platforms.local.state import Published
 from argosy.store.cells import CellFeed
 from argosy.store.transaction import Event
@@ -77,6 +78,13 @@ class Snapshot:
     def demands(self, namespace: str, labels: Mapping[str, str]) -> Demands:
         """What a workload accepts from its callers."""
         return self._ask(world.demands, Namespace(namespace), label_pairs(labels))
+
+    def policies(self, role: Role) -> tuple[Policy, ...]:
+        """The AuthorizationPolicies that hold for a workload."""
+        return self._ask(authorization.policies_of, role)
+
+    def authorization(self, role: Role) -> Authorization:
+        return self._ask(authorization.authorization_of, role)
 
     def routing(self, host: Hostname, namespace: str) -> ObjectKey | None:
         """The VirtualService that rules a host for callers in a namespace, HTTP before TCP."""

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from argosy.api import registry
 from argosy.server.http.auth import CERTIFICATES_PATH, bearer_token, require_node, require_read
 from argosy.server.http.encoding import json_response
 from argosy.server.http.errors import ApiError
@@ -55,6 +56,7 @@ def routes(services: ApiServices) -> list[BaseRoute]:
         Route(f"{ours}/distribution", endpoints.distribution),
         Route(f"{ours}/proxies", endpoints.proxies),
         Route(f"{ours}/status", endpoints.status),
+        Route(f"{ours}/places/{{kind}}", endpoints.places),
         Route(CERTIFICATES_PATH, endpoints.certificate, methods=["POST"]),
         Route(
             "/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token",
@@ -92,6 +94,21 @@ class _Endpoints:
         require_read(actor_of(request))
         facts = self._services.proxies.status()
         return json_response({"version": self._services.version} | facts)
+
+    async def places(self, request: Request) -> Response:
+        """Where the objects of a kind were written: files, and lines by fields."""
+        require_read(actor_of(request))
+        kind = request.path_params["kind"]
+        if kind not in registry.BY_KIND:
+            raise ApiError(404, f"there is no kind {kind}")
+        found = []
+        for obj in self._services.store.list(kind):
+            if obj.origin is not None:
+                place = {"file": obj.origin.file, "line": obj.origin.line}
+                fields = dict(obj.origin.fields)
+                key = {"namespace": obj.key.namespace, "name": obj.key.name}
+                found.append({**key, **place, "fields": fields})
+        return json_response({"items": found})
 
     async def certificate(self, request: Request) -> Response:
         body = decode_body(await request.body(), CertificateBody)
