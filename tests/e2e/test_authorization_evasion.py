@@ -4,11 +4,13 @@ The tries are those of ``evasions.py``; besides, who pretends to be somebody els
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import authorization_world
 import pytest
 from authorization_world import World
 from evasions import DENY, HEADERS, HOSTS, METHODS, PASSED, PATHS, REFUSED, Try
+from manifests import mesh_config
 from mesh import Mesh
 
 from argosy.testing.raw_http import Http1, Http2, connect
@@ -34,7 +36,8 @@ spec:
 OF_GATEWAY = {"selector": {"matchLabels": {"istio": "ingressgateway"}}}
 OF_HTTPBIN = {"selector": {"matchLabels": {"app": "httpbin"}}}
 GROUPS = {"paths": PATHS, "hosts": HOSTS, "methods": METHODS, "headers": HEADERS}
-SENT = frozenset({200, 404, 405, 500, 502, 503})
+HOST = "httpbin.foo:8000"
+SENT = frozenset({200, 404, 405, 500, 501, 502, 503})
 """What may come of a request that no policy refuses: whatever the application thinks of it."""
 
 
@@ -113,11 +116,14 @@ def test_past_the_clients_proxy(world: World, http2: bool) -> None:
 
 @pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
 def test_from_sidecar_to_sidecar(world: World, http2: bool) -> None:
-    """Hosts are what routes go by in a client's proxy, so these are not for here."""
+    """Hosts are what routes go by in a client's proxy, so there is but httpbin's own."""
     world.policy("deny", {**OF_HTTPBIN, **DENY})
     world.wait(lambda: world.status("bar", "/admin") == REFUSED, "the policy is there")
     for name in ("paths", "methods", "headers"):
-        tries = GROUPS[name]
+        tries = [
+            replace(one, host=HOST, target=one.target.replace("open.com", HOST))
+            for one in GROUPS[name]
+        ]
         found = ask_from(world, "bar", tries, http2=http2)
         assert wrong(tries, found, http2=http2) == []
 
@@ -135,3 +141,50 @@ def test_through_the_gateway(world: World, gateway: int, target: str, http2: boo
     for tries in GROUPS.values():
         found = [ask(gateway, one, http2=http2) for one in tries]
         assert wrong(tries, found, http2=http2) == []
+
+
+def test_who_pretends_to_be_somebody_else(world: World) -> None:
+    """Names in headers are no identity: not XFCC, not from a caller in plain text."""
+    only_foo = {"rules": [{"from": [{"source": {"principals": ["cluster.local/ns/foo/sa/curl"]}}]}]}
+    world.policy("only-foo", {**OF_HTTPBIN, **only_foo})
+    world.wait(lambda: world.allowed() == {"foo"}, "only foo may call")
+    pretended = (
+        "By=spiffe://cluster.local/ns/foo/sa/httpbin;URI=spiffe://cluster.local/ns/foo/sa/curl"
+    )
+    spoofed = {"x-forwarded-client-cert": pretended}
+    assert world.allowed(headers=spoofed) == {"foo"}
+
+
+def test_clients_of_the_gateway_by_address(world: World, gateway: int) -> None:
+    """https://istio.io/latest/docs/tasks/security/authorization/authz-ingress/
+
+    X-Forwarded-For is believed as far as ``numTrustedProxies`` says: not at all by default.
+    """
+    forwarded = Try("/ip", frozenset(), frozenset(), headers=(("x-forwarded-for", "203.0.113.9"),))
+    twice = "203.0.113.9, 198.51.100.1"
+    further = Try("/ip", frozenset(), frozenset(), headers=(("x-forwarded-for", twice),))
+    own = world.clients["foo"]
+    assert own.call("addresses", name="httpbin.foo")
+
+    def rule(field: str, *blocks: str, action: str = "DENY") -> None:
+        rules = [{"from": [{"source": {field: list(blocks)}}]}]
+        world.policy("by-address", {**OF_GATEWAY, "action": action, "rules": rules}, "istio-system")
+
+    def becomes(status: int, one: Try, what: str) -> None:
+        world.wait(lambda: ask(gateway, one) == status, what)
+
+    rule("ipBlocks", "203.0.113.0/24", action="ALLOW")
+    becomes(REFUSED, forwarded, "the connection is from elsewhere")
+    rule("notIpBlocks", "203.0.113.0/24", action="ALLOW")
+    becomes(200, forwarded, "the connection is from elsewhere, and may be")
+    rule("remoteIpBlocks", "203.0.113.0/24")
+    becomes(200, forwarded, "X-Forwarded-For is not believed")
+    topology = "defaultConfig: {gatewayTopology: {numTrustedProxies: %d}}"
+    for trusted, one in ((1, forwarded), (2, further)):
+        text = f"{authorization_world.PROVIDERS}\n{topology % trusted}"
+        world.rules.apply("mesh", mesh_config(text))
+        becomes(REFUSED, one, f"{trusted} proxies are believed")
+    # With two proxies in front, what one of them says is not the client's address.
+    assert ask(gateway, forwarded) != 0
+    world.rules.apply("mesh", mesh_config(authorization_world.PROVIDERS))
+    world.rules.forget("mesh")

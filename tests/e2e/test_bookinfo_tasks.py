@@ -10,11 +10,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from mesh import Mesh
+from mesh import Mesh, eventually
 
 pytestmark = pytest.mark.e2e
 
 NO_REVIEWS = "Sorry, product reviews are currently unavailable for this book."
+NO_DETAILS = "Sorry, product details are currently unavailable for this book."
 NO_RATINGS = "Ratings service is currently unavailable"
 
 
@@ -166,3 +167,46 @@ spec:
     taken = time.monotonic() - started
     assert NO_REVIEWS in page.text
     assert 1.0 <= taken < 2.0
+
+
+def _viewer(app: str, account: str = "") -> str:
+    source = f'  - from: [{{source: {{principals: ["cluster.local/ns/default/sa/{account}"]}}}}]\n'
+    return f"""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata:
+  name: {app}-viewer
+  namespace: default
+spec:
+  selector:
+    matchLabels:
+      app: {app}
+  action: ALLOW
+  rules:
+{source if account else "  -"}    to: [{{operation: {{methods: ["GET"]}}}}]
+""".replace("  -    to", "  - to")
+
+
+def test_authorization(bookinfo: Mesh, networking: Path, anyone: httpx.Client) -> None:
+    """https://istio.io/latest/docs/tasks/security/authorization/authz-http/"""
+    bookinfo.apply(networking / "virtual-service-all-v1.yaml")
+    bookinfo.apply(networking / "virtual-service-reviews-v3.yaml")
+
+    def becomes(text: str, what: str) -> str:
+        eventually(lambda: text in anyone.get("/productpage").text, what, seconds=20)
+        return anyone.get("/productpage").text
+
+    nothing = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+    bookinfo.apply(nothing + "metadata: {name: allow-nothing, namespace: default}\nspec: {}\n")
+    becomes("RBAC: access denied", "nothing is allowed")
+    bookinfo.apply(_viewer("productpage"))
+    page = becomes(NO_REVIEWS, "the page is allowed, what it asks for is not")
+    assert NO_DETAILS in page
+    bookinfo.apply(_viewer("details", "bookinfo-productpage"))
+    eventually(lambda: NO_DETAILS not in anyone.get("/productpage").text, "details are allowed")
+    bookinfo.apply(_viewer("reviews", "bookinfo-productpage"))
+    becomes(NO_RATINGS, "reviews are allowed, their ratings are not")
+    bookinfo.apply(_viewer("ratings", "bookinfo-reviews"))
+    eventually(lambda: stars(anyone.get("/productpage")) == "red", "everything is allowed")
+    viewers = [f"{app}-viewer" for app in ("productpage", "details", "reviews", "ratings")]
+    bookinfo.argosy("delete", "--wait", "authorizationpolicy", "allow-nothing", *viewers)
