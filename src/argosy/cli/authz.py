@@ -126,7 +126,9 @@ def can(
     """
     target = urlsplit(url)
     if target.scheme != "http" or not target.hostname:
-        raise CliError(f"{url!r} is not an http URL of a service", "Write http://reviews:9080/", code=2)
+        raise CliError(
+            f"{url!r} is not an http URL of a service", "Write http://reviews:9080/", code=2
+        )
     headers = tuple(parsed(text) for text in header or ())
     with ApiClient(mesh) as client:
         pod = find_pod(client, source, namespace)

@@ -151,3 +151,10 @@ def test_an_alias_of_the_trust_domain_changes_what_principals_mean() -> None:
     ((wider,),) = after.rules[0].sources
     assert len(clause.any_of) == 1
     assert len(wider.any_of) == 2
+
+
+def test_addresses_that_callers_make_up() -> None:
+    spec = "{rules: [{from: [{source: {remoteIpBlocks: [10.0.0.1]}}]}]}"
+    assert codes(Graph(POD, policy("a", spec)), "a") == ["UntrustedAddress"]
+    of_gateways = spec.replace("{rules", "{selector: {matchLabels: {istio: ingress}}, rules")
+    assert codes(Graph(POD, policy("a", of_gateways)), "a") == []

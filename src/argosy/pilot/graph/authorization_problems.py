@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from argosy.base.names import Namespace
 from argosy.base.problems import Problem, Severity
 from argosy.derive import Reader, formula
-from argosy.model.authz import Action, Policy, Rule
+from argosy.model.authz import Action, Policy, RemoteAddress, Rule
 from argosy.model.policy_scope import Attached
 from argosy.model.proxy import ProxyType, Role
 from argosy.model.service import Protocol
@@ -28,6 +28,7 @@ def authorization_problems(get: Reader, namespace: Namespace, name: str) -> tupl
         *_authorizer(get, found, held),
         *_nobody(found, held),
         *_opaque(get, found, held),
+        *_believed(found, held),
     )
 
 
@@ -114,6 +115,23 @@ def _of_rule(found: Policy, rule: Rule, where: str) -> Problem:
     message = f"the rule asks for what only requests have, so it {effect}"
     field = f"spec.rules[{rule.index}]"
     return Problem(found.object, field, "OpaquePort", message, hint, Severity.WARNING)
+
+
+def _believed(found: Policy, held: tuple[Role, ...]) -> Iterator[Problem]:
+    """Addresses out of X-Forwarded-For, at proxies that take any caller's word for it."""
+    if all(role.type is ProxyType.ROUTER for role in held):
+        return
+    for rule in found.rules:
+        for clause in (clause for group in rule.sources for clause in group):
+            if any(isinstance(fact, RemoteAddress) for fact in clause.any_of):
+                message = (
+                    "a workload's own proxy believes whatever X-Forwarded-For its caller sends, so "
+                    "callers may pretend to be from any address"
+                )
+                hint = "Use ipBlocks or principals, or apply the policy to the ingress gateway"
+                yield Problem(
+                    found.object, clause.field, "UntrustedAddress", message, hint, Severity.WARNING
+                )
 
 
 def _by_grpc(get: Reader, found: Policy) -> bool:
