@@ -109,10 +109,10 @@ HOSTS = [
 
 METHODS = [
     _try("/delete", REFUSED, method="DELETE"),
-    _try("/delete", BAD, (REFUSED, *_BAD), method="delete"),
-    _try("/delete", BAD, (REFUSED, *_BAD), method="Delete"),
+    _try("/delete", _BAD, (REFUSED, *_BAD), method="delete"),
+    _try("/delete", _BAD, (REFUSED, *_BAD), method="Delete"),
     _try("/delete", (REFUSED, BAD), _BAD, method="DELETE "),
-    _try("/get", BAD, (*_BAD, PASSED), method="get"),
+    _try("/get", _BAD, (*_BAD, PASSED), method="get"),
 ]
 
 HEADERS = [

@@ -1,10 +1,14 @@
 """What Envoy says of calls is what our own reading of the same policies says, whatever both are."""
 
+import contextlib
+import itertools
 import json
+import os
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +20,25 @@ from hypothesis import strategies as st
 from tests.pilot.translate.random_policies import TOKEN, TRUST_DOMAINS, Call, calls, policies
 
 from argosy.api.encode import encode
-from argosy.api.security_authorization_policy import AuthorizationPolicy
+from argosy.api.security_authorization_policy import (
+    AuthorizationPolicy,
+    AuthorizationPolicySpec,
+    From,
+    Operation,
+    Rule,
+    Source,
+    To,
+)
 from argosy.base.names import Hostname
 from argosy.model.authn import MtlsMode
 from argosy.model.authz import Authorization
-from argosy.model.listener import InboundListener, InboundPort, ListenerSettings, UnknownPort
+from argosy.model.listener import (
+    InboundListener,
+    InboundPort,
+    ListenerSettings,
+    PathNormalization,
+    UnknownPort,
+)
 from argosy.model.service import Protocol
 from argosy.pilot.compile import authorization, authz
 from argosy.pilot.compile.verdict import Connection, Request, verdict
@@ -29,10 +47,11 @@ from argosy.pilot.translate.inbound_listener import virtual_inbound
 from argosy.testing.certificates import ScratchAuthority
 from argosy.testing.echo_application import echo_application
 from argosy.testing.raw_http import Http1, Http2
-from argosy.testing.running_envoy import free_port, on_loopback, running, static_cluster
+from argosy.testing.running_envoy import on_loopback, running, static_cluster
 
 pytestmark = pytest.mark.envoy
 
+USUAL = ListenerSettings(trust_domains=TRUST_DOMAINS)
 SERVER = "spiffe://cluster.local/ns/default/sa/reviews"
 METADATA = {"list": ["x", "z"]}
 """Of the filter ``envoy.filters.test``, and a token for every second listener."""
@@ -49,20 +68,38 @@ def application() -> Iterator[int]:
         yield port
 
 
-def compiled(written: list[AuthorizationPolicy]) -> Authorization:
+_numbers = itertools.cycle(range(20_000 + os.getpid() % 5_000, 32_000))
+
+
+def quiet_port() -> int:
+    """A free port of those that the kernel gives to no client, of which there are many here."""
+    for port in _numbers:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always a next one")
+
+
+def compiled(
+    written: list[AuthorizationPolicy], domains: tuple[str, ...] = TRUST_DOMAINS
+) -> Authorization:
     return authorization.authorization(
-        [authz.policy(one, TRUST_DOMAINS) for one in written], lambda _name: None
+        [authz.policy(one, domains) for one in written], lambda _name: None
     )
 
 
 def listener(
-    found: Authorization, port: int, protocol: Protocol, *, token: bool
+    found: Authorization,
+    port: int,
+    protocol: Protocol,
+    *,
+    token: bool = False,
+    usual: ListenerSettings = USUAL,
 ) -> listener_pb2.Listener:
     """A workload's inbound listener with a socket at ``port``, which is the port dialled too."""
     answers = InboundPort(port, port, Hostname("reviews"), protocol, MtlsMode.PERMISSIVE)
     inbound = InboundListener((answers,), (UnknownPort(None, MtlsMode.STRICT),))
-    usual = ListenerSettings(trust_domains=TRUST_DOMAINS, authorization=found)
-    proto = on_loopback(virtual_inbound(inbound, usual), port)
+    proto = on_loopback(virtual_inbound(inbound, replace(usual, authorization=found)), port)
     proto.name = f"inbound-{port}"
     for chain in proto.filter_chains:
         for one in chain.filters:
@@ -204,7 +241,7 @@ def test_envoys_verdict_is_ours(
     """8 Envoys of 8 policy sets, 32 requests each: 2,048 pairs. Half of them by HTTP/2."""
     directory = tmp_path_factory.mktemp("envoy")
     clients = Clients(authority, directory)
-    sets = [(compiled(written), free_port(), i % 2 == 0) for i, (written, _) in enumerate(batch)]
+    sets = [(compiled(written), quiet_port(), i % 2 == 0) for i, (written, _) in enumerate(batch)]
     protos = [listener(found, port, Protocol.HTTP, token=token) for found, port, token in sets]
     with serving(directory, authority, application, *protos):
         for (written, groups), (found, port, token) in zip(batch, sets, strict=True):
@@ -243,7 +280,7 @@ def test_envoys_verdict_on_opaque_connections_is_ours(
     """4 Envoys of 8 policy sets, 4 connections each: 128 pairs."""
     directory = tmp_path_factory.mktemp("envoy")
     clients = Clients(authority, directory)
-    sets = [(compiled(written), free_port()) for written, _ in batch]
+    sets = [(compiled(written), quiet_port()) for written, _ in batch]
     protos = [listener(found, port, Protocol.TCP, token=False) for found, port in sets]
     with serving(directory, authority, application, *protos):
         for (written, groups), (found, port) in zip(batch, sets, strict=True):
@@ -265,3 +302,85 @@ def test_random_calls_meet_both_verdicts() -> None:
 
     judge()
     assert 0.2 < sum(verdicts) / len(verdicts) < 0.8, sum(verdicts) / len(verdicts)
+
+
+def only(source: Source | None = None, **operation: tuple[str, ...]) -> list[AuthorizationPolicy]:
+    """A policy that allows a source, or denies an operation."""
+    if source is not None:
+        rule = Rule(from_=(From(source=source),))
+        return [AuthorizationPolicy(spec=AuthorizationPolicySpec(rules=(rule,)))]
+    rule = Rule(to=(To(operation=Operation(**operation)),))
+    return [AuthorizationPolicy(spec=AuthorizationPolicySpec(action="DENY", rules=(rule,)))]
+
+
+def test_a_trust_domain_that_changes_its_name(
+    authority: ScratchAuthority, application: int, tmp_path: Path
+) -> None:
+    """https://istio.io/latest/docs/tasks/security/authorization/authz-td-migration/
+
+    The policy is from before: its principal has the old name.
+    """
+    written = only(Source(principals=("old-td/ns/foo/sa/curl",)))
+    steps = [
+        (("old-td",), "spiffe://old-td/ns/foo/sa/curl", 200),
+        (("new-td",), "spiffe://new-td/ns/foo/sa/curl", 403),
+        (("new-td", "old-td"), "spiffe://new-td/ns/foo/sa/curl", 200),
+        (("new-td", "old-td"), "spiffe://old-td/ns/foo/sa/curl", 200),
+        (("new-td", "old-td"), "spiffe://old-td/ns/foo/sa/other", 403),
+    ]
+    clients = Clients(authority, tmp_path)
+    ports = [quiet_port() for _ in steps]
+    protos = [
+        listener(
+            compiled(written, domains),
+            port,
+            Protocol.HTTP,
+            usual=ListenerSettings(trust_domains=domains),
+        )
+        for port, (domains, _, _) in zip(ports, steps, strict=True)
+    ]
+    with serving(tmp_path, authority, application, *protos):
+        for port, (domains, identity, status) in zip(ports, steps, strict=True):
+            call = Call(identity, "127.0.0.1", "", False, "GET", "a.com", "/", ())
+            with Http1(clients.connect(port, call)) as http:
+                found = http.request("GET", "/", (("host", "a.com"),)).status
+            assert found == status, (domains, identity)
+
+
+NONE, BASE = PathNormalization.NONE, PathNormalization.BASE
+MERGE, DECODE = PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND_MERGE_SLASHES
+REFUSED_BY = {
+    "/admin": {NONE, BASE, MERGE, DECODE},
+    "/x/../admin": {BASE, MERGE, DECODE},
+    "/%61dmin": {BASE, MERGE, DECODE},
+    "//admin": {MERGE, DECODE},
+    # The application gets /x/admin.
+    "/x//../admin": set[PathNormalization](),
+    "/x%2f..%2fadmin": {DECODE},
+    "/x%5c..%5cadmin": {DECODE},
+    "/Admin": set[PathNormalization](),
+}
+"""DENY /admin, by https://istio.io/latest/docs/reference/config/security/normalization/"""
+
+
+def test_paths_are_compared_as_they_are_normalized(
+    authority: ScratchAuthority, application: int, tmp_path: Path
+) -> None:
+    found = compiled(only(paths=("/admin",)))
+    ports = {mode: quiet_port() for mode in PathNormalization}
+    protos = [
+        listener(found, port, Protocol.HTTP, usual=replace(USUAL, path_normalization=mode))
+        for mode, port in ports.items()
+    ]
+    with serving(tmp_path, authority, application, *protos):
+        for target, modes in REFUSED_BY.items():
+            for client in (1, 2):
+                refused = {m for m, port in ports.items() if _get(port, target, client) == 403}
+                assert refused == modes, (target, client)
+
+
+def _get(port: int, target: str, version: int) -> int:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+        if version == 2:
+            return Http2(raw).request("GET", target, "a.com").status
+        return Http1(raw).request("GET", target, (("host", "a.com"),)).status
