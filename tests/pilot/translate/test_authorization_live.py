@@ -384,3 +384,45 @@ def _get(port: int, target: str, version: int) -> int:
         if version == 2:
             return Http2(raw).request("GET", target, "a.com").status
         return Http1(raw).request("GET", target, (("host", "a.com"),)).status
+
+
+WEBSOCKET = (
+    ("host", "a.com"),
+    ("connection", "upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+    ("sec-websocket-version", "13"),
+)
+EXTENDED_CONNECT = (
+    (":method", "CONNECT"),
+    (":protocol", "websocket"),
+    (":scheme", "http"),
+    (":path", "/chat"),
+    (":authority", "a.com"),
+    ("sec-websocket-version", "13"),
+)
+
+
+@pytest.mark.parametrize(
+    "denied",
+    [{"methods": ("GET",)}, {"paths": ("/chat",)}, {"hosts": ("a.com",)}],
+    ids=["method", "path", "host"],
+)
+def test_upgrades_are_requests_too(
+    denied: dict[str, tuple[str, ...]],
+    authority: ScratchAuthority,
+    application: int,
+    tmp_path: Path,
+) -> None:
+    """A WebSocket is asked for by GET; by HTTP/2 in the way of RFC 8441, which becomes one."""
+    ports = [quiet_port(), quiet_port()]
+    protos = [
+        listener(compiled(written), port, Protocol.HTTP)
+        for written, port in zip(([], only(**denied)), ports, strict=True)
+    ]
+    with serving(tmp_path, authority, application, *protos):
+        for port, by_http1, by_http2 in ((ports[0], 101, 200), (ports[1], 403, 403)):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+                assert Http1(raw).request("GET", "/chat", WEBSOCKET).status == by_http1
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+                assert Http2(raw).stream(EXTENDED_CONNECT, end=False).status == by_http2
