@@ -1,5 +1,6 @@
 """A real mesh for a test, driven as a user drives it: with the command line."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -168,6 +169,22 @@ def processes() -> list[tuple[int, str, str]]:
             except OSError:
                 continue
     return found
+
+
+def directory(mesh: Mesh) -> Path:
+    return Path(mesh.environment["ARGOSY_STATE_DIR"]) / mesh.name
+
+
+def control_plane(mesh: Mesh) -> int | None:
+    """The process that is the control plane now."""
+    wanted = ["argosy.server", "--directory", str(directory(mesh))]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                argv = (entry / "cmdline").read_bytes().decode().split("\0")
+                if argv[2:5] == wanted:
+                    return int(entry.name)
+    return None
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:

@@ -3,15 +3,18 @@
 The tries are those of ``evasions.py``; besides, who pretends to be somebody else.
 """
 
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 
 import authorization_world
+import httpx
 import pytest
 from authorization_world import World
 from evasions import DENY, HEADERS, HOSTS, METHODS, PASSED, PATHS, REFUSED, Try
 from manifests import mesh_config
-from mesh import Mesh
+from mesh import Mesh, control_plane
 
 from argosy.testing.raw_http import Http1, Http2, connect
 
@@ -188,3 +191,29 @@ def test_clients_of_the_gateway_by_address(world: World, gateway: int) -> None:
     assert ask(gateway, forwarded) != 0
     world.rules.apply("mesh", mesh_config(authorization_world.PROVIDERS))
     world.rules.forget("mesh")
+
+
+def test_policies_outlive_the_control_plane(world: World) -> None:
+    """Proxies go on with what they have; when it is back, it knows of the policies."""
+    world.policy("deny", {**OF_HTTPBIN, **DENY})
+    refused = Try("/admin", frozenset(), frozenset())
+    world.wait(lambda: world.status("legacy", "/admin") == REFUSED, "the policy is there")
+    pid = control_plane(world.mesh)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+    def is_back() -> bool:
+        statuses = set(ask_from(world, "legacy", [refused] * 5, http2=False))
+        assert statuses == {REFUSED}
+        return control_plane(world.mesh) not in (None, pid)
+
+    def are_synced() -> bool:
+        try:
+            return set(world.rules.states().values()) == {"SYNCED"}
+        except httpx.HTTPError:  # it does not listen yet
+            return False
+
+    world.wait(is_back, "another control plane")
+    world.wait(are_synced, "proxies are synced with it")
+    assert set(ask_from(world, "legacy", [refused] * 20, http2=False)) == {REFUSED}
+    assert world.status("legacy", "/ip") == 200

@@ -1,6 +1,5 @@
 """The command line against a real mesh: terminals, logs that go on, a control plane that goes away."""
 
-import contextlib
 import json
 import os
 import pty
@@ -11,10 +10,9 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from mesh import ARGOSY, SAMPLES, Json, Mesh, eventually
+from mesh import ARGOSY, SAMPLES, Json, Mesh, control_plane, directory, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -93,22 +91,6 @@ def small(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
     file.write_text(WORKLOADS)
     mesh.up(file)
     return mesh
-
-
-def directory(mesh: Mesh) -> Path:
-    return Path(mesh.environment["ARGOSY_STATE_DIR"]) / mesh.name
-
-
-def control_plane(mesh: Mesh) -> int | None:
-    """The process that is the control plane now."""
-    wanted = ["argosy.server", "--directory", str(directory(mesh))]
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                argv = (entry / "cmdline").read_bytes().decode().split("\0")
-                if argv[2:5] == wanted:
-                    return int(entry.name)
-    return None
 
 
 class Terminal:
