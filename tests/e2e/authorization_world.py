@@ -34,6 +34,17 @@ PROVIDERS = """extensionProviders:
     headersToDownstreamOnAllow: [x-ext-authz-check-result]
 - name: grpc
   envoyExtAuthzGrpc: {service: ext-authz.foo.svc.cluster.local, port: 9000, timeout: 5s}
+- name: http-as-before
+  envoyExtAuthzHttp:
+    service: ext-authz.foo.svc.cluster.local
+    port: 8000
+    includeHeadersInCheck: [x-ext-authz]
+    headersToUpstreamOnAllow: [x-ext-authz-check-result]
+    headersToDownstreamOnDeny: [x-ext-authz-check-result]
+- name: grpc-down
+  envoyExtAuthzGrpc: {service: nobody.foo.svc.cluster.local, port: 9000, statusOnError: "401"}
+- name: grpc-down-and-open
+  envoyExtAuthzGrpc: {service: nobody.foo.svc.cluster.local, port: 9000, failOpen: true}
 - name: down
   envoyExtAuthzHttp: {service: nobody.foo.svc.cluster.local, port: 8000, statusOnError: "503"}
 - name: down-by-default

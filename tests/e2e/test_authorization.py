@@ -285,12 +285,13 @@ def custom(provider: str, *rules: dict[str, Any], **more: Any) -> dict[str, Any]
     "MeshConfig.extensionProviders[].name",
     "MeshConfig.extensionProviders[].envoyExtAuthzHttp.service",
     "MeshConfig.extensionProviders[].envoyExtAuthzHttp.port",
+    "MeshConfig.extensionProviders[].envoyExtAuthzHttp.includeHeadersInCheck[]",
     "MeshConfig.extensionProviders[].envoyExtAuthzHttp.includeRequestHeadersInCheck[]",
     "MeshConfig.extensionProviders[].envoyExtAuthzGrpc.service",
     "MeshConfig.extensionProviders[].envoyExtAuthzGrpc.port",
     "MeshConfig.extensionProviders[].envoyExtAuthzHttp.headersToUpstreamOnAllow[]",
 )
-@pytest.mark.parametrize("provider", ["http", "grpc"])
+@pytest.mark.parametrize("provider", ["http", "grpc", "http-as-before"])
 def test_external_authorization(world: World, provider: str) -> None:
     world.policy("ext-authz", custom(provider, to(paths=["/headers"])))
     for caller in CALLERS:
@@ -348,9 +349,18 @@ def test_external_authorization_cannot_undo_other_policies(world: World) -> None
 @pytest.mark.covers(
     "MeshConfig.extensionProviders[].envoyExtAuthzHttp.statusOnError",
     "MeshConfig.extensionProviders[].envoyExtAuthzHttp.failOpen",
+    "MeshConfig.extensionProviders[].envoyExtAuthzGrpc.statusOnError",
+    "MeshConfig.extensionProviders[].envoyExtAuthzGrpc.failOpen",
 )
 @pytest.mark.parametrize(
-    ("provider", "status"), [("down", 503), ("down-by-default", 403), ("down-and-open", 200)]
+    ("provider", "status"),
+    [
+        ("down", 503),
+        ("down-by-default", 403),
+        ("down-and-open", 200),
+        ("grpc-down", 401),
+        ("grpc-down-and-open", 200),
+    ],
 )
 def test_an_authorizer_that_does_not_answer(world: World, provider: str, status: int) -> None:
     world.policy("mark", {**SELECTED, "action": "DENY", "rules": [to(paths=["/mark"])]})

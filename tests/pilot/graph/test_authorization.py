@@ -158,3 +158,11 @@ def test_addresses_that_callers_make_up() -> None:
     assert codes(Graph(POD, policy("a", spec)), "a") == ["UntrustedAddress"]
     of_gateways = spec.replace("{rules", "{selector: {matchLabels: {istio: ingress}}, rules")
     assert codes(Graph(POD, policy("a", of_gateways)), "a") == []
+
+
+def test_workloads_without_a_proxy() -> None:
+    proxyless = POD.replace(
+        "labels: {app: orders}}",
+        "labels: {app: orders}, annotations: {inject.istio.io/templates: grpc-agent}}",
+    )
+    assert codes(Graph(proxyless, policy("a", DENY)), "a") == ["NotEnforced"]

@@ -29,6 +29,7 @@ def authorization_problems(get: Reader, namespace: Namespace, name: str) -> tupl
         *_nobody(found, held),
         *_opaque(get, found, held),
         *_believed(found, held),
+        *_without_proxy(found, held),
     )
 
 
@@ -132,6 +133,16 @@ def _believed(found: Policy, held: tuple[Role, ...]) -> Iterator[Problem]:
                 yield Problem(
                     found.object, clause.field, "UntrustedAddress", message, hint, Severity.WARNING
                 )
+
+
+def _without_proxy(found: Policy, held: tuple[Role, ...]) -> Iterator[Problem]:
+    for role in held:
+        if role.type is ProxyType.GRPC:
+            called = dict(role.labels).get("app", role.service_account)
+            message = f"{called} in {role.namespace} has no proxy, so nothing enforces it there"
+            hint = "Give it a sidecar instead of the template grpc-agent"
+            yield Problem(found.object, "", "NotEnforced", message, hint, Severity.WARNING)
+            return
 
 
 def _by_grpc(get: Reader, found: Policy) -> bool:
