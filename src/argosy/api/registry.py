@@ -26,6 +26,7 @@ from argosy.api.networking_virtual_service import VirtualService
 from argosy.api.networking_workload_entry import WorkloadEntry, WorkloadGroup
 from argosy.api.security import PeerAuthentication
 from argosy.api.security_authorization_policy import AuthorizationPolicy
+from argosy.api.security_request_authentication import RequestAuthentication
 from argosy.api.typed import Mistake
 from argosy.api.validate_authorization_policy import validate_authorization_policy
 from argosy.api.validate_core import validate_config_map, validate_secret, validate_service
@@ -36,6 +37,7 @@ from argosy.api.validate_gateway import validate_gateway
 from argosy.api.validate_ingress import validate_ingress, validate_ingress_class
 from argosy.api.validate_network_policy import validate_network_policy
 from argosy.api.validate_pod import validate_deployment, validate_pod, validate_stateful_set
+from argosy.api.validate_request_authentication import validate_request_authentication
 from argosy.api.validate_security import validate_peer_authentication
 from argosy.api.validate_service_entry import validate_service_entry
 from argosy.api.validate_sidecar import validate_sidecar
@@ -209,6 +211,15 @@ KINDS: tuple[Registered, ...] = (
         _STEERS,
         validate_authorization_policy,
         ("ap",),
+    ),
+    Registered(
+        SECURITY,
+        _ISTIO_SECURITY,
+        "requestauthentications",
+        RequestAuthentication,
+        _STEERS,
+        validate_request_authentication,
+        ("ra",),
     ),
 )
 

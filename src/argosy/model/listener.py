@@ -14,6 +14,7 @@ from argosy.model.proxy_traffic import (
     CapturePorts,
     ProxyTraffic,
 )
+from argosy.model.request_authn import RequestAuthn
 from argosy.model.route import RetryPolicy
 from argosy.model.service import Protocol
 from argosy.model.traffic import NO_PARAMETERS, TerminatedTls, TlsParameters
@@ -80,6 +81,7 @@ class ListenerSettings:
     ``http_proxy_port``: every sidecar is an HTTP proxy at this port of 127.0.0.1.
     ``proxy`` is what the one proxy's own configuration says.
     ``authorization``: who may call the one workload, or pass the one gateway.
+    ``request_authn``: what its tokens of end users must be.
     ``inbound_retries``: when a workload's proxy asks its application again. ``mesh_tls`` is what
     servers accept of mesh mTLS, ``other_tls`` of any other.
     """
@@ -93,6 +95,7 @@ class ListenerSettings:
     access_log: AccessLog | None = None
     egress_proxy: ClusterKey | None = None
     proxy: ProxyTraffic = USUAL_TRAFFIC
+    request_authn: RequestAuthn | None = None
     dynamic_hosts: bool = False
     inbound_retries: RetryPolicy | None = INBOUND_RETRIES
     http_proxy_port: int | None = None

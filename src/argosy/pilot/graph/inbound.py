@@ -15,6 +15,7 @@ from argosy.pilot.compile.proxy_configs import personal
 from argosy.pilot.graph import authorization, proxy_configs, sidecars
 from argosy.pilot.graph import destinations as destination_formulas
 from argosy.pilot.graph.encode import Encoded, encode
+from argosy.pilot.graph.request_authn import request_authn
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.world import demands, mesh_settings, services_of_labels
 from argosy.pilot.translate import cluster as cluster_translation
@@ -75,7 +76,9 @@ def listener_names(get: Reader, role: Role) -> tuple[str, ...]:
 @formula
 def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
     usual = replace(
-        get(mesh_settings).listeners, authorization=get(authorization.authorization_of, role)
+        get(mesh_settings).listeners,
+        authorization=get(authorization.authorization_of, role),
+        request_authn=get(request_authn, role),
     )
     settings = personal(usual, get(proxy_configs.traffic_of, role))
     if name == names.VIRTUAL_INBOUND:

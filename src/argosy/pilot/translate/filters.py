@@ -4,8 +4,7 @@ A request passes the rows from top to bottom, its response from bottom to top. A
 file that builds its configuration and one row here that says why it stands where it stands.
 
 Rows still to come, and their places: peer metadata and tracing facts (first, so that refusals
-are recorded with them); JWT and request authentication (between external authorization and RBAC);
-rate limits (after RBAC, so that refused requests cost no quota); telemetry (just before the
+are recorded with them); rate limits (after RBAC, so that refused requests cost no quota); telemetry (just before the
 router); extensions at the phases between these.
 """
 
@@ -22,7 +21,8 @@ from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
 
 from argosy.model.authz import NO_CHECKS, Checks
-from argosy.pilot.translate import authorization, dynamic_forward
+from argosy.model.request_authn import RequestAuthn
+from argosy.pilot.translate import authorization, dynamic_forward, jwt_authn
 from argosy.pilot.translate.cors import CORS_FILTER
 from argosy.pilot.translate.fault import FAULT_FILTER
 
@@ -45,6 +45,7 @@ class HttpFilterFacts:
     ``grpc_web``: a declared GRPC-Web port. ``dynamic_hosts``: routes may lead to hosts that are
     resolved when a request names them. ``debug_headers``: x-envoy-* go to clients and servers.
     ``checks`` are those of requests; the outbound side has none.
+    ``request_authn``: which tokens of end users are checked.
     """
 
     side: Side
@@ -52,6 +53,7 @@ class HttpFilterFacts:
     dynamic_hosts: bool = False
     debug_headers: bool = True
     checks: Checks = NO_CHECKS
+    request_authn: RequestAuthn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,15 @@ class Group:
 
 def _grpc_web(facts: HttpFilterFacts) -> Message | None:
     return grpc_web_pb2.GrpcWeb() if facts.grpc_web else None
+
+
+def _client_headers(facts: HttpFilterFacts) -> Message | None:
+    authn = facts.request_authn
+    return None if authn is None else jwt_authn.without_client_headers(authn)
+
+
+def _jwt_authn(facts: HttpFilterFacts) -> Message | None:
+    return None if facts.request_authn is None else jwt_authn.jwt_authn(facts.request_authn)
 
 
 def _custom(facts: HttpFilterFacts) -> Sequence[tuple[str, Message]]:
@@ -112,10 +123,22 @@ HTTP_FILTERS: tuple[Row | Group, ...] = (
         _grpc_web,
         "Turns gRPC-Web into gRPC, so every later filter sees one protocol.",
     ),
+    Row(
+        jwt_authn.CLIENT_HEADERS_FILTER,
+        _client_headers,
+        "Before anybody reads or writes the headers that claims are told in: afterwards nobody could "
+        "say which came from a client.",
+    ),
     Group(
         _custom,
         "External authorization. Before tokens are read, as in Istio: the authorizer may bring one. "
         "Before DENY and ALLOW: it cannot undo them, nor they its refusal.",
+    ),
+    Row(
+        jwt_authn.JWT_FILTER,
+        _jwt_authn,
+        "Before authorization, whose rules ask who the end user is, and before anything that "
+        "answers or changes the request.",
     ),
     Group(
         _authorization,

@@ -77,8 +77,12 @@ def inbound_http(
     details.uri = True
     manager.route_config.CopyFrom(routes)
     proxy = settings.proxy
-    checks = settings.authorization.http
-    facts = HttpFilterFacts(Side.INBOUND, debug_headers=proxy.debug_headers, checks=checks)
+    facts = HttpFilterFacts(
+        Side.INBOUND,
+        debug_headers=proxy.debug_headers,
+        request_authn=settings.request_authn,
+        checks=settings.authorization.http,
+    )
     manager.http_filters.extend(http_filters(facts))
     apply_to_manager(manager, proxy, proxy.forward_client_cert)
     return _filter(manager)
@@ -111,6 +115,7 @@ def gateway_http(
         settings.dynamic_hosts,
         debug_headers=proxy.debug_headers,
         checks=settings.authorization.http,
+        request_authn=settings.request_authn,
     )
     manager.http_filters.extend(http_filters(facts))
     apply_to_manager(manager, proxy, proxy.forward_client_cert or proxy.gateway_client_cert)

@@ -16,11 +16,8 @@ from argosy.model.route import (
     RouteMatch,
     ValueMatch,
 )
+from argosy.pilot.translate.jwt_authn import JWT_FILTER, JWT_PAYLOAD
 from argosy.pilot.translate.string_matcher import regex_matcher, string_matcher
-
-_JWT_FILTER = "envoy.filters.http.jwt_authn"
-_JWT_PAYLOAD = "payload"
-"""Where the JWT filter puts the claims of a valid token, as Istio configures it."""
 
 
 def route_match(match: RouteMatch) -> route_components_pb2.RouteMatch:
@@ -69,8 +66,8 @@ def query_parameter_matcher(query: QueryMatch) -> route_components_pb2.QueryPara
 
 def claim_matcher(claim: ClaimMatch) -> metadata_pb2.MetadataMatcher:
     """A claim may be a string, or a list of which one element must match."""
-    proto = metadata_pb2.MetadataMatcher(filter=_JWT_FILTER, invert=claim.invert)
-    for key in (_JWT_PAYLOAD, *claim.path):
+    proto = metadata_pb2.MetadataMatcher(filter=JWT_FILTER, invert=claim.invert)
+    for key in (JWT_PAYLOAD, *claim.path):
         proto.path.add(key=key)
     proto.value.CopyFrom(_claim_value(claim.value))
     return proto

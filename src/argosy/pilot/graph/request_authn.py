@@ -1,0 +1,111 @@
+"""Formulas of request authentication: whose tokens a workload checks, with which keys.
+
+Keys that have to be fetched are cells: the control plane fetches what ``wanted_keys`` names, and
+sets ``FetchedKeys`` and ``FetchFailure`` of each place.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from argosy.api.security_request_authentication import RequestAuthentication
+from argosy.base.jwks import NO_KEYS
+from argosy.base.names import Namespace, ObjectKey
+from argosy.base.problems import Compiled, Problem
+from argosy.derive import ABSENT, Reader, formula
+from argosy.model.proxy import ProxyType, Role
+from argosy.model.request_authn import KeySource, RequestAuthn
+from argosy.pilot.compile import request_authn as compiling
+from argosy.pilot.compile.request_authn import KeysFailure, RequestPolicy
+from argosy.pilot.graph.cells import keys, mesh_settings, names_of, read
+
+KIND = "RequestAuthentication"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedKeys:
+    """The cell of the last good keys of a place: a key set as JSON."""
+
+    source: KeySource
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailure:
+    """The cell of why the last fetch failed: a ``KeysFailure``."""
+
+    source: KeySource
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiableKeys:
+    """The cell of a key set whose private key nobody has: JSON, made anew in each process.
+
+    A key set that is the same everywhere would be one whose private key somebody may have
+    (CVE-2026-31837).
+    """
+
+
+@formula
+def written_policy(get: Reader, namespace: Namespace, name: str) -> RequestAuthentication | None:
+    return read(get, ObjectKey(KIND, namespace, name), RequestAuthentication)
+
+
+@formula
+def compiled_policy(get: Reader, namespace: Namespace, name: str) -> Compiled[RequestPolicy] | None:
+    found = get(written_policy, namespace, name)
+    return None if found is None else compiling.request_policy(found)
+
+
+@formula
+def policies_in(get: Reader, namespace: Namespace) -> tuple[RequestPolicy, ...]:
+    """By name."""
+    found = (get(compiled_policy, namespace, name) for name in names_of(get, KIND, namespace))
+    return tuple(compiled.value for compiled in found if compiled is not None)
+
+
+@formula
+def request_authn(get: Reader, role: Role) -> RequestAuthn | None:
+    """What the proxies of a role demand of tokens. Routes by claims are for gateways only."""
+    root = get(mesh_settings).traffic.root_namespace
+    where = dict.fromkeys((root, role.namespace))
+    policies = [policy for namespace in where for policy in get(policies_in, namespace)]
+    rules = compiling.rules_for(policies, root, role.namespace, role.labels)
+    if not rules:
+        return None
+
+    def fetched(source: KeySource) -> str | None:
+        found = get.cell(FetchedKeys(source))
+        return None if found is ABSENT else str(found)
+
+    unverifiable = get.cell(UnverifiableKeys())
+    return compiling.request_authn(
+        rules,
+        fetched,
+        NO_KEYS if unverifiable is ABSENT else str(unverifiable),
+        choose_route_again=role.type is ProxyType.ROUTER,
+    )
+
+
+@formula
+def wanted_keys(get: Reader) -> tuple[tuple[KeySource, timedelta], ...]:
+    """The places that keys must come from, with the longest wait that an object grants each."""
+    found: dict[KeySource, timedelta] = {}
+    for key in keys(get, KIND):
+        compiled = get(compiled_policy, key.namespace, key.name)
+        for source, wait in compiled.value.fetches if compiled is not None else ():
+            found[source] = max(wait, found.get(source, wait))
+    return tuple(sorted(found.items()))
+
+
+@formula
+def request_authentication_problems(
+    get: Reader, namespace: Namespace, name: str
+) -> tuple[Problem, ...]:
+    written, compiled = get(written_policy, namespace, name), get(compiled_policy, namespace, name)
+    if written is None or compiled is None:
+        return ()
+
+    def failure(source: KeySource) -> KeysFailure | None:
+        found = get.cell(FetchFailure(source))
+        return found if isinstance(found, KeysFailure) else None
+
+    return (*compiled.problems, *compiling.fetch_problems(written, compiled.value, failure))
