@@ -2,30 +2,31 @@
 
 Written as RFC 7517 and RFC 7518 have them; of the algorithms those that Envoy knows,
 https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/jwt_authn_filter.
-A key that cannot verify is left out, as Envoy does, but here it is told why.
+A key that cannot verify is left out, as Envoy does, but here it is told why. A set without any
+other is refused: Envoy would refuse the listener that it stands in.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 MAX_TEXT = 1024 * 1024
 """Characters of a key set."""
 
 MAX_KEYS = 256
-NO_KEYS = '{"keys":[]}'
 
-_ALGORITHMS = {
-    "RSA": frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
-    "EC": frozenset({"ES256", "ES384", "ES512"}),
-    "oct": frozenset({"HS256", "HS384", "HS512"}),
-    "OKP": frozenset({"EdDSA", "Ed25519"}),
+_RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+_HMAC_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
+_CURVES = {
+    "P-256": ("ES256", ec.SECP256R1()),
+    "P-384": ("ES384", ec.SECP384R1()),
+    "P-521": ("ES512", ec.SECP521R1()),
 }
-_CURVES = {"EC": {"P-256": 32, "P-384": 48, "P-521": 66}, "OKP": {"Ed25519": 32}}
-_MATERIAL = {"RSA": ("n", "e"), "EC": ("x", "y"), "oct": ("k",), "OKP": ("x",)}
-_MIN_RSA_BYTES = 128
+_RSA_BITS = range(1024, 16385)
+_RSA_EXPONENT = range(3, 2**33)
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 
 
@@ -86,53 +87,94 @@ def _written(text: str) -> Iterator[object]:
 def _usable(written: object, *, public: bool) -> dict[str, str]:
     if not isinstance(written, Mapping):
         raise KeySetError("it is not a JSON object")
-    kind = written.get("kty")
-    if not isinstance(kind, str) or kind not in _ALGORITHMS:
-        raise KeySetError(f"kty is not one of {', '.join(_ALGORITHMS)}")
-    if kind == "oct" and public:
-        raise KeySetError("a symmetric key that anybody can fetch proves nothing")
     if written.get("use") not in (None, "sig"):
         raise KeySetError("its use is not sig")
-    found = {"kty": kind}
+    match written.get("kty"):
+        case "RSA":
+            return _rsa(written)
+        case "EC":
+            return _elliptic(written)
+        case "OKP":
+            return _edwards(written)
+        case "oct" if public:
+            raise KeySetError("a symmetric key that anybody can fetch proves nothing")
+        case "oct":
+            named = _named(written, _HMAC_ALGORITHMS)
+            return {"kty": "oct", **named, "k": encoded(_material(written, "k"))}
+    raise KeySetError("kty is not one of RSA, EC, OKP, oct")
+
+
+def _rsa(written: Mapping[object, object]) -> dict[str, str]:
+    named = _named(written, _RSA_ALGORITHMS)
+    modulus = int.from_bytes(_material(written, "n"), "big")
+    exponent = int.from_bytes(_material(written, "e"), "big")
+    if modulus.bit_length() not in _RSA_BITS:
+        bounds = f"{_RSA_BITS.start} to {_RSA_BITS.stop - 1}"
+        raise KeySetError(f"n has {modulus.bit_length()} bits; {bounds} can be used")
+    if exponent not in _RSA_EXPONENT or not exponent % 2 or not modulus % 2:
+        raise KeySetError("n and e are not of an RSA key")
+    return {"kty": "RSA", **named, "n": _number(modulus), "e": _number(exponent)}
+
+
+def _elliptic(written: Mapping[object, object]) -> dict[str, str]:
+    curve = written.get("crv")
+    if not isinstance(curve, str) or curve not in _CURVES:
+        raise KeySetError(f"crv is not one of {', '.join(_CURVES)}")
+    algorithm, group = _CURVES[curve]
+    named = _named(written, frozenset({algorithm}))
+    x, y = _material(written, "x"), _material(written, "y")
+    try:
+        point = (int.from_bytes(x, "big"), int.from_bytes(y, "big"))
+        ec.EllipticCurvePublicNumbers(*point, group).public_key()
+    except ValueError as error:
+        raise KeySetError(f"x and y are no point of {curve}") from error
+    return {"kty": "EC", **named, "crv": curve, "x": encoded(x), "y": encoded(y)}
+
+
+def _edwards(written: Mapping[object, object]) -> dict[str, str]:
+    if written.get("crv") != "Ed25519":
+        raise KeySetError("crv is not Ed25519")
+    named = _named(written, frozenset({"EdDSA"}))
+    x = _material(written, "x")
+    if len(x) != 32:
+        raise KeySetError(f"x has {len(x)} bytes, not 32")
+    return {"kty": "OKP", **named, "crv": "Ed25519", "x": encoded(x)}
+
+
+def _named(written: Mapping[object, object], algorithms: frozenset[str]) -> dict[str, str]:
+    """``kid`` and ``alg``, where they are written."""
+    found: dict[str, str] = {}
     for name in ("kid", "alg"):
         value = written.get(name)
         if value is not None and not isinstance(value, str):
             raise KeySetError(f"{name} is not a text")
         if value:
             found[name] = value
-    if found.get("alg", "") not in _ALGORITHMS[kind] | {""}:
-        raise KeySetError(
-            f"alg {found['alg']} is not one of {', '.join(sorted(_ALGORITHMS[kind]))}"
-        )
-    size = None
-    if kind in _CURVES:
-        curve = written.get("crv")
-        if not isinstance(curve, str) or curve not in _CURVES[kind]:
-            raise KeySetError(f"crv is not one of {', '.join(_CURVES[kind])}")
-        found["crv"] = curve
-        size = _CURVES[kind][curve]
-    for name in _MATERIAL[kind]:
-        found[name] = _material(written, name, size)
-    if kind == "RSA" and len(_decoded(found["n"])) < _MIN_RSA_BYTES:
-        raise KeySetError(f"n has less than {_MIN_RSA_BYTES * 8} bits")
+    if found.get("alg", "") not in algorithms | {""}:
+        raise KeySetError(f"alg is not one of {', '.join(sorted(algorithms))}")
     return found
 
 
-def _material(written: Mapping[object, object], name: str, size: int | None) -> str:
+def _material(written: Mapping[object, object], name: str) -> bytes:
+    """RFC 7515's base64url without padding; padding is tolerated."""
     value = written.get(name)
     if not isinstance(value, str) or not value:
         raise KeySetError(f"{name} is missing")
-    decoded = _decoded(value)
-    if not decoded or (size is not None and len(decoded) != size):
-        raise KeySetError(f"{name} has {len(decoded)} bytes, which does not fit")
-    return value
-
-
-def _decoded(value: str) -> bytes:
-    """RFC 7515's base64url without padding; padding is tolerated, as Envoy does."""
     plain = value.rstrip("=")
+    standard = plain.replace("-", "+").replace("_", "/") + "=" * (-len(plain) % 4)
     try:
-        standard = plain.replace("-", "+").replace("_", "/") + "=" * (-len(plain) % 4)
-        return base64.b64decode(standard, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise KeySetError("its numbers are not base64url") from error
+        decoded = base64.b64decode(standard, validate=True)
+    except ValueError as error:
+        raise KeySetError(f"{name} is not base64url") from error
+    if not decoded:
+        raise KeySetError(f"{name} is empty")
+    return decoded
+
+
+def _number(value: int) -> str:
+    return encoded(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+
+
+def encoded(data: bytes) -> str:
+    """base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

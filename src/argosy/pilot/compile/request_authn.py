@@ -94,7 +94,7 @@ def rules_for(
 def request_authn(
     rules: Iterable[JwtRule],
     fetched: Callable[[KeySource], str | None],
-    unverifiable: str,
+    unverifiable: Callable[[], str],
     *,
     choose_route_again: bool,
 ) -> RequestAuthn | None:
@@ -105,9 +105,9 @@ def request_authn(
             case InlineKeys(text):
                 return text
             case KeySource():
-                return fetched(keys) or unverifiable
+                return fetched(keys) or unverifiable()
             case NoKeys():
-                return unverifiable
+                return unverifiable()
 
     providers = tuple(JwtProvider(rule, key_set(rule.keys)) for rule in rules)
     return RequestAuthn(providers, choose_route_again) if providers else None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from argosy.api.security_request_authentication import RequestAuthentication
-from argosy.base.jwks import NO_KEYS
 from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Compiled, Problem
 from argosy.derive import ABSENT, Reader, formula
@@ -40,7 +39,7 @@ class UnverifiableKeys:
     """The cell of a key set whose private key nobody has: JSON, made anew in each process.
 
     A key set that is the same everywhere would be one whose private key somebody may have
-    (CVE-2026-31837).
+    (CVE-2026-31837). Without any key Envoy would refuse the listener.
     """
 
 
@@ -76,11 +75,15 @@ def request_authn(get: Reader, role: Role) -> RequestAuthn | None:
         found = get.cell(FetchedKeys(source))
         return None if found is ABSENT else str(found)
 
-    unverifiable = get.cell(UnverifiableKeys())
+    def unverifiable() -> str:
+        found = get.cell(UnverifiableKeys())
+        assert found is not ABSENT, "the key set that nothing can be valid for is not set"
+        return str(found)
+
     return compiling.request_authn(
         rules,
         fetched,
-        NO_KEYS if unverifiable is ABSENT else str(unverifiable),
+        unverifiable,
         choose_route_again=role.type is ProxyType.ROUTER,
     )
 
