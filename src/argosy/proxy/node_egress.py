@@ -15,7 +15,6 @@ from argosy.platforms.local.outside import Outside
 from argosy.proxy import capture_nft
 from argosy.proxy.capture import Chain, Destination, InterfaceIn, Protocol, Redirect, Rule, Ruleset
 
-SERVICE_SUBNET = "10.96.0.0/16"
 _SO_ORIGINAL_DST = 80
 _PRIORITY = -100
 
@@ -26,7 +25,7 @@ def rules(port: int) -> Ruleset:
         (
             InterfaceIn(network.BRIDGE),
             Destination(str(network.SUBNET), negate=True),
-            Destination(SERVICE_SUBNET, negate=True),
+            Destination(network.SERVICE_SUBNET, negate=True),
             Protocol("tcp"),
         ),
         Redirect(port),

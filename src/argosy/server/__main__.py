@@ -17,8 +17,16 @@ import structlog
 from argosy.base import log as logging
 from argosy.citadel.authority import AuthorityError
 from argosy.citadel.signer import WORKLOAD_LIFETIME
+from argosy.platforms.local import network
+from argosy.platforms.local.nameservers import nameservers_of_the_machine
+from argosy.platforms.local.outside import Outside
+from argosy.platforms.local.reach import LocalReach
 from argosy.platforms.local.state import MeshDirectory
 from argosy.server.control_plane import ControlPlane, Settings
+from argosy.server.jwks.addresses import RulesError
+from argosy.server.jwks.dialing import SystemReach
+from argosy.server.jwks.make import REFRESH_VARIABLE, KeySettings, key_rules
+from argosy.server.jwks.plan import REFRESH
 from argosy.store.journal import JournalDamagedError, JournalError
 
 log = structlog.get_logger()
@@ -35,7 +43,6 @@ def main() -> int:
     options = parser.parse_args()
     logging.configure(options.log_level)
     directory = MeshDirectory.of(options.directory.name)
-    lifetime = os.environ.get(LIFETIME_VARIABLE)
     settings = Settings(
         mesh=directory.name,
         store=directory.store,
@@ -43,9 +50,8 @@ def main() -> int:
         api_socket=directory.api_socket,
         admin_token=directory.admin_token,
         ads_address=options.ads_address,
-        certificate_lifetime=(
-            WORKLOAD_LIFETIME if lifetime is None else timedelta(seconds=_seconds(lifetime))
-        ),
+        keys=_key_settings(directory),
+        certificate_lifetime=_duration(LIFETIME_VARIABLE, WORKLOAD_LIFETIME),
     )
     try:
         asyncio.run(_run(settings))
@@ -55,15 +61,36 @@ def main() -> int:
     return 0
 
 
-def _seconds(text: str) -> float:
-    """``24h``, ``30m``, ``45s``: a Go duration of one unit, as Istio's SECRET_TTL is written."""
+def _key_settings(directory: MeshDirectory) -> KeySettings:
+    try:
+        rules = key_rules(os.environ, (str(network.SUBNET), network.SERVICE_SUBNET))
+    except RulesError as error:
+        sys.exit(str(error))
+    outside = Outside.from_environment()
+    return KeySettings(
+        file=directory.fetched_keys,
+        rules=rules,
+        reach=SystemReach()
+        if outside is None
+        else LocalReach(outside, nameservers_of_the_machine(os.environ)),
+        refresh=_duration(REFRESH_VARIABLE, REFRESH),
+    )
+
+
+def _duration(variable: str, default: timedelta) -> timedelta:
+    text = os.environ.get(variable)
+    return default if text is None else timedelta(seconds=_seconds(variable, text))
+
+
+def _seconds(variable: str, text: str) -> float:
+    """``24h``, ``30m``, ``45s``: a Go duration of one unit, as Istio's variables are written."""
     unit = {"h": 3600.0, "m": 60.0, "s": 1.0}.get(text[-1:])
     try:
         seconds = float(text[:-1]) * unit if unit else 0.0
     except ValueError:
         seconds = 0.0
     if seconds <= 0:
-        sys.exit(f"{LIFETIME_VARIABLE}={text!r} is not a duration such as 24h, 30m or 45s")
+        sys.exit(f"{variable}={text!r} is not a duration such as 24h, 30m or 45s")
     return seconds
 
 

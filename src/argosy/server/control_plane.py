@@ -33,6 +33,7 @@ from argosy.server.delivery import Delivery, Publisher
 from argosy.server.http import services
 from argosy.server.http.app import create_app
 from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
+from argosy.server.jwks.make import KeySettings, keys
 from argosy.server.proxies import Proxies
 from argosy.server.refusals import Refusals
 from argosy.server.registrations import Registrations
@@ -57,6 +58,7 @@ class Settings:
     api_socket: Path
     admin_token: Path
     ads_address: str
+    keys: KeySettings
     trust_domain: TrustDomain = DEFAULT_TRUST_DOMAIN
     certificate_lifetime: timedelta = WORKLOAD_LIFETIME
 
@@ -104,6 +106,7 @@ class ControlPlane:
         )
         self._registrations = Registrations(self.store, self._clock, self._xds.is_connected)
         self._publisher = Publisher(self._engine, self._delivery, self._xds)
+        self._keys = keys(settings.keys, self._engine, self._publisher.set, self._clock)
         self._refusals = Refusals(self.store.get, self._publisher.set, self._blame)
         self._proxies = Proxies(
             store=self.store,
@@ -111,6 +114,7 @@ class ControlPlane:
             delivery=self._delivery,
             server=self._xds,
             refusals=self._refusals,
+            keys_settled=self._keys.settled,
             issuing=self._issuing,
             root_expires=self._authority.root.not_valid_after_utc,
             clock=self._clock,
@@ -135,6 +139,8 @@ class ControlPlane:
         self.store.load()
         self._publisher.receive(self.store.snapshot(), self.store.revision)
         self.store.subscribe(self._publisher.receive)
+        self._keys.begin()
+        self.store.subscribe(self._keys.receive)
         self.store.subscribe(self._refusals.receive)
         self.store.subscribe(self._registrations.receive)
         self._registrations.begin()
@@ -146,6 +152,7 @@ class ControlPlane:
                 tasks.create_task(self._xds.run()),
                 tasks.create_task(self.store.run()),
                 tasks.create_task(self._registrations.run()),
+                tasks.create_task(self._keys.run()),
             ]
             await grpc.start(self._settings.ads_address, xds.server_credentials(self._credentials))
             self._proxies.serving = True

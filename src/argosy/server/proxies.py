@@ -1,6 +1,6 @@
 """What the control plane knows of its proxies, in the HTTP API's words; NACKs with their causes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 from cryptography import x509
@@ -36,6 +36,7 @@ class Proxies:
         delivery: Delivery,
         server: xds.Server,
         refusals: Refusals,
+        keys_settled: Callable[[float], Awaitable[None]],
         issuing: CertificateService,
         root_expires: datetime,
         clock: Clock,
@@ -45,6 +46,7 @@ class Proxies:
         self._delivery = delivery
         self._server = server
         self._refusals = refusals
+        self._keys_settled = keys_settled
         self._issuing = issuing
         self._root_expires = root_expires
         self._clock = clock
@@ -65,7 +67,11 @@ class Proxies:
         ]
 
     async def distribution(self, revision: int, timeout_seconds: float) -> services.Distribution:
-        found = await self._server.wait_acknowledged(revision, timeout_seconds)
+        began = self._clock.monotonic()
+        # Keys that a change names come a moment after it, and are of it to whoever waits.
+        await self._keys_settled(timeout_seconds)
+        left = max(0.0, timeout_seconds - (self._clock.monotonic() - began))
+        found = await self._server.wait_acknowledged(revision, left)
         roles = {client.client_id: client.group for client in self._server.clients()}
         return services.Distribution(
             touched=found.touched,

@@ -1,5 +1,6 @@
 """The formulas over a store in memory: YAML in, resources out. No clock, no process, no network."""
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -9,12 +10,14 @@ from argosy import derive
 from argosy.api import registry
 from argosy.api.decode import decode_yaml
 from argosy.api.meta import Object
+from argosy.base.jwks import encoded
 from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Problem
 from argosy.model.proxy import ProxyType, Role
 from argosy.pilot.graph import layers
 from argosy.pilot.graph.encode import Encoded
 from argosy.pilot.graph.problems import problems_of
+from argosy.pilot.graph.request_authn import UnverifiableKeys
 from argosy.store.admission import KubernetesAdmission
 from argosy.store.cells import CellFeed
 from argosy.store.store import Store
@@ -37,6 +40,11 @@ _FULL = {
         type_urls.EXTENSION,
     )
 }
+UNVERIFIABLE = json.dumps(
+    {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "none", "x": encoded(bytes(31) + b"\1")}]}
+)
+"""What a control plane makes anew each time: always the same here, so that outputs are."""
+
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -74,6 +82,7 @@ class Graph:
             admission=KubernetesAdmission(registry.NAMESPACED),
         )
         self.engine = derive.Engine()
+        self.engine.set({UnverifiableKeys(): UNVERIFIABLE})
         self._feed = CellFeed(derive.ABSENT)
         self.changes: tuple[derive.Change, ...] = ()
         self.detach = self.store.subscribe(self._receive)

@@ -13,9 +13,17 @@ from argosy.base.problems import Compiled, Problem
 from argosy.derive import ABSENT, Reader, formula
 from argosy.model.proxy import ProxyType, Role
 from argosy.model.request_authn import KeySource, RequestAuthn
+from argosy.model.workload import Health
 from argosy.pilot.compile import request_authn as compiling
 from argosy.pilot.compile.request_authn import KeysFailure, RequestPolicy
-from argosy.pilot.graph.cells import keys, mesh_settings, names_of, read
+from argosy.pilot.graph.world import (
+    keys,
+    mesh_settings,
+    names_of,
+    read,
+    service,
+    service_endpoints,
+)
 
 KIND = "RequestAuthentication"
 
@@ -97,6 +105,22 @@ def wanted_keys(get: Reader) -> tuple[tuple[KeySource, timedelta], ...]:
         for source, wait in compiled.value.fetches if compiled is not None else ():
             found[source] = max(wait, found.get(source, wait))
     return tuple(sorted(found.items()))
+
+
+@formula
+def key_servers(get: Reader, host: str, port: int) -> tuple[tuple[str, int], ...] | None:
+    """The ready pods behind a Service, named with its namespace; None: it names none.
+
+    Address and port of each. The control plane has no sidecar that would know the Service.
+    """
+    domain = get(mesh_settings).domain
+    name, _, rest = host.rstrip(".").lower().removesuffix(f".{domain}").partition(".")
+    namespace, _, kind = rest.partition(".")
+    found = get(service, Namespace(namespace), name) if namespace and kind in ("", "svc") else None
+    if found is None or found.external_name:
+        return None
+    endpoints = get(service_endpoints, found.namespace, found.hostname, port)
+    return tuple((one.address, one.port) for one in endpoints if one.health is Health.HEALTHY)
 
 
 @formula

@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -61,23 +62,30 @@ def main() -> int:
         os.write(spec.report_fd, f"refused {error}\n".encode())
         return FAILED_EXIT_CODE
     spec.directory.write_record(_record(spec, mode))
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pairs = {
+        child.name: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for child in spec.children
+        if child.outside
+    }
     guard_read, guard_write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         os.close(guard_write)
-        ours.close()
-        os._exit(_pid_one(spec, guard_read, theirs.fileno()))
+        for ours, _ in pairs.values():
+            ours.close()
+        channels = {name: theirs.fileno() for name, (_, theirs) in pairs.items()}
+        os._exit(_pid_one(spec, guard_read, channels))
     os.close(guard_read)
-    theirs.close()
+    for _, theirs in pairs.values():
+        theirs.close()
     os.close(spec.report_fd)
-    code = _attend(pid, spec.lifeline_fd, ours)
+    code = _attend(pid, spec.lifeline_fd, [ours for ours, _ in pairs.values()])
     if code != FAILED_EXIT_CODE and not spec.keep_files:
         spec.directory.remove()
     return code
 
 
-def _pid_one(spec: EnterSpec, guard_fd: int, channel_fd: int) -> int:
+def _pid_one(spec: EnterSpec, guard_fd: int, channels: Mapping[str, int]) -> int:
     try:
         linux.die_with_parent(signal.SIGKILL)
         if spec.lifeline_fd >= 0:
@@ -87,7 +95,7 @@ def _pid_one(spec: EnterSpec, guard_fd: int, channel_fd: int) -> int:
             spec.children,
             guard_fd=guard_fd,
             report_fd=spec.report_fd,
-            channel_fd=channel_fd,
+            channels=channels,
             published=spec.published,
         ).run()
     except isolation.IsolationError as error:
@@ -99,12 +107,12 @@ def _pid_one(spec: EnterSpec, guard_fd: int, channel_fd: int) -> int:
     return FAILED_EXIT_CODE
 
 
-def _attend(pid: int, lifeline_fd: int, channel: socket.socket) -> int:
+def _attend(pid: int, lifeline_fd: int, channels: Sequence[socket.socket]) -> int:
     """Serve pid 1 and pass signals on to it until it ends; returns its exit code."""
     pidfd = os.pidfd_open(pid)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: signal.pidfd_send_signal(pidfd, received))
-    watched: list[int | socket.socket] = [pidfd, channel]
+    watched: list[int | socket.socket] = [pidfd, *channels]
     if lifeline_fd >= 0:
         watched.append(lifeline_fd)
     while True:
@@ -115,8 +123,9 @@ def _attend(pid: int, lifeline_fd: int, channel: socket.socket) -> int:
         if lifeline_fd in readable:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             watched.remove(lifeline_fd)
-        if channel in readable and not outside.answer(channel):
-            watched.remove(channel)
+        for channel in channels:
+            if channel in readable and not outside.answer(channel):
+                watched.remove(channel)
 
 
 def _record(spec: EnterSpec, mode: str) -> MeshRecord:

@@ -146,6 +146,7 @@ def default_children(options: LaunchOptions, directory: MeshDirectory) -> tuple[
             ),
             log=str(directory.control_plane_log),
             ready_socket=str(directory.api_socket),
+            outside=True,
         ),
         ChildSpec(
             name="node",
@@ -155,7 +156,8 @@ def default_children(options: LaunchOptions, directory: MeshDirectory) -> tuple[
             ),
             log=str(directory.node_log),
             ready_socket=str(directory.node_socket),
-            host_access=True,
+            outside=True,
+            published=True,
             stop_seconds=STOP_SECONDS,
         ),
     )

@@ -14,6 +14,7 @@ from argosy.platforms.local import netns
 BRIDGE = "argosy0"
 SUBNET = ipaddress.IPv4Network("10.244.0.0/16")
 GATEWAY = "10.244.0.1"
+SERVICE_SUBNET = "10.96.0.0/16"
 _POD_INTERFACE = "eth0"
 _SYSCTLS = (
     ("net/ipv4/ip_forward", "1"),

@@ -118,6 +118,10 @@ class MeshDirectory:
         return self.path / "store.db"
 
     @property
+    def fetched_keys(self) -> Path:
+        return self.path / "keys.json"
+
+    @property
     def authority(self) -> Path:
         return self.path / "ca"
 

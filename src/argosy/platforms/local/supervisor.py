@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,15 +33,17 @@ _log = structlog.get_logger()
 class ChildSpec(msgspec.Struct, frozen=True):
     """A process that pid 1 keeps running.
 
-    ``ready_socket`` is the UNIX socket on which it answers when it is ready. ``host_access``:
-    it inherits the published listening sockets and the channel for sockets of the host.
+    ``ready_socket`` is the UNIX socket on which it answers when it is ready. ``outside``: it
+    inherits a channel of its own for sockets of the host. ``published``: it inherits the published
+    listening sockets.
     """
 
     name: str
     argv: tuple[str, ...]
     log: str
     ready_socket: str = ""
-    host_access: bool = False
+    outside: bool = False
+    published: bool = False
     stop_seconds: float = 5.0
 
 
@@ -66,7 +69,10 @@ class _Child:
 
 
 class Supervisor:
-    """Runs ``children`` until told to stop; ``run`` returns the exit code of the mesh."""
+    """Runs ``children`` until told to stop; ``run`` returns the exit code of the mesh.
+
+    ``channels`` are descriptors by the name of the child that asks on them.
+    """
 
     def __init__(
         self,
@@ -74,13 +80,13 @@ class Supervisor:
         *,
         guard_fd: int,
         report_fd: int,
-        channel_fd: int,
+        channels: Mapping[str, int],
         published: tuple[PublishedSocket, ...] = (),
     ) -> None:
         self._children = [_Child(spec) for spec in children]
         self._guard_fd = guard_fd
         self._report_fd = report_fd
-        self._channel_fd = channel_fd
+        self._channels = channels
         self._published = published
         self._stopping = False
         self._reported = False
@@ -142,9 +148,12 @@ class Supervisor:
     def _start(self, child: _Child, now: float) -> None:
         environment = dict(os.environ)
         descriptors: list[int] = []
-        if child.spec.host_access:
-            descriptors = [self._channel_fd, *(p.fd for p in self._published)]
-            environment[outside.ENVIRONMENT] = str(self._channel_fd)
+        if child.spec.outside:
+            channel = self._channels[child.spec.name]
+            descriptors.append(channel)
+            environment[outside.ENVIRONMENT] = str(channel)
+        if child.spec.published:
+            descriptors += [p.fd for p in self._published]
             environment[PUBLISHED_ENVIRONMENT] = msgspec.json.encode(self._published).decode()
         log_fd = logs.open_log(Path(child.spec.log))
         try:

@@ -1,10 +1,10 @@
-"""Which resolvers the mesh asks for names that are not its own."""
+"""Which resolvers are asked for names that are not its own."""
 
 from pathlib import Path
 
 import pytest
 
-from argosy.proxy.node_resolver import addresses, nameservers
+from argosy.platforms.local.nameservers import addresses, nameservers
 
 
 def test_the_machines_resolvers_are_those_of_its_resolv_conf(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""The parts of fetching keys put together, for a control plane."""
+
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from argosy import derive
+from argosy.base.clock import Clock
+from argosy.model.request_authn import KeySource
+from argosy.pilot.graph.request_authn import key_servers, wanted_keys
+from argosy.server.jwks.addresses import (
+    ALLOWED_VARIABLE,
+    BLOCKED_VARIABLE,
+    AddressRules,
+    address_rules,
+)
+from argosy.server.jwks.dialing import Endpoint, GuardedBackend, Reach
+from argosy.server.jwks.fetch import Fetcher
+from argosy.server.jwks.plan import REFRESH
+from argosy.server.jwks.service import Keys, Publish
+
+REFRESH_VARIABLE = "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL"
+"""How often keys are fetched again; the name is Istio's."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """``file`` keeps the last good keys."""
+
+    file: Path
+    rules: AddressRules
+    reach: Reach
+    refresh: timedelta = REFRESH
+
+
+def key_rules(environment: Mapping[str, str], mesh: Iterable[str]) -> AddressRules:
+    """As the variables say; ``mesh`` are the blocks of pods and services. Raises RulesError."""
+    allowed = environment.get(ALLOWED_VARIABLE, "")
+    return address_rules(mesh, allowed, environment.get(BLOCKED_VARIABLE, ""))
+
+
+def keys(settings: KeySettings, engine: derive.Engine, publish: Publish, clock: Clock) -> Keys:
+    engine.observe(wanted_keys)
+
+    def wanted() -> Iterable[tuple[KeySource, timedelta]]:
+        found = engine.value(wanted_keys)
+        return () if isinstance(found, derive.Failed) else found
+
+    def in_mesh(host: str, port: int) -> tuple[Endpoint, ...] | None:
+        found = engine.value(key_servers, host, port)
+        return None if isinstance(found, derive.Failed) else found
+
+    backend = GuardedBackend(settings.rules, settings.reach, in_mesh)
+    fetcher = Fetcher(backend, ssl.create_default_context())
+    return Keys(
+        wanted=wanted,
+        fetch=fetcher.fetch,
+        publish=publish,
+        clock=clock,
+        file=settings.file,
+        refresh=settings.refresh,
+    )
