@@ -7,7 +7,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import resources
@@ -17,7 +17,7 @@ import typer
 from rich.markup import escape
 
 from argosy.api.yaml_output import as_yaml
-from argosy.cli.client import ApiClient, CliError
+from argosy.cli.client import ApiClient, CliError, Json
 from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption
 from argosy.cli.output import Outlet, err, out, show_error, show_problem
 
@@ -65,6 +65,9 @@ class Input:
     """What was found while the files were read."""
 
     runs: bool = True
+    facts: "Mapping[Hashable, object]" = field(default_factory=dict)
+    """What no object says of the running mesh: cells of the engine."""
+
     files: tuple[str, ...] = ()
     unreadable: bool = False
 
@@ -171,8 +174,10 @@ def _input(paths: Sequence[str], *, mesh: str | None, namespace: str, recursive:
             {"file": unreadable.path, "message": unreadable.message, "hint": unreadable.hint}
         )
     decoded = decode_files([(f.path, f.text) for f in reading.files], namespace=namespace)
+    base, facts = (default_mesh(), {}) if mesh is None else _live(mesh)
     return Input(
-        base=default_mesh() if mesh is None else _live(mesh),
+        base=base,
+        facts=facts,
         added=decoded.objects,
         runs=mesh is not None,
         messages=[schema_message(problem) for problem in decoded.problems],
@@ -200,19 +205,31 @@ def _directly_in(path: str) -> list[str]:
     return found
 
 
-def _live(mesh: str) -> "tuple[Object, ...]":
+def _live(mesh: str) -> "tuple[tuple[Object, ...], dict[Hashable, object]]":
     from argosy.api.registry import KINDS
     from argosy.store.codec import MsgpackCodec
     from argosy.store.transfer import joined
 
     with ApiClient(mesh) as client:
         body = client.content("/apis/argosy.dev/v1alpha1/snapshot")
+        failing = client.get("/apis/argosy.dev/v1alpha1/status").get("keysFailing", ())
     try:
-        return joined(body, MsgpackCodec({entry.kind: entry.struct for entry in KINDS}))
+        objects = joined(body, MsgpackCodec({entry.kind: entry.struct for entry in KINDS}))
     except ValueError as error:
         raise CliError(
             f"the mesh runs another version of argosy: {error}", "Start it anew, or use that one."
         ) from error
+    return objects, dict(_failure(one) for one in failing)
+
+
+def _failure(told: Json) -> "tuple[Hashable, object]":
+    """The cell of keys that the control plane could not fetch."""
+    from argosy.model.request_authn import KeySource
+    from argosy.pilot.compile.request_authn import KeysFailure
+    from argosy.pilot.graph.request_authn import FetchFailure
+
+    source = KeySource(told.pop("url"), told.pop("discovery"))
+    return FetchFailure(source), KeysFailure(**told)
 
 
 def default_mesh() -> "tuple[Object, ...]":
@@ -236,7 +253,7 @@ def _messages(given: Input, *, namespace: str | None, alpha: bool) -> "list[Mess
     # again in a large mesh.
     gc.disable()
     try:
-        trial = TrialMesh(given.base, given.added, runs=given.runs)
+        trial = TrialMesh(given.base, given.added, runs=given.runs, facts=given.facts)
         keys: list[ObjectKey] = [
             value.key
             for value in trial.objects

@@ -1,5 +1,6 @@
 """``argosy status``: the control plane, and each proxy's state."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,6 +62,7 @@ def status(output: OutputOption = Format.TABLE, mesh: MeshOption = "default") ->
         typer.echo()
         _table(proxies, wide=output is Format.WIDE)
         _show_rejected(proxies)
+        _show_keys(control_plane.get("keysFailing", ()))
     if away:
         show_error(str(away), away.hint)
         raise typer.Exit(away.code)
@@ -130,6 +132,16 @@ def _show_rejected(proxies: list[Json]) -> None:
                     f"[red]NACK:[/] {escape(name)} ({kind}): {escape(state.get('error') or '')}"
                 )
                 err.print("       It keeps what it had. argosy get all -o wide shows the cause.")
+
+
+def _show_keys(failing: Iterable[Json]) -> None:
+    """Of RequestAuthentications: keys that could not be fetched the last time."""
+    for one in failing:
+        then = "earlier keys stay in force" if one["kept"] else "tokens are refused"
+        err.print(
+            f"[red]KEYS:[/] {escape(one['url'])} since {one['since']}: {escape(one['reason'])}"
+        )
+        err.print(f"       Next try at {one['next_try']}; until then {then}.")
 
 
 def _of_node(client: ApiClient) -> list[Json]:

@@ -114,7 +114,7 @@ class ControlPlane:
             delivery=self._delivery,
             server=self._xds,
             refusals=self._refusals,
-            keys_settled=self._keys.settled,
+            keys=self._keys,
             issuing=self._issuing,
             root_expires=self._authority.root.not_valid_after_utc,
             clock=self._clock,

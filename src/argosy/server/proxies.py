@@ -1,6 +1,7 @@
 """What the control plane knows of its proxies, in the HTTP API's words; NACKs with their causes."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from cryptography import x509
@@ -20,6 +21,7 @@ from argosy.pilot.graph.rules import claim_conflicts
 from argosy.pilot.graph.world import demands
 from argosy.server.delivery import Delivery
 from argosy.server.http import services
+from argosy.server.jwks.service import Keys
 from argosy.server.refusals import Refusals
 from argosy.store.store import Store
 from argosy.xds import type_urls
@@ -36,7 +38,7 @@ class Proxies:
         delivery: Delivery,
         server: xds.Server,
         refusals: Refusals,
-        keys_settled: Callable[[float], Awaitable[None]],
+        keys: Keys,
         issuing: CertificateService,
         root_expires: datetime,
         clock: Clock,
@@ -46,7 +48,7 @@ class Proxies:
         self._delivery = delivery
         self._server = server
         self._refusals = refusals
-        self._keys_settled = keys_settled
+        self._keys = keys
         self._issuing = issuing
         self._root_expires = root_expires
         self._clock = clock
@@ -69,7 +71,7 @@ class Proxies:
     async def distribution(self, revision: int, timeout_seconds: float) -> services.Distribution:
         began = self._clock.monotonic()
         # Keys that a change names come a moment after it, and are of it to whoever waits.
-        await self._keys_settled(timeout_seconds)
+        await self._keys.settled(timeout_seconds)
         left = max(0.0, timeout_seconds - (self._clock.monotonic() - began))
         found = await self._server.wait_acknowledged(revision, left)
         roles = {client.client_id: client.group for client in self._server.clients()}
@@ -101,6 +103,9 @@ class Proxies:
             "objects": len(self._store.snapshot()),
             "proxies": len(clients),
             "rootExpires": self._root_expires.isoformat(),
+            "keysFailing": [
+                {**asdict(source), **asdict(failure)} for source, failure in self._keys.failures
+            ],
         }
 
     def ready(self) -> str:

@@ -1,6 +1,7 @@
 """A mesh in memory: objects in, what is to be said of them out. No clock, no disk, no process."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -21,11 +22,16 @@ class TrialMesh:
     """What is there (``base``), and what somebody would add to it or change in it (``added``).
 
     The pods that an added Deployment will have are thought of as if they were there; those of the
-    base too when it does not ``run``.
+    base too when it does not ``run``. ``facts`` are cells of what no object says.
     """
 
     def __init__(
-        self, base: Iterable[Object], added: Iterable[Object] = (), *, runs: bool = True
+        self,
+        base: Iterable[Object],
+        added: Iterable[Object] = (),
+        *,
+        runs: bool = True,
+        facts: Mapping[Hashable, object] = MappingProxyType({}),
     ) -> None:
         self._admission = KubernetesAdmission(registry.NAMESPACED)
         self._objects: dict[ObjectKey, Object] = {}
@@ -40,7 +46,7 @@ class TrialMesh:
         self._engine = derive.Engine()
         present = (*self._objects.values(), *expected)
         events = [Event(value.key, None, value, 1, value) for value in present]
-        self._engine.set(CellFeed(derive.ABSENT).cells(events))
+        self._engine.set({**CellFeed(derive.ABSENT).cells(events), **facts})
 
     @property
     def objects(self) -> tuple[Object, ...]:

@@ -55,8 +55,14 @@ class Keys:
         self._file = file
         self._plan = KeyPlan(refresh)
         self._kept: dict[KeySource, kept.Kept] = {}
+        self._failures: dict[KeySource, KeysFailure] = {}
         self._wake = asyncio.Event()
         self._answered = asyncio.Condition()
+
+    @property
+    def failures(self) -> tuple[tuple[KeySource, KeysFailure], ...]:
+        """The places whose keys could not be fetched the last time, sorted."""
+        return tuple(sorted(self._failures.items(), key=lambda item: item[0]))
 
     def begin(self) -> None:
         """Once, before any proxy is served: nothing is valid, but what was kept."""
@@ -104,6 +110,7 @@ class Keys:
         if gone:
             for source in gone:
                 self._kept.pop(source, None)
+                self._failures.pop(source, None)
             self._save()
             self._publish(
                 {cell(one): ABSENT for one in gone for cell in (FetchedKeys, FetchFailure)}
@@ -123,6 +130,7 @@ class Keys:
     def _succeeded(self, source: KeySource, found: str) -> None:
         if not self._plan.succeeded(source, self._clock.monotonic()):
             return
+        self._failures.pop(source, None)
         before = self._kept.get(source)
         fetched = self._clock.now().timestamp()
         self._kept[source] = kept.Kept(source.url, source.discovery, found, fetched)
@@ -139,7 +147,10 @@ class Keys:
         failure = KeysFailure(
             reason, self._time(failing.since, now), self._time(failing.next_try, now), failing.kept
         )
-        log.warning("jwks.failed", url=source.url, error=reason, kept=failing.kept)
+        before = self._failures.get(source)
+        if before is None or (before.reason, before.kept) != (reason, failing.kept):
+            log.warning("jwks.failed", url=source.url, error=reason, kept=failing.kept)
+        self._failures[source] = failure
         cells: dict[Hashable, object] = {FetchFailure(source): failure}
         if not failing.kept:
             cells[FetchedKeys(source)] = ABSENT
