@@ -25,8 +25,10 @@ _CURVES = {
     "P-384": ("ES384", ec.SECP384R1()),
     "P-521": ("ES512", ec.SECP521R1()),
 }
-_RSA_BITS = range(1024, 16385)
-_RSA_EXPONENT = range(3, 2**33)
+_RSA_BITS = range(1024, 8193)
+_RSA_EXPONENTS = frozenset({3, 65537})
+"""BoringSSL, which Envoy verifies with, takes no other."""
+
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 
 
@@ -111,8 +113,10 @@ def _rsa(written: Mapping[object, object]) -> dict[str, str]:
     if modulus.bit_length() not in _RSA_BITS:
         bounds = f"{_RSA_BITS.start} to {_RSA_BITS.stop - 1}"
         raise KeySetError(f"n has {modulus.bit_length()} bits; {bounds} can be used")
-    if exponent not in _RSA_EXPONENT or not exponent % 2 or not modulus % 2:
-        raise KeySetError("n and e are not of an RSA key")
+    if exponent not in _RSA_EXPONENTS:
+        raise KeySetError(f"e is {exponent}; 3 and 65537 can be used")
+    if not modulus % 2:
+        raise KeySetError("n is not of an RSA key")
     return {"kty": "RSA", **named, "n": _number(modulus), "e": _number(exponent)}
 
 

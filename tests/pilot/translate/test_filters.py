@@ -2,6 +2,7 @@
 
 import pytest
 
+from argosy.model.request_authn import ClaimHeader, JwtProvider, JwtRule, NoKeys, RequestAuthn
 from argosy.pilot.translate.filters import (
     GRPC_WEB_FILTER,
     HTTP_FILTERS,
@@ -12,6 +13,9 @@ from argosy.pilot.translate.filters import (
     http_filters,
 )
 
+RULE = JwtRule("a", NoKeys(), claim_headers=(ClaimHeader("x-user", "sub"),))
+TOKENS = RequestAuthn((JwtProvider(RULE, "keys"),))
+
 
 @pytest.mark.parametrize(
     ("facts", "expected"),
@@ -19,6 +23,10 @@ from argosy.pilot.translate.filters import (
         (HttpFilterFacts(Side.OUTBOUND), ["fault", "cors", "router"]),
         (HttpFilterFacts(Side.INBOUND), ["router"]),
         (HttpFilterFacts(Side.GATEWAY), ["fault", "cors", "router"]),
+        (
+            HttpFilterFacts(Side.GATEWAY, request_authn=TOKENS),
+            ["header_mutation", "jwt_authn", "fault", "cors", "router"],
+        ),
         (HttpFilterFacts(Side.GATEWAY, grpc_web=True), ["grpc_web", "fault", "cors", "router"]),
     ],
 )
