@@ -25,7 +25,7 @@ def rules(port: int) -> Ruleset:
         (
             InterfaceIn(network.BRIDGE),
             Destination(str(network.SUBNET), negate=True),
-            Destination(network.SERVICE_SUBNET, negate=True),
+            Destination(str(network.SERVICE_SUBNET), negate=True),
             Protocol("tcp"),
         ),
         Redirect(port),

@@ -17,11 +17,11 @@ import structlog
 from argosy.base import log as logging
 from argosy.citadel.authority import AuthorityError
 from argosy.citadel.signer import WORKLOAD_LIFETIME
-from argosy.platforms.local import network
 from argosy.platforms.local.nameservers import nameservers_of_the_machine
 from argosy.platforms.local.outside import Outside
 from argosy.platforms.local.reach import LocalReach
 from argosy.platforms.local.state import MeshDirectory
+from argosy.platforms.local.subnets import SERVICE_SUBNET, SUBNET
 from argosy.server.control_plane import ControlPlane, Settings
 from argosy.server.jwks.addresses import RulesError
 from argosy.server.jwks.dialing import SystemReach
@@ -63,7 +63,7 @@ def main() -> int:
 
 def _key_settings(directory: MeshDirectory) -> KeySettings:
     try:
-        rules = key_rules(os.environ, (str(network.SUBNET), network.SERVICE_SUBNET))
+        rules = key_rules(os.environ, (str(SUBNET), str(SERVICE_SUBNET)))
     except RulesError as error:
         sys.exit(str(error))
     outside = Outside.from_environment()

@@ -10,11 +10,11 @@ from pathlib import Path
 from pyroute2.iproute import IPRoute
 
 from argosy.platforms.local import netns
+from argosy.platforms.local.subnets import GATEWAY as GATEWAY
+from argosy.platforms.local.subnets import SERVICE_SUBNET as SERVICE_SUBNET
+from argosy.platforms.local.subnets import SUBNET as SUBNET
 
 BRIDGE = "argosy0"
-SUBNET = ipaddress.IPv4Network("10.244.0.0/16")
-GATEWAY = "10.244.0.1"
-SERVICE_SUBNET = "10.96.0.0/16"
 _POD_INTERFACE = "eth0"
 _SYSCTLS = (
     ("net/ipv4/ip_forward", "1"),

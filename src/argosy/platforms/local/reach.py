@@ -16,9 +16,9 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 
-from argosy.platforms.local import network
 from argosy.platforms.local.outside import Outside
 from argosy.platforms.local.relay import connect
+from argosy.platforms.local.subnets import SUBNET
 
 _QUERY_SECONDS = 2.0
 _LOOPBACK = "127.0.0.1"
@@ -46,7 +46,7 @@ class LocalReach:
     async def dial(self, address: str, port: int) -> socket.socket:
         """A connected, non-blocking socket. Raises OSError."""
         parsed = ipaddress.ip_address(address)
-        if parsed in network.SUBNET:
+        if parsed in SUBNET:
             return await connect(socket.socket(), (address, port))
         family = socket.AF_INET6 if parsed.version == 6 else socket.AF_INET
         return await connect(self.outside.open(family=family), (address, port))
