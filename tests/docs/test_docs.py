@@ -35,7 +35,7 @@ PROGRAMS = (
     "uniq",
     "wc",
 )
-_BUILTINS = ("argosy", "command", "do", "done", "echo", "exec", "for")
+_BUILTINS = ("argosy", "command", "do", "done", "echo", "exec", "for", "python")
 # A page leaves these as it found them, so that the next one can follow on the same mesh.
 LISTS = (
     "/apis/networking.istio.io/v1/virtualservices",
@@ -43,6 +43,7 @@ LISTS = (
     "/apis/networking.istio.io/v1/gateways",
     "/apis/security.istio.io/v1/peerauthentications",
     "/apis/security.istio.io/v1/authorizationpolicies",
+    "/apis/security.istio.io/v1/requestauthentications",
     "/apis/apps/v1/deployments",
     "/api/v1/services",
     "/api/v1/namespaces",
