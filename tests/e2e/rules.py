@@ -98,6 +98,10 @@ class Rules:
             if state["state"] != "NOT SENT"
         }
 
+    def get(self, group: str, plural: str, name: str) -> Json:
+        """An object of the namespace default."""
+        return self._call("GET", f"/apis/{group}/namespaces/default/{plural}/{name}")
+
     def _send(self, text: str, *, delete: bool, quietly: bool = True) -> list[Json]:
         files = [{"path": "test.yaml", "text": text}]
         body = {"files": files, "delete": delete, "namespace": "default"}
