@@ -19,10 +19,12 @@ from argosy.api.decode import decode_yaml
 from argosy.api.meta import Object
 from argosy.api.validate import validate
 from argosy.base.problems import Severity
+from argosy.testing.tokens import Issuer
 
 HOSTS = ("reviews", "legacy.default.svc.cluster.local", "mysql.data.svc.cluster.local", "greeter")
 FOREIGN = ("www.example.com", "api.example.com")
 NAMESPACES = ("default", "data", "istio-system")
+ISSUER = Issuer("https://issuer.example.com")
 FILES = {
     "serverCertificate": "./certs/client.pem",
     "clientCertificate": "./certs/client.pem",
@@ -81,6 +83,10 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "subjectAltNames": ("spiffe://cluster.local/ns/default/sa/default", "www.example.com"),
     "mode": ("DISABLE",),
     "namespace": NAMESPACES,
+    "issuer": ("https://issuer.example.com", "testing@secure.istio.io"),
+    "jwks": (ISSUER.key_set(), ""),
+    "jwksUri": ("https://keys.example.com/a", ""),
+    "jwks_uri": ("https://keys.example.com/b", ""),
     **{name: (file,) for name, file in FILES.items()},
     "": ("a", "b", "some-name"),
 }

@@ -20,6 +20,7 @@ from argosy.pilot.analyze import (
     gateways,
     injection,
     proxyless,
+    request_authentications,
     selectors,
     service_entries,
     services,
@@ -164,6 +165,18 @@ ANALYZERS: tuple[Analyzer, ...] = (
         ("PeerAuthentication",),
         selectors.peer_authentication_selector,
         "Policies whose selectors match no workload",
+    ),
+    _row(
+        "requestauthentication.ProxylessAnalyzer",
+        ("RequestAuthentication",),
+        request_authentications.unchecked,
+        "Tokens that are meant to be checked where there is no proxy",
+    ),
+    _row(
+        "requestauthentication.SelectorAnalyzer",
+        ("RequestAuthentication",),
+        request_authentications.selector,
+        "RequestAuthentications whose selectors match no workload",
     ),
     _row(
         "service.PortNameAnalyzer",

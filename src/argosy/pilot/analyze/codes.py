@@ -183,7 +183,8 @@ CODES: tuple[Code, ...] = (
         "IST0127",
         "NoMatchingWorkloadsFound",
         _W,
-        "EnvoyFilter PeerAuthentication ProxyConfig DestinationRule AuthorizationPolicy",
+        "EnvoyFilter PeerAuthentication ProxyConfig DestinationRule AuthorizationPolicy "
+        "RequestAuthentication",
         "No workload has the labels that the object selects.",
         "Correct the labels, or deploy the workload.",
         "NoMatchingWorkloads SelectsNothing",

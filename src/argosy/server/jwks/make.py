@@ -44,9 +44,15 @@ def key_rules(environment: Mapping[str, str], mesh: Iterable[str]) -> AddressRul
 def keys(settings: KeySettings, engine: derive.Engine, publish: Publish, clock: Clock) -> Keys:
     engine.observe(wanted_keys)
 
+    known: tuple[tuple[KeySource, timedelta], ...] = ()
+
     def wanted() -> Iterable[tuple[KeySource, timedelta]]:
+        """A formula that fails is our own mistake: it takes no keys away."""
+        nonlocal known
         found = engine.value(wanted_keys)
-        return () if isinstance(found, derive.Failed) else found
+        if not isinstance(found, derive.Failed):
+            known = found
+        return known
 
     def in_mesh(host: str, port: int) -> tuple[Endpoint, ...] | None:
         found = engine.value(key_servers, host, port)
