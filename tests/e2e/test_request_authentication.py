@@ -9,6 +9,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -309,6 +310,20 @@ def test_claim_to_header(rules: Rules, curl: Inside) -> None:
     rules.apply("jwt", policy(rule(forwardOriginalToken=True)))
     in_force(curl)
     assert told(curl.get(URL, headers=bearer(token)))["authorization"] == f"Bearer {token}"
+
+
+def test_istios_own_keys_and_tokens(rules: Rules, curl: Inside, istio_samples: Path) -> None:
+    """S-08 as Istio's page has it, with the files of ``security/tools/jwt/samples``."""
+    folder = istio_samples / "jwt"
+    outputs = [{"header": "x-jwt-claim-foo", "claim": "foo"}]
+    written = {"issuer": "testing@secure.istio.io", "jwks": (folder / "jwks.json").read_text()}
+    rules.apply("jwt", policy({**written, "outputClaimToHeaders": outputs}))
+    in_force(curl)
+    token = (folder / "demo.jwt").read_text().strip()
+    assert told(curl.get(URL, headers=bearer(token)))["x-jwt-claim-foo"] == "bar"
+    groups = (folder / "groups-scope.jwt").read_text().strip()
+    assert curl.get(URL, headers=bearer(groups)).status == 200
+    assert curl.get(URL, headers=bearer(token[:-4] + "AAAA")).status == 401
 
 
 def test_several_rules_and_policies_add_up(rules: Rules, curl: Inside) -> None:

@@ -14,7 +14,6 @@ _KINDS = {
     "apiextensions.k8s.io": "CustomResourceDefinition",
     "admissionregistration.k8s.io": "MutatingWebhookConfiguration ValidatingWebhookConfiguration",
     "storage.k8s.io": "StorageClass",
-    "security.istio.io": "RequestAuthentication",
     "telemetry.istio.io": "Telemetry",
     "extensions.istio.io": "TrafficExtension WasmPlugin",
     "install.istio.io": "IstioOperator",
