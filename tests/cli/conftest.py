@@ -60,6 +60,7 @@ class Neighbours:
     engine: derive.Engine
     connected: list[services.ProxyStatus] = field(default_factory=list)
     distributed: services.Distribution = field(default_factory=lambda: NOBODY)
+    failing: list[dict[str, object]] = field(default_factory=list)
 
     def authenticate(self, token: str) -> services.Actor | None:
         return services.Actor("admin", frozenset({services.Role.ADMIN})) if token == TOKEN else None
@@ -71,7 +72,8 @@ class Neighbours:
         return self.distributed
 
     def status(self) -> dict[str, object]:
-        return {"uptimeSeconds": 61.0, "revision": 7, "objects": 3, "rootExpires": ""}
+        facts = {"uptimeSeconds": 61.0, "revision": 7, "objects": 3, "rootExpires": ""}
+        return {**facts, "keysFailing": self.failing}
 
     def ready(self) -> str:
         return ""

@@ -212,3 +212,30 @@ def test_apply_tells_istio_s_code(mesh: Any, argosy: Argosy) -> None:
     assert "[IST0118]" in argosy("describe", "svc", "reviews").out
     told = json.loads(argosy("get", "dr", "old", "-o", "json").out)["status"]["validationMessages"]
     assert [(m["type"]["code"], m["level"]) for m in told] == [("IST0174", "WARNING")]
+
+
+def test_keys_that_the_mesh_cannot_fetch(mesh: Any, argosy: Argosy) -> None:
+    """No object says so: the control plane is asked."""
+    mesh.put(
+        """
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: jwt}
+spec:
+  jwtRules: [{issuer: a, jwksUri: "https://a/k"}]
+"""
+    )
+    assert argosy("analyze").code == 0
+    mesh.neighbours.failing = [
+        {
+            "url": "https://a/k",
+            "discovery": False,
+            "reason": "no route",
+            "since": "S",
+            "next_try": "N",
+            "kept": False,
+        }
+    ]
+    answer = argosy("analyze")
+    assert answer.code == 79
+    assert "https://a/k could not be fetched since S: no route; the next try is at N" in answer.out

@@ -103,6 +103,20 @@ metadata: {name: reviews}
 spec:
   selector: {matchLabels: {app: reviews}}
   portLevelMtls: {8080: {mode: DISABLE}}
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: readers}
+spec:
+  selector: {matchLabels: {app: reviews}}
+  jwtRules: [{issuer: "https://readers.example.com"}]
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: others}
+spec:
+  selector: {matchLabels: {app: others}}
+  jwtRules: [{issuer: "https://others.example.com"}]
 """
 
 
@@ -139,10 +153,12 @@ def test_a_pod(bookinfo: Any, argosy: Argosy) -> None:
         "Proxy: SYNCED",
         "mTLS: STRICT: accepts mTLS only "
         "(PeerAuthentication istio-system/default, default/reviews) port 8080: DISABLE",
+        "Tokens: https://readers.example.com (RequestAuthentication default/readers)",
         "default/reviews 9080 http HTTP web default/reviews default/reviews v1",
         "default/reviews 7000 tcp-x TCP 7000",
     ):
         assert part in text
+    assert "others.example.com" not in text
 
 
 def test_a_deployment(bookinfo: Any, argosy: Argosy) -> None:

@@ -53,6 +53,27 @@ def test_envoy_s_words_are_told(web: Any, argosy: Argosy) -> None:
     assert argosy("status").err.startswith("NACK: web-1.default (RDS): no such [cluster]\n")
 
 
+def failing(url: str, *, kept: bool) -> dict[str, object]:
+    """Keys of tokens, as the control plane tells of those that it cannot fetch."""
+    times = {"since": "2026-01-02T03:04:05Z", "next_try": "2026-01-02T03:04:06Z"}
+    return {"url": url, "discovery": False, "reason": "no [route]", "kept": kept, **times}
+
+
+def test_keys_that_cannot_be_fetched_are_told(web: Any, argosy: Argosy) -> None:
+    web.neighbours.failing = [failing("https://a/k", kept=True), failing("https://b/k", kept=False)]
+    answer = argosy("status")
+    assert answer.code == 0
+    assert "KEYS: https://a/k since 2026-01-02T03:04:05Z: no [route]\n" in answer.err
+    assert "earlier keys stay in force" in answer.err
+    assert "KEYS: https://b/k" in answer.err
+    assert "tokens are refused" in answer.err
+    whole = json.loads(argosy("status", "-o", "json").out)
+    assert [one["url"] for one in whole["controlPlane"]["keysFailing"]] == [
+        "https://a/k",
+        "https://b/k",
+    ]
+
+
 def test_formats(web: Any, argosy: Argosy) -> None:
     whole = json.loads(argosy("status", "-o", "json").out)
     assert whole["published"] == [

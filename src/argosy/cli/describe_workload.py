@@ -35,6 +35,7 @@ def pod(item: Json, snapshot: Snapshot) -> Description:
             *_identity(proxy),
             ("Proxy", _proxy(item, proxy)),
             ("mTLS", accepts(namespace_of(item), labels, snapshot)),
+            ("Tokens", tokens(namespace_of(item), labels, snapshot)),
         ),
         tables=(_services(namespace_of(item), labels, snapshot),),
     )
@@ -56,6 +57,7 @@ def replicated(kind: str, item: Json, snapshot: Snapshot) -> Description:
             ("Containers", "\n".join(images)),
             ("Service account", _account(spec)),
             ("mTLS", accepts(namespace, labels, snapshot)),
+            ("Tokens", tokens(namespace, labels, snapshot)),
         ),
         tables=(
             Table(
@@ -78,6 +80,16 @@ def accepts(namespace: str, labels: Mapping[str, str], snapshot: Snapshot) -> st
     mode = demands.other_ports.value
     ports = [f"port {port}: {own.value}" for port, own in demands.ports]
     return "\n".join((f"{mode}: accepts {words[mode]} ({why})", *ports))
+
+
+def tokens(namespace: str, labels: Mapping[str, str], snapshot: Snapshot) -> str:
+    """Whose tokens are checked: ``https://... (RequestAuthentication default/jwt)``; empty: none."""
+    return "\n".join(
+        f"{rule.issuer or 'any issuer'} (RequestAuthentication {policy.object.namespace}/"
+        f"{policy.object.name})"
+        for policy in snapshot.token_policies(namespace, labels)
+        for rule in policy.rules
+    )
 
 
 def sync_of(proxy: Json) -> str:

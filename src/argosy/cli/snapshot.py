@@ -23,7 +23,15 @@ from argosy.model.traffic import Destination
 from argosy.model.workload import Endpoint, Labels
 from argosy.pilot.analyze.findings import findings_of
 from argosy.pilot.compile.authn import Demands
-from argosy.pilot.graph import authorization, destinations, gateways, rules, world
+from argosy.pilot.compile.request_authn import RequestPolicy
+from argosy.pilot.graph import (
+    authorization,
+    destinations,
+    gateways,
+    request_authn,
+    rules,
+    world,
+)
 from argosy.platforms.local.state import Published
 from argosy.store.cells import CellFeed
 from argosy.store.transaction import Event
@@ -85,6 +93,12 @@ class Snapshot:
 
     def authorization(self, role: Role) -> Authorization:
         return self._ask(authorization.authorization_of, role)
+
+    def token_policies(
+        self, namespace: str, labels: Mapping[str, str]
+    ) -> tuple[RequestPolicy, ...]:
+        """The RequestAuthentications that hold for a workload."""
+        return self._ask(request_authn.policies_for, Namespace(namespace), label_pairs(labels))
 
     def routing(self, host: Hostname, namespace: str) -> ObjectKey | None:
         """The VirtualService that rules a host for callers in a namespace, HTTP before TCP."""

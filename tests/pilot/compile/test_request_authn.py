@@ -22,9 +22,10 @@ from argosy.pilot.compile.request_authn import (
     KeysFailure,
     RequestPolicy,
     fetch_problems,
+    policies_for,
     request_authn,
     request_policy,
-    rules_for,
+    rules_of,
 )
 from argosy.testing.tokens import Issuer
 
@@ -101,8 +102,8 @@ def test_policies_add_up() -> None:
     def issuers(namespace: str, **labels: str) -> list[str]:
         pairs = tuple(sorted(labels.items()))
         policies = (everywhere, selected, near, own, foreign)
-        found = rules_for(policies, "istio-system", Namespace(namespace), pairs)
-        return [rule.issuer for rule in found]
+        found = policies_for(policies, "istio-system", Namespace(namespace), pairs)
+        return [rule.issuer for rule in rules_of(found)]
 
     assert issuers("default", app="a") == ["app", "mesh", "near", "root-app"]
     assert issuers("default", app="b") == ["mesh", "near"]

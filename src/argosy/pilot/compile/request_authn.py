@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from argosy.api.security_request_authentication import JWTRule, RequestAuthentication
 from argosy.base.jwks import KeySetError, read_key_set
-from argosy.base.names import Namespace
+from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Compiled, Problem
 from argosy.model.policy_scope import PolicyScope
 from argosy.model.request_authn import (
@@ -39,7 +39,7 @@ MAX_TIMEOUT = timedelta(seconds=60)
 class RequestPolicy:
     """One object. ``fetches`` has the places its keys come from, with the longest wait for each."""
 
-    namespace: Namespace
+    object: ObjectKey
     scope: PolicyScope
     rules: tuple[JwtRule, ...]
     fetches: tuple[tuple[KeySource, timedelta], ...] = ()
@@ -70,7 +70,7 @@ def request_policy(policy: RequestAuthentication) -> Compiled[RequestPolicy]:
             wait = min(_timeout(written), MAX_TIMEOUT)
             fetches[found.keys] = max(wait, fetches.get(found.keys, wait))
     compiled = RequestPolicy(
-        Namespace(policy.metadata.namespace),
+        policy.key,
         policy_scope(spec.selector, spec.target_ref, spec.target_refs),
         tuple(rules),
         tuple(sorted(fetches.items())),
@@ -78,17 +78,21 @@ def request_policy(policy: RequestAuthentication) -> Compiled[RequestPolicy]:
     return Compiled(compiled, tuple(report.problems))
 
 
-def rules_for(
+def policies_for(
     policies: Iterable[RequestPolicy], root: str, namespace: Namespace, labels: Labels
-) -> tuple[JwtRule, ...]:
-    """The rules for a workload, no rule twice, by issuer; ``policies`` come in a fixed order."""
-    found = (
-        rule
+) -> tuple[RequestPolicy, ...]:
+    """Those that hold for a workload, in the order that they come in."""
+    return tuple(
+        policy
         for policy in policies
-        if holds_for(policy.scope, policy.namespace, root, namespace, labels)
-        for rule in policy.rules
+        if holds_for(policy.scope, policy.object.namespace, root, namespace, labels)
     )
-    return tuple(sorted(dict.fromkeys(found), key=lambda rule: rule.issuer))
+
+
+def rules_of(policies: Iterable[RequestPolicy]) -> tuple[JwtRule, ...]:
+    """No rule twice, by issuer."""
+    found = dict.fromkeys(rule for policy in policies for rule in policy.rules)
+    return tuple(sorted(found, key=lambda rule: rule.issuer))
 
 
 def request_authn(

@@ -13,7 +13,7 @@ from argosy.base.problems import Compiled, Problem
 from argosy.derive import ABSENT, Reader, formula
 from argosy.model.proxy import ProxyType, Role
 from argosy.model.request_authn import KeySource, RequestAuthn
-from argosy.model.workload import Health
+from argosy.model.workload import Health, Labels
 from argosy.pilot.compile import request_authn as compiling
 from argosy.pilot.compile.request_authn import KeysFailure, RequestPolicy
 from argosy.pilot.graph.world import (
@@ -70,12 +70,18 @@ def policies_in(get: Reader, namespace: Namespace) -> tuple[RequestPolicy, ...]:
 
 
 @formula
+def policies_for(get: Reader, namespace: Namespace, labels: Labels) -> tuple[RequestPolicy, ...]:
+    """Those that hold for a workload with these labels: the root namespace's first, then by name."""
+    root = get(mesh_settings).traffic.root_namespace
+    where = dict.fromkeys((root, namespace))
+    policies = (policy for place in where for policy in get(policies_in, place))
+    return compiling.policies_for(policies, root, namespace, labels)
+
+
+@formula
 def request_authn(get: Reader, role: Role) -> RequestAuthn | None:
     """What the proxies of a role demand of tokens. Routes by claims are for gateways only."""
-    root = get(mesh_settings).traffic.root_namespace
-    where = dict.fromkeys((root, role.namespace))
-    policies = [policy for namespace in where for policy in get(policies_in, namespace)]
-    rules = compiling.rules_for(policies, root, role.namespace, role.labels)
+    rules = compiling.rules_of(get(policies_for, role.namespace, role.labels))
     if not rules:
         return None
 
