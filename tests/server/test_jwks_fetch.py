@@ -16,8 +16,9 @@ import pytest
 from argosy.base.jwks import read_key_set
 from argosy.model.request_authn import KeySource
 from argosy.server.jwks.addresses import address_rules
-from argosy.server.jwks.dialing import Endpoint, GuardedBackend, SystemReach
-from argosy.server.jwks.fetch import Fetcher, FetchError
+from argosy.server.jwks.dialing import Endpoint, GuardedBackend
+from argosy.server.jwks.fetch import Fetcher
+from argosy.server.jwks.reach import FetchError, SystemReach
 from argosy.testing.certificates import ScratchAuthority
 from argosy.testing.tokens import Issuer
 
@@ -162,6 +163,42 @@ async def test_names_and_ports_that_do_not_answer() -> None:
         port = closed.getsockname()[1]
         assert "does not answer" in await reason(KeySource(f"http://127.0.0.1:{port}/"))
     assert "cannot be resolved" in await reason(KeySource("http://nobody.invalid/"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\r\n",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 xyz OK\r\n\r\n",
+        b"HTTP/9.9 200 OK\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: http://[::1/\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: http://\xff\xfe/\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: http://a b/\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:99999/\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 300_000,
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+    ],
+)
+async def test_answers_that_are_no_http(answer: bytes) -> None:
+    """Whatever an issuer says, it is a failure with words, and nothing worse."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await reason(KeySource(f"http://127.0.0.1:{port}/keys"))
 
 
 async def test_https_believes_who_is_trusted_and_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from argosy.derive import ABSENT
 from argosy.model.request_authn import KeySource
 from argosy.pilot.compile.request_authn import KeysFailure
 from argosy.pilot.graph.request_authn import FetchedKeys, FetchFailure, UnverifiableKeys
-from argosy.server.jwks.fetch import FetchError
+from argosy.server.jwks.reach import FetchError
 from argosy.server.jwks.service import Keys
 from argosy.testing.tokens import Issuer
 
@@ -114,6 +114,27 @@ async def test_a_failure_is_told_and_takes_nothing_away(world: World) -> None:
     await world.later(keys, 60.0)
     assert FetchFailure(A) not in world.cells
     assert keys.failures == ()
+
+
+async def test_a_mistake_of_ours_is_a_failure_too(world: World) -> None:
+    """It does not end the control plane."""
+    world.wanted = {A: WAIT, B: WAIT}
+    world.answers = {B: GOOD}
+    keys = world.keys()
+    keys.begin()
+    failing = world.fetch
+
+    async def broken(source: KeySource, wait: timedelta) -> str:
+        if source == A:
+            raise LookupError("oops")
+        return await failing(source, wait)
+
+    keys._fetch = broken
+    await world.later(keys, 0.0)
+    failure = world.cells[FetchFailure(A)]
+    assert isinstance(failure, KeysFailure)
+    assert "LookupError: oops" in failure.reason
+    assert world.cells[FetchedKeys(B)] == GOOD
 
 
 async def test_keys_too_old_are_taken_away(world: World) -> None:

@@ -16,8 +16,18 @@ from argosy.pilot.graph.scopes import scope_of
 from argosy.testing.graph import Graph
 from bench.simulated_mesh import Shape, objects, pods, proxies
 
-UNWANTED = {"rich", "pygments", "typer", "httpx", "pytest", "hypothesis", "pyroute2"}
-"""For terminals, for clients, for tests, for the node."""
+UNWANTED = {
+    "rich",
+    "pygments",
+    "typer",
+    "httpx",
+    "httpcore",
+    "pytest",
+    "hypothesis",
+    "pyroute2",
+    "dns",
+}
+"""For terminals, for clients, for tests, for the node, for keys that are fetched."""
 
 
 def loaded(shape: Shape) -> Graph:

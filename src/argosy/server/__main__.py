@@ -19,14 +19,13 @@ from argosy.citadel.authority import AuthorityError
 from argosy.citadel.signer import WORKLOAD_LIFETIME
 from argosy.platforms.local.nameservers import nameservers_of_the_machine
 from argosy.platforms.local.outside import Outside
-from argosy.platforms.local.reach import LocalReach
 from argosy.platforms.local.state import MeshDirectory
 from argosy.platforms.local.subnets import SERVICE_SUBNET, SUBNET
 from argosy.server.control_plane import ControlPlane, Settings
 from argosy.server.jwks.addresses import RulesError
-from argosy.server.jwks.dialing import SystemReach
 from argosy.server.jwks.make import REFRESH_VARIABLE, KeySettings, key_rules
 from argosy.server.jwks.plan import REFRESH
+from argosy.server.jwks.reach import Reach, SystemReach
 from argosy.store.journal import JournalDamagedError, JournalError
 
 log = structlog.get_logger()
@@ -66,15 +65,22 @@ def _key_settings(directory: MeshDirectory) -> KeySettings:
         rules = key_rules(os.environ, (str(SUBNET), str(SERVICE_SUBNET)))
     except RulesError as error:
         sys.exit(str(error))
-    outside = Outside.from_environment()
     return KeySettings(
         file=directory.fetched_keys,
         rules=rules,
-        reach=SystemReach()
-        if outside is None
-        else LocalReach(outside, nameservers_of_the_machine(os.environ)),
+        reach=_reach,
         refresh=_duration(REFRESH_VARIABLE, REFRESH),
     )
+
+
+def _reach() -> Reach:
+    """Out of the mesh's own network, if there is one."""
+    from argosy.platforms.local.reach import LocalReach  # noqa: PLC0415  (most meshes need it never)
+
+    outside = Outside.from_environment()
+    if outside is None:
+        return SystemReach()
+    return LocalReach(outside, nameservers_of_the_machine(os.environ))
 
 
 def _duration(variable: str, default: timedelta) -> timedelta:

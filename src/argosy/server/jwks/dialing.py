@@ -5,11 +5,12 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import httpcore
 
 from argosy.server.jwks.addresses import Address, AddressRules, get_address
+from argosy.server.jwks.reach import Reach
 
 MAX_ADDRESSES = 4
 """How many addresses of a name are tried."""
@@ -22,42 +23,10 @@ class RefusedError(OSError):
     """The address may not be dialled; the text says why."""
 
 
-class Reach(Protocol):
-    """What is reached from here."""
-
-    async def resolve(self, host: str) -> tuple[str, ...]:
-        """The addresses of a name. Raises OSError when it has none."""
-        ...
-
-    async def dial(self, address: str, port: int) -> socket.socket:
-        """A connected, non-blocking socket. Raises OSError."""
-        ...
-
-
 T = TypeVar("T")
 
 MeshLookup = Callable[[str, int], tuple[Endpoint, ...] | None]
 """Who answers for a host and port of the mesh: pods. None: it is no host of the mesh."""
-
-
-class SystemReach:
-    """As any program: the system's names and network."""
-
-    async def resolve(self, host: str) -> tuple[str, ...]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return tuple(dict.fromkeys(str(where[0]) for *_, where in found))
-
-    async def dial(self, address: str, port: int) -> socket.socket:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(sock, (address, port))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
 
 @dataclass(frozen=True, slots=True)

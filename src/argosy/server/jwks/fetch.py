@@ -1,4 +1,7 @@
-"""Fetching a key set: HTTP, with few redirects, bounded in time and size."""
+"""Fetching a key set: HTTP, with few redirects, bounded in time and size.
+
+Imported when there is a first one to fetch: most meshes have none, and it takes some megabytes.
+"""
 
 import asyncio
 import json
@@ -11,14 +14,11 @@ import httpcore
 from argosy.base.jwks import MAX_TEXT, KeySetError, read_key_set
 from argosy.model.request_authn import KeySource
 from argosy.server.jwks.dialing import GuardedBackend
+from argosy.server.jwks.reach import FetchError
 
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = [(b"accept", b"application/json"), (b"user-agent", b"argosy"), (b"connection", b"close")]
-
-
-class FetchError(Exception):
-    """There are no keys from there now; the text says why, for the person who named the place."""
 
 
 class Fetcher:
@@ -58,7 +58,7 @@ class Fetcher:
                     return body.decode()
                 except UnicodeDecodeError as error:
                     raise FetchError(f"what {url} answers is not text") from error
-            url = urljoin(url, location)
+            url = _joined(url, location)
         raise FetchError(f"{first} redirects more than {MAX_REDIRECTS} times")
 
     async def _once(self, url: str) -> tuple[int, str, bytes]:
@@ -89,12 +89,21 @@ class Fetcher:
             raise FetchError(f"{url}: {error}") from error
 
 
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise FetchError(f"{url} redirects to {location[:200]}, which is not a URL") from error
+
+
 def _require_plain(url: str, *, secure: bool) -> None:
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise FetchError(f"{url} is not a URL: {error}") from error
+    if not url.isascii() or any(char <= " " for char in url):
+        raise FetchError(f"{url!r} has characters that must be written as %xx or punycode")
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise FetchError(f"{url} is not an http or https URL")
     if parts.username is not None or parts.password is not None:

@@ -1,10 +1,12 @@
 """The parts of fetching keys put together, for a control plane."""
 
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from argosy import derive
 from argosy.base.clock import Clock
@@ -16,10 +18,12 @@ from argosy.server.jwks.addresses import (
     AddressRules,
     address_rules,
 )
-from argosy.server.jwks.dialing import Endpoint, GuardedBackend, Reach
-from argosy.server.jwks.fetch import Fetcher
 from argosy.server.jwks.plan import REFRESH
+from argosy.server.jwks.reach import Reach
 from argosy.server.jwks.service import Keys, Publish
+
+if TYPE_CHECKING:
+    from argosy.server.jwks.fetch import Fetcher
 
 REFRESH_VARIABLE = "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL"
 """How often keys are fetched again; the name is Istio's."""
@@ -27,11 +31,11 @@ REFRESH_VARIABLE = "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL"
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
-    """``file`` keeps the last good keys."""
+    """``file`` keeps the last good keys. ``reach`` is made when there is something to fetch."""
 
     file: Path
     rules: AddressRules
-    reach: Reach
+    reach: Callable[[], Reach]
     refresh: timedelta = REFRESH
 
 
@@ -54,15 +58,24 @@ def keys(settings: KeySettings, engine: derive.Engine, publish: Publish, clock: 
             known = found
         return known
 
-    def in_mesh(host: str, port: int) -> tuple[Endpoint, ...] | None:
+    def in_mesh(host: str, port: int) -> tuple[tuple[str, int], ...] | None:
         found = engine.value(key_servers, host, port)
         return None if isinstance(found, derive.Failed) else found
 
-    backend = GuardedBackend(settings.rules, settings.reach, in_mesh)
-    fetcher = Fetcher(backend, ssl.create_default_context())
+    @cache
+    def fetcher() -> "Fetcher":
+        from argosy.server.jwks.dialing import GuardedBackend  # noqa: PLC0415  (as below)
+        from argosy.server.jwks.fetch import Fetcher  # noqa: PLC0415  (most meshes need it never)
+
+        backend = GuardedBackend(settings.rules, settings.reach(), in_mesh)
+        return Fetcher(backend, ssl.create_default_context())
+
+    async def fetch(source: KeySource, wait: timedelta) -> str:
+        return await fetcher().fetch(source, wait)
+
     return Keys(
         wanted=wanted,
-        fetch=fetcher.fetch,
+        fetch=fetch,
         publish=publish,
         clock=clock,
         file=settings.file,

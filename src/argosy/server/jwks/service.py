@@ -17,8 +17,8 @@ from argosy.model.request_authn import KeySource
 from argosy.pilot.compile.request_authn import KeysFailure
 from argosy.pilot.graph.request_authn import FetchedKeys, FetchFailure, UnverifiableKeys
 from argosy.server.jwks import kept
-from argosy.server.jwks.fetch import FetchError
 from argosy.server.jwks.plan import REFRESH, Fetch, KeyPlan
+from argosy.server.jwks.reach import FetchError
 from argosy.store.transaction import Event
 
 log = structlog.get_logger()
@@ -121,6 +121,9 @@ class Keys:
             found = await self._fetch(fetch.source, fetch.wait)
         except FetchError as error:
             self._failed(fetch.source, str(error))
+        except Exception as error:
+            log.exception("jwks.internal_error", url=fetch.source.url)
+            self._failed(fetch.source, f"a mistake of Argosy's: {type(error).__name__}: {error}")
         else:
             self._succeeded(fetch.source, found)
         self._wake.set()
