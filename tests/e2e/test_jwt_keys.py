@@ -35,7 +35,7 @@ def issuer_server() -> Iterator[KeyServer]:
 
 @pytest.fixture(scope="module")
 def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    """``keys`` serves the files of a directory inside the mesh."""
+    """``keys`` serves the files of a directory inside the mesh, as the proxy of a Gateway by name."""
     folder = tmp_path_factory.mktemp("keys")
     mesh.environment |= {
         "ARGOSY_JWKS_ALLOWED": f"127.0.0.1, {KEYS_HOST}",
@@ -46,7 +46,9 @@ def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
     files = tmp_path_factory.mktemp("yaml") / "keys.yaml"
     serve = (sys.executable, "-m", "http.server", "8080", "-d", str(folder))
     port: dict[str, object] = {"name": "http", "port": 80, "targetPort": 8080}
-    files.write_text(deployment("keys", *serve, port=8080) + service("keys", "keys", port))
+    labels = {"gateway.networking.k8s.io/gateway-name": "keys"}
+    served = deployment("keys", *serve, port=8080, labels=labels)
+    files.write_text(served + service("keys", "keys", port))
     mesh.up(SAMPLES / "httpbin" / "httpbin.yaml", SAMPLES / "curl" / "curl.yaml", files)
     return mesh
 
@@ -66,10 +68,11 @@ def rules(meshed: Mesh) -> Iterator[Rules]:
 IN_MESH = Issuer("https://in-mesh.example.com")
 
 
-def policy(*jwt_rules: object) -> str:
+def policy(*jwt_rules: object, **targets: object) -> str:
     metadata = {"name": "jwt", "namespace": "default"}
     head = {"apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication"}
-    return json.dumps({**head, "metadata": metadata, "spec": {"jwtRules": jwt_rules}})
+    spec = {"jwtRules": jwt_rules, **targets}
+    return json.dumps({**head, "metadata": metadata, "spec": spec})
 
 
 def status(client: Inside, token: str = "") -> int:
@@ -101,7 +104,9 @@ def reasons(rules: Rules, count: int) -> list[str]:
     return [message["message"] for message in messages(rules)]
 
 
-@pytest.mark.covers("RequestAuthentication.jwtRules[].jwksUri")
+@pytest.mark.covers(
+    "RequestAuthentication.jwtRules[].jwksUri", "RequestAuthentication.jwtRules[].jwks_uri"
+)
 def test_keys_are_there_when_the_change_is(
     rules: Rules, curl: Inside, issuer_server: KeyServer
 ) -> None:
@@ -144,6 +149,25 @@ def test_keys_roll_over_without_a_failed_request(
             issuer_server.publish("/rolling", key_set(new))
             becomes(curl, old.token(), 401, "the new key only")
         assert load.failed == []
+
+
+@pytest.mark.covers("RequestAuthentication.targetRef", "RequestAuthentication.targetRefs[]")
+def test_policies_of_a_gateway_by_name(rules: Rules, curl: Inside) -> None:
+    """The proxies of a Gateway of the Kubernetes Gateway API have its name in a label."""
+    url = "http://keys/keys.json"
+    bad = {"authorization": "Bearer bad"}
+
+    def status_there() -> int:
+        return curl.get(url, headers=bad).status
+
+    rule = {"issuer": IN_MESH.name, "jwks": IN_MESH.key_set()}
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "keys"}
+    for targets in ({"targetRefs": [target]}, {"targetRef": target}):
+        rules.apply("jwt", policy(rule, **targets))
+        eventually(lambda: status_there() == 401, "its tokens are checked")
+        assert status(curl, "bad") == 200, "and nobody else's"
+        rules.delete("jwt")
+        eventually(lambda: status_there() == 200, "they are not any more")
 
 
 class Load:

@@ -159,7 +159,7 @@ def _tampered(token: str) -> str:
 
 
 @pytest.mark.covers(
-    "RequestAuthentication.selector.matchLabels",
+    "RequestAuthentication.selector",
     "RequestAuthentication.jwtRules[].issuer",
     "RequestAuthentication.jwtRules[].audiences",
     "RequestAuthentication.jwtRules[].jwks",
