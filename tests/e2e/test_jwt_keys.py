@@ -165,7 +165,7 @@ def test_policies_of_a_gateway_by_name(rules: Rules, curl: Inside) -> None:
     for targets in ({"targetRefs": [target]}, {"targetRef": target}):
         rules.apply("jwt", policy(rule, **targets))
         eventually(lambda: status_there() == 401, "its tokens are checked")
-        assert status(curl, "bad") == 200, "and nobody else's"
+        becomes(curl, "bad", 200, "and nobody else's")
         rules.delete("jwt")
         eventually(lambda: status_there() == 200, "they are not any more")
 
