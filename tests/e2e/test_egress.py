@@ -15,7 +15,7 @@ from manifests import deployment, mesh_config, namespace, server, service
 from mesh import Mesh, eventually
 from rules import Rules, document
 
-from argosy.proxy.node_egress import SERVICE_SUBNET
+from argosy.platforms.local.subnets import SERVICE_SUBNET
 
 pytestmark = pytest.mark.e2e
 
@@ -176,7 +176,7 @@ def test_what_annotations_keep_from_the_proxy_passes_it_by(
     """Direct access to external services: 200 under REGISTRY_ONLY, and the proxy logs nothing."""
     rules.apply("config", LOGGED)
     rules.apply("excluding", client("excluding", excludeOutboundIPRanges=f"{address}/32"))
-    rules.apply("including", client("including", includeOutboundIPRanges=SERVICE_SUBNET))
+    rules.apply("including", client("including", includeOutboundIPRanges=str(SERVICE_SUBNET)))
     rules.apply("port", client("port", excludeOutboundPorts="8000"))
     names = ("curl", "excluding", "including", "port")
     for name in names[1:]:
