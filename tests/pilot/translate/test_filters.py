@@ -7,11 +7,13 @@ from argosy.pilot.translate.filters import (
     GRPC_WEB_FILTER,
     HTTP_FILTERS,
     ROUTER_FILTER,
+    Group,
     HttpFilterFacts,
     Row,
     Side,
     http_filters,
 )
+from argosy.pilot.translate.jwt_authn import CLIENT_HEADERS_FILTER, JWT_FILTER
 
 RULE = JwtRule("a", NoKeys(), claim_headers=(ClaimHeader("x-user", "sub"),))
 TOKENS = RequestAuthn((JwtProvider(RULE, "keys"),))
@@ -43,3 +45,11 @@ def test_every_row_has_a_reason_and_the_router_ends_the_table() -> None:
     assert rows[0].name == GRPC_WEB_FILTER
     assert HTTP_FILTERS[-1] is rows[-1]
     assert rows[-1].name == ROUTER_FILTER
+
+
+def test_tokens_are_read_between_external_authorization_and_rules() -> None:
+    """As in Istio. Rules before it would not know who the end user is; and whoever is asked outside
+    must not be shown what a client wrote into the headers of claims."""
+    places = {row.name: at for at, row in enumerate(HTTP_FILTERS) if isinstance(row, Row)}
+    external, rules = (at for at, row in enumerate(HTTP_FILTERS) if isinstance(row, Group))
+    assert places[CLIENT_HEADERS_FILTER] < external < places[JWT_FILTER] < rules

@@ -4,8 +4,8 @@ A request passes the rows from top to bottom, its response from bottom to top. A
 file that builds its configuration and one row here that says why it stands where it stands.
 
 Rows still to come, and their places: peer metadata and tracing facts (first, so that refusals
-are recorded with them); rate limits (after RBAC, so that refused requests cost no quota); telemetry (just before the
-router); extensions at the phases between these.
+are recorded with them); rate limits (after RBAC, so that refused requests cost no quota); telemetry
+(just before the router); extensions at the phases between these.
 """
 
 from collections.abc import Callable, Sequence
