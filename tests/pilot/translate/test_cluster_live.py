@@ -350,6 +350,24 @@ def test_originated_tls_trusts_whom_it_is_told_to(
             assert status(port, host) == expected
 
 
+@pytest.mark.parametrize(
+    ("certified", "expected"),
+    [("a.example", 200), ("*.example", 200), ("*.b.example", 503), ("*", 503)],
+)
+def test_a_wildcard_in_a_certificate_is_one_label(
+    tmp_path: Path, certified: str, expected: int
+) -> None:
+    """The wildcard ``*`` stands for exactly one label, on the left (RFC 9525, 6.3)."""
+    authority = ScratchAuthority()
+    server = server_context(tmp_path, authority, certified)
+    tls = OriginatedTls(ca="./ca.pem")
+    with application(tls=server) as secure:
+        proto = with_endpoints(Cluster(KEY, SERVICE, tls=tls), an_endpoint(secure))
+        with client(tmp_path, authority, proto) as (_, port):
+            assert status(port, "a.example") == expected
+            assert status(port, "a.a.example") == 503
+
+
 @pytest.mark.covers("DestinationRule.trafficPolicy.tls.caCrl")
 @pytest.mark.parametrize(("is_revoked", "expected"), [(False, 200), (True, 503)])
 def test_revoked_certificates_are_refused(tmp_path: Path, is_revoked: bool, expected: int) -> None:
@@ -390,9 +408,11 @@ def test_mutual_tls_shows_the_users_own_certificate(tmp_path: Path) -> None:
                 assert status(port, "a.example") == expected
 
 
-def server_context(directory: Path, authority: ScratchAuthority) -> ssl.SSLContext:
-    """A server ``a.example``; leaves its authority's ``ca.pem`` in ``directory``."""
-    credential = authority.credential("a.example")
+def server_context(
+    directory: Path, authority: ScratchAuthority, name: str = "a.example"
+) -> ssl.SSLContext:
+    """A server ``name``; leaves its authority's ``ca.pem`` in ``directory``."""
+    credential = authority.credential(name)
     (directory / "ca.pem").write_text(credential.roots)
     (directory / "server.pem").write_text(credential.certificate + credential.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
