@@ -76,10 +76,11 @@ def measure(loads: Sequence[Load]) -> Json:
 def _round(paths: Mapping[str, Path], load: Load, number: int) -> dict[str, Json]:
     """One burst on each path; who is first changes from round to round."""
     turn = number % len(PATHS)
-    return {name: _burst(paths[name], load) for name in (*PATHS[turn:], *PATHS[:turn])}
+    return {name: burst(paths[name], load) for name in (*PATHS[turn:], *PATHS[:turn])}
 
 
-def _burst(path: Path, load: Load) -> Json:
+def burst(path: Path, load: Load) -> Json:
+    """What the generator saw, with the seconds of processor for each request. Raises CommandError."""
     pids = [*path.proxies.values(), path.application]
     for _ in range(_RETRIES):
         found: Json = path.generator.ask(
@@ -221,14 +222,23 @@ def _memory(paths: Mapping[str, Path]) -> Json:
     }
 
 
+def pid_of(generator: Generator, argument: str) -> int:
+    """The one Envoy with this in its command line."""
+    found = generator.ask(do="find", program=envoy_path().name, argument=argument)
+    assert len(found) == 1, f"{len(found)} processes with {argument}"
+    return int(found[0])
+
+
+def sidecar_of(generator: Generator, inside: BenchMesh, workload: str) -> int:
+    return pid_of(generator, f"/pods/{NAMESPACE}/{inside.pod(NAMESPACE, workload)}")
+
+
 def _paths(inside: BenchMesh, plain: Generator, meshed: Generator) -> dict[str, Path]:
     def pid(argument: str) -> int:
-        found = plain.ask(do="find", program=envoy_path().name, argument=argument)
-        assert len(found) == 1, f"{len(found)} processes with {argument}"
-        return int(found[0])
+        return pid_of(plain, argument)
 
     def sidecar(workload: str) -> int:
-        return pid(f"/pods/{NAMESPACE}/{inside.pod(NAMESPACE, workload)}")
+        return sidecar_of(plain, inside, workload)
 
     port = floor.APPLICATION_PORT
     server = {"host": "plain-server", "port": port, "authority": f"plain-server:{port}"}
@@ -273,19 +283,19 @@ def _start(inside: BenchMesh) -> None:
     labels = {"sidecar.istio.io/inject": "false"}
     written = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        _deployment("plain-client", [sleep, envoy("floor-client")], labels),
-        _deployment("plain-server", [envoy("plain-application"), envoy("floor-server")], labels),
-        _deployment("meshed-client", [sleep], {}),
-        _deployment("meshed-server", [envoy("meshed-application")], {}),
-        _service("plain-server", {"http": floor.APPLICATION_PORT, "tls": floor.TLS_PORT}),
-        _service("meshed-server", {"http": floor.APPLICATION_PORT}),
+        deployment("plain-client", [sleep, envoy("floor-client")], labels),
+        deployment("plain-server", [envoy("plain-application"), envoy("floor-server")], labels),
+        deployment("meshed-client", [sleep], {}),
+        deployment("meshed-server", [envoy("meshed-application")], {}),
+        service("plain-server", {"http": floor.APPLICATION_PORT, "tls": floor.TLS_PORT}),
+        service("meshed-server", {"http": floor.APPLICATION_PORT}),
     ]
     path = inside.scratch / "mesh.yaml"
     path.write_text("\n---\n".join(json.dumps(one) for one in written))
     inside.argosy("up", "--detach", "--no-gateway", "-f", str(path))
 
 
-def _deployment(name: str, containers: list[Json], labels: dict[str, str]) -> Json:
+def deployment(name: str, containers: list[Json], labels: dict[str, str]) -> Json:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -301,7 +311,7 @@ def _deployment(name: str, containers: list[Json], labels: dict[str, str]) -> Js
     }
 
 
-def _service(name: str, ports: dict[str, int]) -> Json:
+def service(name: str, ports: dict[str, int]) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Service",
