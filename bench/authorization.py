@@ -29,8 +29,8 @@ RULES = (1, 10, 100, 1000)
 _NONE, _AGAIN = "none", "none_again"
 _SERVERS = (_NONE, *(f"rules-{count}" for count in RULES))
 
-FULL = Load("steady", rate=1000, connections=16, seconds=1.5, rounds=15)
-QUICK = Load("steady", rate=1000, connections=16, seconds=0.5, rounds=3)
+FULL = Load("steady", rate=300, connections=16, seconds=1.5, rounds=15)
+QUICK = Load("steady", rate=300, connections=16, seconds=0.5, rounds=3)
 
 Json = dict[str, Any]
 
