@@ -1,6 +1,7 @@
 """The authority's files: made once, safely, and never trusted blindly."""
 
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,15 +13,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from argosy.base.names import TrustDomain
-from argosy.citadel.authority import AuthorityError, load_or_create, load_or_create_token_key
+from argosy.citadel.authority import AuthorityDirectory, load, load_or_create_token_key
 from argosy.citadel.files import write_new
+from argosy.citadel.issuer import AuthorityError, self_made
+from argosy.citadel.rotation import Step
 from argosy.citadel.signer import (
     Authority,
     create_intermediate,
     create_root,
     pem,
     private_pem,
-    server_credential,
 )
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -28,7 +30,7 @@ DOMAIN = TrustDomain("cluster.local")
 
 
 def made(directory: Path) -> Authority:
-    return load_or_create(directory, DOMAIN, NOW)
+    return AuthorityDirectory(directory).load_or_create(DOMAIN, NOW).current.authority
 
 
 def write(directory: Path, authority: Authority, **files: str) -> None:
@@ -58,9 +60,22 @@ def test_only_the_owner_may_look(tmp_path: Path) -> None:
     load_or_create_token_key(tmp_path / "ca")
     assert (tmp_path / "ca").stat().st_mode & 0o777 == 0o700
     modes = {each.name: each.stat().st_mode & 0o777 for each in (tmp_path / "ca").iterdir()}
-    assert modes == dict.fromkeys(
-        ["ca-key.pem", "ca-cert.pem", "root-cert.pem", "token-key.pem"], 0o600
+    assert modes == {"current": 0o700, "token-key.pem": 0o600}
+    current = tmp_path / "ca" / "current"
+    files = ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "root-key.pem"]
+    assert {each.name: each.stat().st_mode & 0o777 for each in current.iterdir()} == dict.fromkeys(
+        files, 0o600
     )
+
+
+def test_the_root_signs_the_intermediate_only(tmp_path: Path) -> None:
+    """What signs leaves is another key than the root's, and may sign leaves only."""
+    authority = made(tmp_path / "ca")
+    intermediate, root = authority.certificates
+    intermediate.verify_directly_issued_by(root)
+    constraints = intermediate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert (constraints.ca, constraints.path_length) == (True, 0)
+    assert authority.key.public_key() == intermediate.public_key() != root.public_key()
 
 
 def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
@@ -88,10 +103,13 @@ def test_a_race_has_one_winner(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["ca"]
 
 
-def test_an_authority_made_for_istio_is_taken(tmp_path: Path) -> None:
+def test_an_authority_made_elsewhere_is_taken(tmp_path: Path) -> None:
     authority = create_intermediate(create_root(DOMAIN, NOW), DOMAIN, NOW)
-    write(tmp_path / "ca", authority)
-    assert made(tmp_path / "ca").certificates == authority.certificates
+    write(tmp_path / "plugged", authority)
+    plugged = load(tmp_path / "plugged", NOW)
+    kept = AuthorityDirectory(tmp_path / "ca").load_or_create(DOMAIN, NOW, plugged)
+    assert kept.current.authority.certificates == authority.certificates
+    assert not (tmp_path / "ca" / "current" / "root-key.pem").exists()
 
 
 def test_an_rsa_authority_is_taken(tmp_path: Path) -> None:
@@ -99,7 +117,7 @@ def test_an_rsa_authority_is_taken(tmp_path: Path) -> None:
     key = rsa.generate_private_key(65_537, 2_048)
     certificate = resigned(root, key)
     write(tmp_path / "ca", Authority(key, (certificate.certificate,)))
-    assert made(tmp_path / "ca").root == certificate.certificate
+    assert load(tmp_path / "ca", NOW).authority.root == certificate.certificate
 
 
 def resigned(root: Authority, key: rsa.RSAPrivateKey) -> Authority:
@@ -187,22 +205,22 @@ def encrypted_key(directory: Path) -> None:
         (open_key, "others may read .mode 640.*chmod 600"),
         (open_directory, "open to others .mode 755.*chmod 700"),
         (writable_root, "written by others"),
-        (no_key, "ca-key.pem: No such file.*Restore the file"),
-        (no_certificate, "ca-cert.pem: No such file"),
-        (cut_key, "ca-key.pem holds no unencrypted PEM private key"),
-        (cut_certificate, "ca-cert.pem holds no PEM certificates"),
-        (empty_key, "no unencrypted PEM"),
+        (no_key, "has no ca-key.pem: it needs ca-cert.pem, ca-key.pem, root-cert.pem"),
+        (no_certificate, "has no ca-cert.pem"),
+        (cut_key, "ca-key.pem holds no private key in PEM form"),
+        (cut_certificate, "ca-cert.pem holds no certificate in PEM form"),
+        (empty_key, "has no ca-key.pem"),
         (huge_root, "larger than"),
         (other_key, "is not the key of ca-cert.pem"),
-        (other_root, "is not signed by"),
-        (encrypted_key, "no unencrypted PEM"),
+        (other_root, "neither in root-cert.pem nor in cert-chain.pem"),
+        (encrypted_key, "is encrypted: store it without a password"),
     ],
 )
 def test_a_damaged_authority_is_an_error_that_says_what_to_do(
     tmp_path: Path, damage: Callable[[Path], None], words: str
 ) -> None:
     made(tmp_path / "ca")
-    damage(tmp_path / "ca")
+    damage(tmp_path / "ca" / "current")
     with pytest.raises(AuthorityError, match=words) as error:
         made(tmp_path / "ca")
     assert "PRIVATE KEY" not in str(error.value)
@@ -210,17 +228,8 @@ def test_a_damaged_authority_is_an_error_that_says_what_to_do(
 
 def test_an_expired_authority_is_not_used(tmp_path: Path) -> None:
     made(tmp_path / "ca")
-    with pytest.raises(AuthorityError, match="expired on 2036-"):
-        load_or_create(tmp_path / "ca", DOMAIN, NOW + timedelta(days=4000))
-
-
-def test_a_leaf_is_no_authority(tmp_path: Path) -> None:
-    root = create_root(DOMAIN, NOW)
-    credential = server_credential(root, ["a.example"], NOW)
-    write(tmp_path / "ca", root, ca_cert=credential.issued.chain[0], cert_chain=pem(root.root))
-    (tmp_path / "ca" / "ca-key.pem").write_bytes(bytes(credential.key))
-    with pytest.raises(AuthorityError, match="is no authority's certificate"):
-        made(tmp_path / "ca")
+    with pytest.raises(AuthorityError, match=r"intermediate .* expired on 2028-"):
+        AuthorityDirectory(tmp_path / "ca").load_or_create(DOMAIN, NOW + timedelta(days=800))
 
 
 def test_a_file_in_the_place_of_the_directory(tmp_path: Path) -> None:
@@ -236,3 +245,53 @@ def test_the_token_key_stays(tmp_path: Path) -> None:
     (tmp_path / "ca" / "token-key.pem").chmod(0o644)
     with pytest.raises(AuthorityError, match="others may read"):
         load_or_create_token_key(tmp_path / "ca")
+
+
+def test_a_rotation_goes_on_after_an_interruption(tmp_path: Path) -> None:
+    """Whoever starts after it finds the step, and both authorities; at the end the new one alone."""
+    first = made(tmp_path / "ca")
+    directory = AuthorityDirectory(tmp_path / "ca")
+    coming = directory.prepare(DOMAIN, NOW)
+    assert AuthorityDirectory(tmp_path / "ca").load(NOW).step is None, "prepared, never begun"
+    coming = directory.prepare(DOMAIN, NOW)
+    for step in Step:
+        directory.reach(step)
+        kept = AuthorityDirectory(tmp_path / "ca").load(NOW)
+        assert kept.step is step
+        assert kept.current.authority.certificates == first.certificates
+        assert kept.coming is not None
+        assert kept.coming.fingerprint == coming.fingerprint
+    directory.finish()
+    kept = AuthorityDirectory(tmp_path / "ca").load(NOW)
+    assert (kept.step, kept.coming) == (None, None)
+    assert kept.current.fingerprint == coming.fingerprint
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_end_that_was_interrupted_is_ended(tmp_path: Path, gone: bool) -> None:
+    made(tmp_path / "ca")
+    coming = AuthorityDirectory(tmp_path / "ca").prepare(DOMAIN, NOW)
+    (tmp_path / "ca" / "rotation").write_text("finish")
+    if gone:
+        shutil.rmtree(tmp_path / "ca" / "current")
+    kept = AuthorityDirectory(tmp_path / "ca").load(NOW)
+    assert kept.current.fingerprint == coming.fingerprint
+    assert sorted(each.name for each in (tmp_path / "ca").iterdir()) == ["current"]
+
+
+def test_a_new_intermediate_of_the_same_root(tmp_path: Path) -> None:
+    first = made(tmp_path / "ca")
+    renewed = AuthorityDirectory(tmp_path / "ca").prepare_intermediate(
+        DOMAIN, NOW + timedelta(days=400)
+    )
+    assert renewed is not None
+    assert renewed.authority.root == first.root
+    assert renewed.authority.certificate != first.certificate
+
+
+def test_a_root_of_others_makes_no_intermediates(tmp_path: Path) -> None:
+    plugged = self_made(create_intermediate(create_root(DOMAIN, NOW), DOMAIN, NOW))
+    directory = AuthorityDirectory(tmp_path / "ca")
+    directory.load_or_create(DOMAIN, NOW, plugged)
+    assert directory.prepare_intermediate(DOMAIN, NOW) is None
+    assert directory.prepare_revocations(NOW) is None

@@ -1,5 +1,6 @@
 """The issuing service: own identity only, not too often, remembered."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,12 +9,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from argosy.base.names import TrustDomain
-from argosy.citadel.identity import SpiffeId, TrustDomains, identity_of
+from argosy.citadel.identity import SpiffeId, identity_of
+from argosy.citadel.issuer import self_made
 from argosy.citadel.limit import RateLimit
 from argosy.citadel.refusal import RefusedError
-from argosy.citadel.service import BURST, INTERVAL, CertificateService, ServerCertificate
-from argosy.citadel.signer import create_root
+from argosy.citadel.service import (
+    BURST,
+    INTERVAL,
+    CertificateService,
+    Rules,
+    ServerCertificate,
+)
+from argosy.citadel.signer import create_intermediate, create_root
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
+from argosy.citadel.trust import Trust
 
 DOMAIN = TrustDomain("cluster.local")
 
@@ -34,12 +43,20 @@ class Mesh:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.trusted = TrustDomains(DOMAIN)
-        self.pods = {"curl-1", "curl-2", "reviews-1"}
+        self.pods = {"curl-1", "curl-2", "reviews-1", "agent-1"}
         self.root = create_root(DOMAIN, self.clock.now())
         tokens = TokenAuthority(ec.generate_private_key(ec.SECP256R1()), "demo")
+        self.trust = Trust(
+            self_made(create_intermediate(self.root, DOMAIN, self.clock.now())), DOMAIN
+        )
+        self.rules = Rules(nodes=frozenset({("istio-system", "node-agent")}))
         self.service = CertificateService(
-            self.root, tokens, lambda: self.trusted, self.clock, is_current=self.is_current
+            lambda: self.trust,
+            tokens,
+            self.clock,
+            rules=self.rules,
+            is_current=self.is_current,
+            shares_node=lambda caller, wanted: wanted.service_account == "neighbour",
         )
 
     def is_current(self, token: WorkloadToken) -> bool:
@@ -70,24 +87,11 @@ async def test_a_token_gets_a_certificate_of_its_identity() -> None:
 async def test_a_certificate_renews_itself() -> None:
     mesh = Mesh()
     chain = await mesh.service.issue(csr(), mesh.token("curl", "curl-1"))
-    renewed = await mesh.service.issue(csr(), leaf(chain))
+    renewed = await mesh.service.issue(csr(), [leaf(chain)])
     assert identity_of(leaf(renewed)) == identity_of(leaf(chain))
     mesh.clock.seconds += 25 * 3600
     with pytest.raises(RefusedError, match="has expired"):
-        await mesh.service.issue(csr(), leaf(chain))
-
-
-async def test_a_new_certificate_names_the_trust_domain_of_now() -> None:
-    mesh = Mesh()
-    old = await mesh.service.issue(csr(), mesh.token("curl", "curl-1"))
-    new = TrustDomain("shop.example.com")
-    mesh.trusted = TrustDomains(new, frozenset({DOMAIN}))
-    for proof in (leaf(old), mesh.token("curl", "curl-1")):
-        chain = await mesh.service.issue(csr(), proof)
-        assert identity_of(leaf(chain)) == SpiffeId.of(new, "default", "curl")
-    mesh.trusted = TrustDomains(new)
-    with pytest.raises(RefusedError, match="another trust domain"):
-        await mesh.service.issue(csr(), leaf(old))
+        await mesh.service.issue(csr(), [leaf(chain)])
 
 
 async def test_the_token_of_a_pod_that_is_gone_proves_nothing() -> None:
@@ -155,7 +159,8 @@ def test_the_limit_forgets_who_asked_longest_ago() -> None:
 def test_the_control_planes_certificate_renews_in_its_half_life() -> None:
     clock = FakeClock()
     root = create_root(DOMAIN, clock.now())
-    certificate = ServerCertificate(root, ["istiod.istio-system.svc"], clock)
+    authorities = [root]
+    certificate = ServerCertificate(lambda: authorities[-1], ["istiod.istio-system.svc"], clock)
     first = certificate.current()
     clock.seconds += 14 * 86_400
     assert certificate.current() is first
@@ -163,3 +168,66 @@ def test_the_control_planes_certificate_renews_in_its_half_life() -> None:
     second = certificate.current()
     assert second is not first
     assert second.issued.not_after > first.issued.not_after
+    authorities.append(create_root(DOMAIN, clock.now()))
+    assert certificate.current() is not second, "another authority signs now"
+
+
+async def test_a_lifetime_may_be_asked_for_up_to_the_maximum() -> None:
+    mesh = Mesh()
+    token = mesh.token("curl", "curl-1")
+    hour = leaf(await mesh.service.issue(csr(), token, lifetime=timedelta(hours=1)))
+    assert hour.not_valid_after_utc - mesh.clock.now() == timedelta(hours=1)
+    assert mesh.clock.now() - hour.not_valid_before_utc == timedelta(minutes=2)
+    for nothing in (None, timedelta(), timedelta(seconds=-5)):
+        usual = leaf(await mesh.service.issue(csr(), token, lifetime=nothing))
+        assert usual.not_valid_after_utc - mesh.clock.now() == timedelta(hours=24)
+    with pytest.raises(RefusedError, match="2160 h at most") as refused:
+        await mesh.service.issue(csr(), token, lifetime=timedelta(days=91))
+    assert refused.value.code == 400
+
+
+NEIGHBOUR = "spiffe://cluster.local/ns/default/sa/neighbour"
+
+
+async def test_a_node_gets_the_certificates_of_its_pods_only() -> None:
+    mesh = Mesh()
+    token = mesh.service.issue_token("istio-system", "node-agent", pod="agent-1", pod_uid="u")[0]
+    chain = await mesh.service.issue(csr(), token, impersonated=NEIGHBOUR)
+    assert str(identity_of(leaf(chain))) == NEIGHBOUR
+    with pytest.raises(RefusedError, match=r"no pod of .* runs on the node") as refused:
+        await mesh.service.issue(
+            csr(), token, impersonated="spiffe://cluster.local/ns/default/sa/far-away"
+        )
+    assert refused.value.code == 403
+    with pytest.raises(RefusedError, match="another trust domain"):
+        await mesh.service.issue(
+            csr(), token, impersonated="spiffe://other/ns/default/sa/neighbour"
+        )
+    with pytest.raises(RefusedError, match="not a workload's SPIFFE id"):
+        await mesh.service.issue(csr(), token, impersonated="neighbour")
+
+
+async def test_who_is_no_node_gets_nobody_elses_certificate() -> None:
+    mesh = Mesh()
+    with pytest.raises(RefusedError, match="is no node") as refused:
+        await mesh.service.issue(csr(), mesh.token("curl", "curl-1"), impersonated=NEIGHBOUR)
+    assert refused.value.code == 403
+    assert mesh.service.records() == ()
+
+
+async def test_a_node_account_without_a_pod_proves_no_node() -> None:
+    mesh = Mesh()
+    token = mesh.service.issue_token("istio-system", "node-agent")[0]
+    with pytest.raises(RefusedError, match="by the token of its pod"):
+        await mesh.service.issue(csr(), token, impersonated=NEIGHBOUR)
+
+
+async def test_certificates_under_an_alias_are_renewed_under_the_name() -> None:
+    mesh = Mesh()
+    before = await mesh.service.issue(csr(), mesh.token("curl", "curl-1"))
+    mesh.trust = replace(mesh.trust, trust_domain=TrustDomain("new-td"), aliases=("cluster.local",))
+    renewed = await mesh.service.issue(csr(), [leaf(before)])
+    assert str(identity_of(leaf(renewed))) == "spiffe://new-td/ns/default/sa/curl"
+    mesh.trust = replace(mesh.trust, aliases=())
+    with pytest.raises(RefusedError, match="another trust domain"):
+        await mesh.service.issue(csr(), [leaf(before)])

@@ -29,6 +29,8 @@ from argosy.api.meta import Metadata
 from argosy.api.registry import KINDS
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
+from argosy.citadel.reports import CertificateReport
+from argosy.citadel.trust import TrustDocument
 from argosy.cli.main import main
 from argosy.pilot.analyze.findings import findings_of
 from argosy.platforms.local.state import MeshDirectory, MeshRecord, Published
@@ -107,6 +109,37 @@ class Tokens:
         raise AssertionError
 
 
+class Trusts:
+    """What the API says of certificates; ``rotations`` are answers one after the other."""
+
+    def __init__(self) -> None:
+        idle = services.RotationStatus(False, "", (), "CN=old", "", "", "", ())
+        self.shown = services.CertificateOverview(
+            "cluster.local", (), "10.244.0.1:999", False, "ROOTS\n", False, (), (), ()
+        )
+        self.rotations = [idle]
+        self.refusal = ""
+        self.begun: list[bool] = []
+
+    async def document(self, version: str, seconds: float) -> TrustDocument:
+        return TrustDocument("v1", "b1", "i1", "cluster.local", "roots")
+
+    def report(self, reports: Sequence[CertificateReport]) -> None:
+        raise AssertionError("agents report, not the command line")
+
+    def overview(self) -> services.CertificateOverview:
+        return self.shown
+
+    def rotation(self) -> services.RotationStatus:
+        return self.rotations.pop(0) if len(self.rotations) > 1 else self.rotations[0]
+
+    def rotate(self, *, dry_run: bool) -> services.RotationStatus:
+        if self.refusal:
+            raise services.RefusedError(409, self.refusal)
+        self.begun.append(dry_run)
+        return self.rotation()
+
+
 @dataclass
 class Answer:
     """What a run of the command line gave."""
@@ -182,6 +215,7 @@ class FakeMesh:
         )
         self.admin: dict[str, object] = {}
         """Answers of the Envoy of every pod, by path."""
+        self.trusts = Trusts()
         self.pods: list[dict[str, object]] = []
         """What the node says of its pods."""
         self.api = create_app(
@@ -192,6 +226,7 @@ class FakeMesh:
                 problems=self.neighbours,
                 certificates=Certificates(),
                 tokens=Tokens(),
+                trust=self.trusts,
                 clock=Clock(),
                 version="0.1.0",
             )

@@ -24,8 +24,15 @@ from argosy.base.clock import SystemClock
 from argosy.base.names import TrustDomain
 from argosy.citadel.identity import SpiffeId
 from argosy.citadel.refusal import RefusedError
-from argosy.citadel.signer import Authority, create_root, sign_workload
-from argosy.proxy.certificates import CertificateRunner, IssueError, make_request
+from argosy.citadel.signer import Authority, create_intermediate, create_root, pem, sign_workload
+from argosy.proxy.certificates import (
+    CertificateRunner,
+    IssueError,
+    Standing,
+    fingerprint,
+    make_request,
+)
+from argosy.proxy.secret_files import Roots
 
 DOMAIN = TrustDomain("cluster.local")
 REVIEWS = SpiffeId.of(DOMAIN, "default", "reviews")
@@ -40,6 +47,25 @@ class FakeAuthority:
         self.lifetime = timedelta(hours=24)
         self.down = False
         self.requests: list[str] = []
+        self.more_roots: tuple[x509.Certificate, ...] = ()
+        self.subscribers: list[Callable[[], None]] = []
+
+    async def first(self) -> Standing:
+        return self.now()
+
+    def now(self) -> Standing:
+        signs = self.root.certificate
+        trusted = "".join(pem(root) for root in (*self.more_roots, self.root.root))
+        version = f"{len(trusted)}-{trusted[40:80]}"
+        return Standing(str(self.identity), Roots(version, trusted), fingerprint(signs))
+
+    def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
+        self.subscribers.append(changed)
+        return lambda: self.subscribers.remove(changed)
+
+    def tell(self) -> None:
+        for changed in self.subscribers:
+            changed()
 
     async def issue(self, csr: str) -> Sequence[str]:
         self.requests.append(csr)
@@ -62,11 +88,9 @@ async def running(runner: CertificateRunner) -> AsyncIterator[None]:
             task.cancel()
 
 
-def runner_for(
-    authority: FakeAuthority, directory: Path, identity: SpiffeId = REVIEWS
-) -> CertificateRunner:
+def runner_for(authority: FakeAuthority, directory: Path) -> CertificateRunner:
     return CertificateRunner(
-        lambda: str(identity), directory, authority.issue, SystemClock(), jitter=lambda: 0.5
+        authority, directory, authority.issue, SystemClock(), jitter=lambda: 0.5
     )
 
 
@@ -79,8 +103,7 @@ def secret(directory: Path) -> dict[str, Any]:
 
 def leaf(directory: Path) -> x509.Certificate:
     chain = secret(directory)["certificate_chain"]["inline_string"]
-    (certificate,) = x509.load_pem_x509_certificates(chain.encode())
-    return certificate
+    return x509.load_pem_x509_certificates(chain.encode())[0]
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -149,12 +172,56 @@ async def test_a_disk_that_refuses_is_retried(tmp_path: Path) -> None:
     (tmp_path / "certs").write_text("in the way")
     runner = runner_for(FakeAuthority(), tmp_path / "certs")
     async with running(runner):
-        await until(lambda: runner.state.failures >= 1)
-        assert "not written" in runner.state.last_failure
+        await asyncio.sleep(0.1)
+        assert runner.state.certificate is None
         (tmp_path / "certs").unlink()
         async with asyncio.timeout(10):
             await runner.ready()
     assert leaf(tmp_path / "certs")
+
+
+async def test_another_issuer_means_another_certificate(tmp_path: Path) -> None:
+    """Both roots are written first; what signs now must have signed what the workload shows."""
+    authority = FakeAuthority()
+    async with running(runner := runner_for(authority, tmp_path)):
+        await runner.ready()
+        before = leaf(tmp_path)
+        old, new = authority.root, create_root(DOMAIN, datetime.now(UTC))
+        authority.more_roots = (new.root,)
+        authority.tell()
+        await until(lambda: runner.state.roots == authority.now().roots.version)
+        assert leaf(tmp_path) == before, "new roots alone change no certificate"
+        authority.root, authority.more_roots = (
+            create_intermediate(new, DOMAIN, datetime.now(UTC)),
+            (old.root,),
+        )
+        authority.tell()
+        await until(lambda: leaf(tmp_path) != before)
+        await until(lambda: runner.state.issuer == authority.now().issuer)
+    chain = secret(tmp_path)["certificate_chain"]["inline_string"]
+    shown = x509.load_pem_x509_certificates(chain.encode())
+    assert shown[1:] == [authority.root.certificate, new.root], "the root is last, as in Istio"
+
+
+async def test_another_trust_domain_means_another_certificate(tmp_path: Path) -> None:
+    authority = FakeAuthority()
+    async with running(runner := runner_for(authority, tmp_path)):
+        await runner.ready()
+        authority.identity = SpiffeId.of(TrustDomain("new-td"), "default", "reviews")
+        authority.tell()
+        await until(lambda: runner.state.identity == "spiffe://new-td/ns/default/sa/reviews")
+
+
+async def test_a_certificate_that_another_signed_is_not_used_again(tmp_path: Path) -> None:
+    authority = FakeAuthority()
+    async with running(runner := runner_for(authority, tmp_path)):
+        await runner.ready()
+    root = authority.root
+    authority.root = create_intermediate(root, DOMAIN, datetime.now(UTC))
+    async with running(runner := runner_for(authority, tmp_path)):
+        await runner.ready()
+        assert len(authority.requests) == 2
+        assert runner.state.issuer == fingerprint(authority.root.certificate)
 
 
 async def test_a_certificate_from_an_earlier_run_is_used(tmp_path: Path) -> None:
@@ -176,7 +243,7 @@ async def test_anothers_certificate_from_an_earlier_run_is_not_used(tmp_path: Pa
         await runner.ready()
     curl = SpiffeId.of(DOMAIN, "default", "curl")
     other = FakeAuthority(curl)
-    async with running(runner := runner_for(other, tmp_path, curl)):
+    async with running(runner := runner_for(other, tmp_path)):
         await runner.ready()
         assert len(other.requests) == 1
 
@@ -193,7 +260,7 @@ async def test_anothers_certificate_from_an_earlier_run_is_not_used(tmp_path: Pa
 async def test_a_wrong_answer_is_not_installed(
     tmp_path: Path, answer: list[str] | str, words: str
 ) -> None:
-    authority = FakeAuthority()
+    authority, watched = FakeAuthority(), FakeAuthority()
 
     async def issue(csr: str) -> Sequence[str]:
         if answer == "another key":
@@ -203,11 +270,11 @@ async def test_a_wrong_answer_is_not_installed(
             return await authority.issue(csr)
         return answer
 
-    runner = CertificateRunner(lambda: str(REVIEWS), tmp_path, issue, SystemClock())
+    runner = CertificateRunner(watched, tmp_path, issue, SystemClock())
     async with running(runner):
         await until(lambda: runner.state.failures >= 1)
     assert words in runner.state.last_failure
-    assert os.listdir(tmp_path) == []
+    assert sorted(os.listdir(tmp_path)) == ["control-plane.json", "root.json"]
 
 
 async def test_the_key_is_neither_sent_nor_logged(tmp_path: Path) -> None:

@@ -12,16 +12,20 @@ from starlette.applications import Starlette
 from argosy.api.registry import KINDS
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
+from argosy.citadel.reports import CertificateReport
+from argosy.citadel.trust import TrustDocument
 from argosy.server.http.app import create_app
 from argosy.server.http.services import (
     Actor,
     ApiServices,
+    CertificateOverview,
     Distribution,
     IssuedToken,
     ProxyStatus,
     RefusedError,
     Rejection,
     Role,
+    RotationStatus,
     Spread,
     TokenRequest,
     TypeState,
@@ -100,6 +104,30 @@ class Tokens:
         return IssuedToken("jwt", NOW + timedelta(seconds=request.expiration_seconds))
 
 
+class Trusts:
+    """A mesh whose root is never rotated."""
+
+    def __init__(self) -> None:
+        self.reports: list[CertificateReport] = []
+
+    async def document(self, version: str, seconds: float) -> TrustDocument:
+        return TrustDocument("v1", "b1", "i1", "cluster.local", "roots")
+
+    def report(self, reports: Sequence[CertificateReport]) -> None:
+        self.reports += reports
+
+    def overview(self) -> CertificateOverview:
+        return CertificateOverview("cluster.local", (), "", False, "roots", False, (), (), ())
+
+    def rotation(self) -> RotationStatus:
+        return RotationStatus(False, "", (), "old", "", "", "", ())
+
+    def rotate(self, *, dry_run: bool) -> RotationStatus:
+        if not dry_run:
+            raise RefusedError(409, "the root is plugged in")
+        return self.rotation()
+
+
 @pytest.fixture
 def store() -> Store:
     numbers = count(1)
@@ -122,7 +150,12 @@ def tokens() -> Tokens:
 
 
 @pytest.fixture
-def app(store: Store, neighbours: Neighbours, tokens: Tokens) -> Starlette:
+def trusts() -> Trusts:
+    return Trusts()
+
+
+@pytest.fixture
+def app(store: Store, neighbours: Neighbours, tokens: Tokens, trusts: Trusts) -> Starlette:
     return create_app(
         ApiServices(
             store=store,
@@ -131,6 +164,7 @@ def app(store: Store, neighbours: Neighbours, tokens: Tokens) -> Starlette:
             problems=neighbours,
             certificates=Certificates(),
             tokens=tokens,
+            trust=trusts,
             clock=StandingClock(),
             version="0.1.0",
         )

@@ -81,6 +81,15 @@ class ServiceSettings(KubernetesPart, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
 
 
+class CertificateData(KubernetesPart, frozen=True, kw_only=True):
+    """Roots of others. Without ``trust_domains`` they are trusted for the mesh's own."""
+
+    pem: str = ""
+    spiffe_bundle_url: str = ""
+    cert_signers: tuple[str, ...] = ()
+    trust_domains: tuple[str, ...] = ()
+
+
 class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     """Durations are in ms. Empty ``default_..._export_to`` means everywhere (``*``).
 
@@ -99,6 +108,7 @@ class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     enable_auto_mtls: bool = True
     trust_domain: str = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()
+    ca_certificates: tuple[CertificateData, ...] = ()
     root_namespace: str = "istio-system"
     default_service_export_to: tuple[str, ...] = ()
     default_virtual_service_export_to: tuple[str, ...] = ()

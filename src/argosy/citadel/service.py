@@ -1,4 +1,4 @@
-"""The issuing service: who calls, may it, sign, remember. What the HTTP API stands on."""
+"""The issuing service: who calls, may it, sign, remember. What both its interfaces stand on."""
 
 import asyncio
 from collections import OrderedDict
@@ -10,10 +10,13 @@ import structlog
 from cryptography import x509
 
 from argosy.base.clock import Clock
-from argosy.citadel.identity import Caller, SpiffeId, TrustDomains, caller_by_certificate
+from argosy.citadel.identity import Caller, Proof, SpiffeId, caller_by_certificate
+from argosy.citadel.issuer import fingerprint
 from argosy.citadel.limit import RateLimit
 from argosy.citadel.refusal import RefusedError
+from argosy.citadel.revocation import revoked
 from argosy.citadel.signer import (
+    MAXIMUM_LIFETIME,
     WORKLOAD_LIFETIME,
     Authority,
     Credential,
@@ -22,6 +25,7 @@ from argosy.citadel.signer import (
     sign_workload,
 )
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
+from argosy.citadel.trust import Trust
 
 BURST = 10
 """Certificates that one workload may have at once ..."""
@@ -37,73 +41,108 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CertificateRecord:
-    """The certificate that a workload got last. ``serial`` is lower-case hexadecimal."""
+    """The certificate that a workload got last. ``serial`` is lower-case hexadecimal.
+
+    ``issuer`` is the fingerprint of the certificate that signed it.
+    """
 
     identity: SpiffeId
     pod: str
     serial: str
     issued: datetime
     expires: datetime
+    issuer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How long certificates live, and who may ask for others.
+
+    ``default`` is for requests that name no lifetime; a request for more than ``maximum`` is
+    refused. ``nodes`` are service accounts (namespace, name) of node agents, which may ask for the
+    identities of pods on their own node: Istio's ``CA_TRUSTED_NODE_ACCOUNTS``.
+    """
+
+    default: timedelta = WORKLOAD_LIFETIME
+    maximum: timedelta = MAXIMUM_LIFETIME
+    nodes: frozenset[tuple[str, str]] = frozenset()
+
+
+DEFAULT_RULES = Rules()
 
 
 class CertificateService:
     """Signs for callers that prove an identity of this mesh.
 
-    ``trusted`` are the mesh's trust domains at the moment.
-    ``is_current`` says whether the pod of a token still exists; a token outlives its pod.
-    All methods belong to the event loop; only the signing itself leaves it.
+    ``trust`` says who signs now. ``is_current`` says whether the pod of a token still exists; a
+    token outlives its pod. ``shares_node``: whether a pod with that identity runs where the caller
+    runs. All methods belong to the event loop; only the signing itself leaves it.
     """
 
     def __init__(
         self,
-        authority: Authority,
+        trust: Callable[[], Trust],
         tokens: TokenAuthority,
-        trusted: Callable[[], TrustDomains],
         clock: Clock,
         *,
-        lifetime: timedelta = WORKLOAD_LIFETIME,
+        rules: Rules = DEFAULT_RULES,
         is_current: Callable[[WorkloadToken], bool] = lambda _: True,
+        shares_node: Callable[[Caller, SpiffeId], bool] = lambda _caller, _wanted: False,
     ) -> None:
-        self.authority = authority
+        self._trust = trust
         self._tokens = tokens
-        self._trusted = trusted
         self._clock = clock
-        self._lifetime = lifetime
+        self._rules = rules
         self._is_current = is_current
+        self._shares_node = shares_node
         self._limit = RateLimit(BURST, INTERVAL)
         self._records: OrderedDict[tuple[SpiffeId, str], CertificateRecord] = OrderedDict()
 
-    async def issue(self, csr: str, proof: str | x509.Certificate) -> tuple[str, ...]:
+    async def issue(
+        self,
+        csr: str,
+        proof: str | Sequence[x509.Certificate],
+        *,
+        lifetime: timedelta | None = None,
+        impersonated: str = "",
+    ) -> tuple[str, ...]:
         """The chain in PEM, leaf first and root last.
 
-        ``proof`` is a workload token, or the client's certificate that TLS has verified. Raises
-        ``RefusedError``.
+        ``proof`` is a workload token, or the client's certificates that TLS has verified, its own
+        first. ``impersonated`` is the SPIFFE id that a node asks for in the place of its own.
+        Raises ``RefusedError``.
         """
         caller = self.authenticate(proof)
-        wait = self._limit.admit((caller.identity, caller.pod), self._clock.monotonic())
+        for_whom = self._identity(caller, impersonated)
+        wanted = self._lifetime(lifetime)
+        wait = self._limit.admit((caller.identity, caller.pod, for_whom), self._clock.monotonic())
         if wait:
             _log.warning("certificate.limited", identity=str(caller.identity), pod=caller.pod)
             raise RefusedError(
                 429, f"{caller.identity} asks for certificates too often: wait {wait:.0f} s"
             )
         now = self._clock.now()
-        identity = replace(caller.identity, trust_domain=self._trusted().own)
-        issued = await asyncio.to_thread(
-            sign_workload, self.authority, csr, identity, now, self._lifetime
-        )
-        self._remember(replace(caller, identity=identity), issued, now)
+        authority = self._trust().authority
+        issued = await asyncio.to_thread(sign_workload, authority, csr, for_whom, now, wanted)
+        self._remember(caller, for_whom, issued, authority, now)
         return issued.chain
 
-    def authenticate(self, proof: str | x509.Certificate) -> Caller:
+    def authenticate(self, proof: str | Sequence[x509.Certificate]) -> Caller:
         """Who holds this token or certificate; ``RefusedError`` (401) for nobody of ours."""
-        if isinstance(proof, x509.Certificate):
-            if proof.not_valid_after_utc <= self._clock.now():
+        trust, now = self._trust(), self._clock.now()
+        if not isinstance(proof, str):
+            if not proof:
+                raise RefusedError(401, "a workload token or a client certificate is required")
+            if proof[0].not_valid_after_utc <= now:
                 raise RefusedError(401, "the client's certificate has expired")
-            return caller_by_certificate(proof, self._trusted())
-        token = self._tokens.verify(proof, self._clock.now())
+            if why := revoked(proof, trust):
+                raise RefusedError(401, f"the client's certificate is revoked: {why}")
+            found = caller_by_certificate(proof[0], trust.domains)
+            return replace(found, identity=replace(found.identity, trust_domain=trust.trust_domain))
+        token = self._tokens.verify(proof, now)
         if token.pod and not self._is_current(token):
             raise RefusedError(401, f"the token's pod {token.namespace}/{token.pod} is gone")
-        return token.caller(self._trusted().own)
+        return token.caller(trust.trust_domain)
 
     def issue_token(
         self,
@@ -117,7 +156,7 @@ class CertificateService:
     ) -> tuple[str, datetime]:
         """A workload token and its end. The caller of this must have proved to be a node."""
         try:
-            identity = SpiffeId.of(self._trusted().own, namespace, service_account)
+            identity = SpiffeId.of(self._trust().trust_domain, namespace, service_account)
         except ValueError as error:
             raise RefusedError(400, str(error)) from error
         return self._tokens.issue(
@@ -133,43 +172,104 @@ class CertificateService:
         """The last certificate of each workload, the latest issue last."""
         return tuple(self._records.values())
 
-    def _remember(self, caller: Caller, issued: Issued, now: datetime) -> None:
+    def _identity(self, caller: Caller, impersonated: str) -> SpiffeId:
+        """Whose certificate it shall be: the caller's own, but for a node that asks for its pods'."""
+        if not impersonated:
+            return caller.identity
+        try:
+            wanted = SpiffeId.parse(impersonated)
+        except ValueError as error:
+            raise RefusedError(400, f"the impersonated identity: {error}") from error
+        account = (str(caller.identity.namespace), caller.identity.service_account)
+        if account not in self._rules.nodes:
+            raise RefusedError(
+                403, f"{caller.identity} is no node and may not ask for the identity of {wanted}"
+            )
+        if wanted.trust_domain not in self._trust().accepted_domains:
+            raise RefusedError(403, f"{wanted} is of another trust domain")
+        if caller.proof is not Proof.TOKEN or not caller.pod:
+            raise RefusedError(403, "a node proves where it runs by the token of its pod")
+        if not self._shares_node(caller, wanted):
+            raise RefusedError(
+                403,
+                f"no pod of {wanted} runs on the node of {caller.identity.namespace}/{caller.pod}",
+            )
+        return SpiffeId(self._trust().trust_domain, wanted.namespace, wanted.service_account)
+
+    def _lifetime(self, wanted: timedelta | None) -> timedelta:
+        """Istio's rules: nothing or less than nothing is the default, too much is refused."""
+        if wanted is None or wanted <= timedelta():
+            return self._rules.default
+        if wanted > self._rules.maximum:
+            raise RefusedError(
+                400,
+                f"a certificate lives {_hours(self._rules.maximum)} at most here, "
+                f"{_hours(wanted)} were asked for",
+            )
+        return wanted
+
+    def _remember(
+        self,
+        caller: Caller,
+        identity: SpiffeId,
+        issued: Issued,
+        authority: Authority,
+        now: datetime,
+    ) -> None:
+        pod = caller.pod if identity == caller.identity else ""
         record = CertificateRecord(
-            caller.identity, caller.pod, f"{issued.serial:x}", now, issued.not_after
+            identity,
+            pod,
+            f"{issued.serial:x}",
+            now,
+            issued.not_after,
+            fingerprint(authority.certificate),
         )
-        key = (caller.identity, caller.pod)
+        key = (identity, pod)
         self._records[key] = record
         self._records.move_to_end(key)
         if len(self._records) > LOG_SIZE:
             self._records.popitem(last=False)
         _log.info(
             "certificate.issued",
-            identity=str(record.identity),
-            pod=record.pod,
+            identity=str(identity),
+            pod=pod,
             serial=record.serial,
             expires=record.expires.isoformat(),
             proof=caller.proof.value,
+            **({} if identity == caller.identity else {"asked_by": str(caller.identity)}),
         )
 
 
 class ServerCertificate:
-    """The control plane's own certificate, renewed in its half life; ask at each handshake."""
+    """The control plane's own certificate; ask at each handshake.
 
-    def __init__(self, authority: Authority, names: Sequence[str], clock: Clock) -> None:
+    Renewed in its half life, and when another authority signs.
+    """
+
+    def __init__(
+        self, authority: Callable[[], Authority], names: Sequence[str], clock: Clock
+    ) -> None:
         self._authority = authority
         self._names = tuple(names)
         self._clock = clock
-        self._credential: Credential | None = None
+        self._held: tuple[Authority, Credential] | None = None
 
     def current(self) -> Credential:
-        """The same object until it is renewed."""
-        now = self._clock.now()
-        held = self._credential
-        if held is None or now >= _half_life(held.issued):
-            held = self._credential = server_credential(self._authority, self._names, now)
-            _log.info("server-certificate.made", serial=f"{held.issued.serial:x}")
-        return held
+        """The same object until it is renewed. Safe to call on any thread."""
+        now, authority = self._clock.now(), self._authority()
+        held = self._held
+        if held is not None and held[0] is authority and now < _half_life(held[1].issued):
+            return held[1]
+        made = server_credential(authority, self._names, now)
+        self._held = (authority, made)
+        _log.info("server-certificate.made", serial=f"{made.issued.serial:x}")
+        return made
 
 
 def _half_life(issued: Issued) -> datetime:
     return issued.not_before + (issued.not_after - issued.not_before) / 2
+
+
+def _hours(length: timedelta) -> str:
+    return f"{length.total_seconds() / 3600:g} h"

@@ -22,6 +22,9 @@ from argosy.citadel.requests import PublicKey, requested_key
 WORKLOAD_LIFETIME = timedelta(hours=24)
 """Istio's default."""
 
+MAXIMUM_LIFETIME = timedelta(days=90)
+"""Istio's ``MAX_WORKLOAD_CERT_TTL``."""
+
 SERVER_LIFETIME = timedelta(days=30)
 ROOT_LIFETIME = timedelta(days=3650)
 INTERMEDIATE_LIFETIME = timedelta(days=730)
@@ -85,8 +88,8 @@ def create_root(
 ) -> Authority:
     """A new self-signed P-256 root, under which one level of intermediates may stand."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _authority_name(trust_domain, "root")
     public = key.public_key()
+    name = _authority_name(trust_domain, "root", public)
     identifier = x509.SubjectKeyIdentifier.from_public_key(public)
     certificate = _sign(
         _Leaf(name, public, now - SKEW, now + lifetime),
@@ -111,7 +114,7 @@ def create_intermediate(
     """A new authority under ``parent``, which may sign leaves only."""
     key = ec.generate_private_key(ec.SECP256R1())
     leaf = _Leaf(
-        _authority_name(trust_domain, "intermediate"),
+        _authority_name(trust_domain, "intermediate", key.public_key()),
         key.public_key(),
         now - SKEW,
         _expiry(parent, now, lifetime),
@@ -165,6 +168,24 @@ def server_credential(
         _SERVER,
     )
     return Credential(issued, Secret(private_pem(key)))
+
+
+def empty_revocations(signer: Authority, now: datetime) -> str:
+    """A list (PEM) that revokes nothing, good as long as its signer.
+
+    Beside the lists of another authority it must be there: Envoy wants one for each.
+    """
+    certificate = signer.certificate
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(certificate.subject)
+        .last_update(now - SKEW)
+        .next_update(certificate.not_valid_after_utc)
+        .add_extension(_issuer_identifier(certificate), critical=False)
+        .add_extension(x509.CRLNumber(1), critical=False)
+    )
+    signed = builder.sign(signer.key, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def private_pem(key: SigningKey) -> bytes:
@@ -244,12 +265,14 @@ def _expiry(authority: Authority, now: datetime, lifetime: timedelta) -> datetim
     return min(end, now + lifetime)
 
 
-def _authority_name(trust_domain: TrustDomain, role: str) -> x509.Name:
+def _authority_name(trust_domain: TrustDomain, role: str, key: PublicKey) -> x509.Name:
+    """With a part of the key's identifier, so that two roots of one mesh can be told apart."""
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key).digest.hex()[:8]
     return x509.Name(
         [
             # An organization holds 64 characters at most: RFC 5280, appendix A.
             x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, trust_domain[:64]),
-            x509.NameAttribute(x509.NameOID.COMMON_NAME, f"Argosy {role}"),
+            x509.NameAttribute(x509.NameOID.COMMON_NAME, f"Argosy {role} {identifier}"),
         ]
     )
 
@@ -257,12 +280,20 @@ def _authority_name(trust_domain: TrustDomain, role: str) -> x509.Name:
 def _key_identifiers(
     authority: Authority, key: PublicKey
 ) -> list[x509.Extension[x509.ExtensionType]]:
-    extensions = authority.certificate.extensions
-    issuer = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return [
         _extension(x509.SubjectKeyIdentifier.from_public_key(key)),
-        _extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer)),
+        _extension(_issuer_identifier(authority.certificate)),
     ]
+
+
+def _issuer_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    try:
+        found = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        key = issuer.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey), "checked when loaded"
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found)
 
 
 def _extension(

@@ -11,6 +11,7 @@ from argosy.cli import (
     analyze,
     apply,
     authz,
+    certs,
     check,
     delete,
     demo,
@@ -53,6 +54,7 @@ app.command("describe", rich_help_panel=_LOOK)(describe.describe)
 app.command("exec", rich_help_panel=_LOOK, cls=execute.ExecCommand)(execute.exec_)
 app.command("logs", rich_help_panel=_LOOK)(logs.logs)
 app.add_typer(authz.app, name="authz", rich_help_panel=_LOOK)
+app.add_typer(certs.app, name="certs", rich_help_panel=_LOOK)
 app.add_typer(proxy_config.app, name="proxy-config", rich_help_panel=_LOOK)
 app.add_typer(proxy_config.app, name="pc", hidden=True)
 

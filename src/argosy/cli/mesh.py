@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -87,6 +88,14 @@ def up(
     egress_gateway: Annotated[
         bool, typer.Option("--egress-gateway", help="With an egress gateway too.")
     ] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca",
+            help="A directory with an authority of your own (ca-cert.pem, ca-key.pem, root-cert.pem, "
+            "cert-chain.pem, ca-crl.pem).",
+        ),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until every pod is ready.")
     ] = True,
@@ -108,6 +117,7 @@ def up(
         images=images or [],
         detach=detach,
         gateways=Gateways(gateway, egress_gateway, port, https_port),
+        authority=ca,
     ) as launched:
         with ApiClient(mesh) as client:
 
@@ -160,6 +170,7 @@ def running(
     images: list[Path],
     detach: bool = False,
     gateways: Gateways = DEFAULT_GATEWAYS,
+    authority: Path | None = None,
 ) -> "Iterator[Mesh]":
     """A launched mesh. It ends when the block ends, except a detached one that started well."""
     # Imported here: it brings all of netlink, and most commands need none of it.
@@ -171,6 +182,8 @@ def running(
         ImageMap.read(images)
     except ImageMapError as error:
         raise CliError(" ".join(str(error).split()), _IMAGE_MAP) from error
+    if authority is not None:
+        _require_authority(authority)
     publish: tuple[launcher.Publish, ...] = ()
     if gateways.ingress:
         service = ("istio-system", "istio-ingressgateway")
@@ -180,7 +193,13 @@ def running(
         )
     try:
         launched = launcher.launch(
-            launcher.LaunchOptions(mesh=mesh, publish=publish, images=tuple(images), detach=detach)
+            launcher.LaunchOptions(
+                mesh=mesh,
+                publish=publish,
+                images=tuple(images),
+                detach=detach,
+                authority=authority,
+            )
         )
     except (AlreadyRunningError, launcher.LaunchError) as error:
         raise CliError(str(error)) from error
@@ -206,6 +225,19 @@ def running(
         signal.signal(signal.SIGTERM, previous)
     if not detach:
         _end(launched)
+
+
+def _require_authority(directory: Path) -> None:
+    """Said before anything is started; the control plane judges it too."""
+    from argosy.citadel.authority import load
+    from argosy.citadel.issuer import AuthorityError
+
+    if not directory.is_dir():
+        raise CliError(f"--ca {directory} is no directory", "Nothing was started.")
+    try:
+        load(directory, datetime.now(UTC))
+    except AuthorityError as error:
+        raise CliError(f"--ca {error}", "Nothing was started.") from error
 
 
 def wait_for_end(launched: "Mesh") -> None:

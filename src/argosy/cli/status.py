@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from rich.markup import escape
 
+from argosy.cli.certs import show_warnings
 from argosy.cli.client import ApiClient, CliError, Json, UnreachableError
 from argosy.cli.options import MeshOption, OutputOption
 from argosy.cli.output import (
@@ -33,12 +34,14 @@ def status(output: OutputOption = Format.TABLE, mesh: MeshOption = "default") ->
     Without an answer of the control plane it shows what the node knows, and exits with 1 (or 4).
     """
     control_plane: Json = {}
+    certificates: Json = {"warnings": []}
     away: UnreachableError | None = None
     with ApiClient(mesh, patience=_PATIENCE_SECONDS) as client:
         try:
             control_plane = client.call("GET", f"{_OURS}/status", seconds=_ANSWER_SECONDS)
             answer = client.call("GET", f"{_OURS}/proxies", seconds=_ANSWER_SECONDS)
             proxies = answer["items"]
+            certificates = client.call("GET", f"{_OURS}/certificates", seconds=_ANSWER_SECONDS)
         except UnreachableError as error:
             away = error
             proxies = _of_node(client)
@@ -63,6 +66,7 @@ def status(output: OutputOption = Format.TABLE, mesh: MeshOption = "default") ->
         _table(proxies, wide=output is Format.WIDE)
         _show_rejected(proxies)
         _show_keys(control_plane.get("keysFailing", ()))
+        show_warnings(certificates)
     if away:
         show_error(str(away), away.hint)
         raise typer.Exit(away.code)
@@ -93,7 +97,9 @@ def _facts(mesh: str, record: MeshRecord | None, control_plane: Json) -> list[tu
             ("Up", duration(float(control_plane.get("uptimeSeconds", 0)))),
             ("Objects", str(control_plane.get("objects", ""))),
             ("Revision", str(control_plane.get("revision", ""))),
+            ("Trust domain", str(control_plane.get("trustDomain", ""))),
             ("Root certificate", until(control_plane.get("rootExpires"))),
+            ("Root rotation", str(control_plane.get("rotation", ""))),
         ]
     else:
         facts += [

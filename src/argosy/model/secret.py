@@ -28,6 +28,14 @@ class AuthorityBundle:
     crl: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class TrustAnchor:
+    """Roots (PEM) of other meshes, and the trust domains that they speak for; none: our own."""
+
+    roots: str
+    domains: tuple[str, ...]
+
+
 # What a proxy's configuration asks for.
 
 

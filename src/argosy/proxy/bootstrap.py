@@ -12,6 +12,7 @@ from typing import Any
 from argosy.model.proxy import ISTIO_VERSION, ProxyType
 from argosy.model.workload import NO_LOCALITY, Locality
 from argosy.proxy.capture import ENVOY_MARK, PROXY_DNS_PORT
+from argosy.proxy.secret_files import CONTROL_PLANE_FILE, CONTROL_PLANE_SECRET
 
 ADMIN_PORT = 15000
 STATUS_PORT = 15021
@@ -209,7 +210,9 @@ def _control_plane(ads: tuple[str, int]) -> Json:
                         {"san_type": "DNS", "matcher": {"exact": CONTROL_PLANE_NAME}}
                     ]
                 },
-                "validation_context_sds_secret_config": _secret("ROOTCA", "root.json"),
+                "validation_context_sds_secret_config": _secret(
+                    CONTROL_PLANE_SECRET, CONTROL_PLANE_FILE
+                ),
             },
         },
     }

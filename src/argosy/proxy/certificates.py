@@ -1,7 +1,8 @@
 """The agent's part of a workload's certificate: make the key, have it signed, keep it fresh.
 
 The key is made here and leaves only in the file that this workload's Envoy reads; the authority
-sees a request with the public key. ``certificate_plan`` decides, this file acts.
+sees a request with the public key. ``certificate_plan`` decides, this file acts. Whom the workload
+trusts is written beside it, before any certificate is.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Never
+from typing import Never, Protocol
 
 import structlog
 from cryptography import x509
@@ -35,13 +36,23 @@ from argosy.proxy.certificate_plan import (
     Tick,
     Wait,
 )
-from argosy.proxy.secret_files import KeyPair, read_key_pair, write_pem, write_secrets
+from argosy.proxy.secret_files import (
+    KeyPair,
+    Roots,
+    read_key_pair,
+    write_certificate,
+    write_pem,
+    write_pem_roots,
+    write_roots,
+)
 
 REQUEST_TIMEOUT = 10.0
 """Seconds that the authority may take to answer."""
 
 LONGEST_SLEEP = 30.0
 """Seconds between looks at the wall clock, which may be set, or jump after a suspend."""
+
+_RETRY_SECONDS = 1.0
 
 Issue = Callable[[str], Awaitable[Sequence[str]]]
 """A signing request (PEM) to its chain (PEM): leaf first, root last. Raises ``IssueError``."""
@@ -54,10 +65,46 @@ class IssueError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateState:
-    """For the agent's status. ``certificate`` is None until the first one is installed."""
+class Standing:
+    """What holds for a workload now: its SPIFFE id, whom it trusts, and who signs.
 
+    ``issuer`` is the SHA-256 fingerprint of the certificate that signs, in hexadecimal.
+    """
+
+    identity: str
+    roots: Roots
+    issuer: str
+
+
+class Watched(Protocol):
+    """The standing of one workload, which may change."""
+
+    async def first(self) -> Standing:
+        """As soon as it is known."""
+        ...
+
+    def now(self) -> Standing:
+        """Only after ``first`` has returned."""
+        ...
+
+    def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` after each change, until what is returned is called."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateState:
+    """For the agent's status. ``certificate`` is None until the first one is installed.
+
+    ``issuer`` is the fingerprint of who signed it; ``roots`` the version of those that were
+    written last; ``written`` is when (monotonic seconds) a file was written last.
+    """
+
+    identity: str
     certificate: Certificate | None
+    issuer: str
+    roots: str
+    written: float
     renew_at: datetime | None
     failures: int
     last_failure: str
@@ -67,18 +114,19 @@ class CertificateState:
 class _Signed:
     certificate: Certificate
     pair: KeyPair
-    roots: tuple[str, ...]
+    issuer: str
+    identity: str
 
 
 class CertificateRunner:
     """Keeps the certificate of one workload in ``directory`` (Envoy's ``certs``).
 
-    ``identity`` is the SPIFFE id that a new certificate must carry. ``pem``: also as PEM files.
+    ``pem``: also as PEM files.
     """
 
     def __init__(
         self,
-        identity: Callable[[], str],
+        watched: Watched,
         directory: Path,
         issue: Issue,
         clock: Clock,
@@ -86,7 +134,7 @@ class CertificateRunner:
         jitter: Callable[[], float] = random.random,
         pem: bool = False,
     ) -> None:
-        self._identity = identity
+        self._watched = watched
         self._directory = directory
         self._issue = issue
         self._clock = clock
@@ -96,15 +144,29 @@ class CertificateRunner:
         self._signed: _Signed | None = None
         self._installed = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._log = _log.bind(identity=identity())
+        self._moved = asyncio.Event()
+        self._identity = ""
+        self._issuer = ""
+        self._roots = ""
+        self._written = 0.0
+        self._log = _log
 
     @property
     def state(self) -> CertificateState:
         plan = self._plan
-        return CertificateState(plan.held, plan.renew_at, plan.failures, plan.last_failure)
+        return CertificateState(
+            self._identity,
+            plan.held,
+            self._issuer,
+            self._roots,
+            self._written,
+            plan.renew_at,
+            plan.failures,
+            plan.last_failure,
+        )
 
     async def ready(self) -> None:
-        """Wait until Envoy may start: a certificate is in its place."""
+        """Wait until Envoy may start: a certificate is in its place, and whom to trust."""
         await self._installed.wait()
 
     def renew(self) -> None:
@@ -113,7 +175,19 @@ class CertificateRunner:
 
     async def run(self) -> Never:
         """Keep the certificate fresh until cancelled."""
-        held = await asyncio.to_thread(self._left_from_before)
+        standing = await self._watched.first()
+        self._log = _log.bind(identity=standing.identity)
+        stop = self._watched.subscribe(self._moved.set)
+        try:
+            await self._keep(standing)
+        finally:
+            stop()
+        raise AssertionError("it is kept for ever")
+
+    async def _keep(self, standing: Standing) -> None:
+        while not await self._write_roots(standing):  # noqa: ASYNC110  (a disk sends no event)
+            await asyncio.sleep(_RETRY_SECONDS)
+        held = await asyncio.to_thread(self._left_from_before, standing)
         event: Event = Started(held, self._jitter())
         while True:
             commands = self._plan.handle(event, self._clock.now())
@@ -130,9 +204,9 @@ class CertificateRunner:
                         event = await self._wait(until)
 
     async def _request(self) -> Event:
+        identity = self._watched.now().identity
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                identity = self._identity()
                 key, csr = await asyncio.to_thread(make_request, identity)
                 self._signed = _checked(await self._issue(csr), key, identity)
         except TimeoutError:
@@ -150,13 +224,13 @@ class CertificateRunner:
         serial = signed.certificate.serial
         try:
             if self._pem:
-                await asyncio.to_thread(write_pem, self._directory, signed.pair, signed.roots)
-            await asyncio.to_thread(
-                write_secrets, self._directory, signed.pair, signed.roots, serial
-            )
+                await asyncio.to_thread(write_pem, self._directory, signed.pair)
+            await asyncio.to_thread(write_certificate, self._directory, signed.pair, serial)
         except OSError as error:
             self._log.warning("certificate.not-written", reason=str(error))
             return Failed(f"the files were not written: {error}", self._jitter())
+        self._identity, self._issuer = signed.identity, signed.issuer
+        self._written = self._clock.monotonic()
         self._installed.set()
         self._log.info(
             "certificate.installed",
@@ -166,27 +240,70 @@ class CertificateRunner:
         return Installed(signed.certificate, self._jitter())
 
     async def _wait(self, until: datetime) -> Event:
+        if self._moved.is_set():
+            self._moved.clear()
+            if await self._follow():
+                return RenewalWanted()
         seconds = (until - self._clock.now()).total_seconds()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(seconds, LONGEST_SLEEP))):
-                await self._wanted.wait()
+                await _either(self._wanted, self._moved)
         if self._wanted.is_set():
             self._wanted.clear()
             return RenewalWanted()
         return Tick()
 
-    def _left_from_before(self) -> Certificate | None:
+    async def _follow(self) -> bool:
+        """Take in what has changed; whether the certificate must be another one."""
+        standing = self._watched.now()
+        if not await self._write_roots(standing):
+            await asyncio.sleep(_RETRY_SECONDS)
+            self._moved.set()
+            return False
+        held = (self._identity, self._issuer)
+        return self._plan.held is not None and held != (standing.identity, standing.issuer)
+
+    async def _write_roots(self, standing: Standing) -> bool:
+        roots = standing.roots
+        if roots.version == self._roots:
+            return True
+        try:
+            if self._pem:
+                await asyncio.to_thread(write_pem_roots, self._directory, roots)
+            await asyncio.to_thread(write_roots, self._directory, roots)
+        except OSError as error:
+            self._log.warning("roots.not-written", reason=str(error))
+            return False
+        self._roots = roots.version
+        self._written = self._clock.monotonic()
+        return True
+
+    def _left_from_before(self, standing: Standing) -> Certificate | None:
+        """What an earlier run left, if it is still what the workload should have."""
         pair = read_key_pair(self._directory)
         if pair is None:
             return None
         try:
-            leaf = x509.load_pem_x509_certificates("".join(pair.chain).encode())[0]
+            chain = x509.load_pem_x509_certificates("".join(pair.chain).encode())
             key = serialization.load_pem_private_key(bytes(pair.key), password=None)
-            if key.public_key() == leaf.public_key() and _names(leaf) == [self._identity()]:
-                return _certificate(leaf)
+            leaf = chain[0]
+            if key.public_key() != leaf.public_key() or _names(leaf) != [standing.identity]:
+                return None
+            signed_by = fingerprint(chain[1]) if len(chain) > 1 else standing.issuer
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            pass
-        return None
+            return None
+        if signed_by != standing.issuer:
+            return None
+        self._identity, self._issuer = standing.identity, signed_by
+        return _certificate(leaf)
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(first.wait()), tasks.create_task(second.wait())]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
 
 
 def make_request(identity: str) -> tuple[ec.EllipticCurvePrivateKey, str]:
@@ -200,14 +317,17 @@ def make_request(identity: str) -> tuple[ec.EllipticCurvePrivateKey, str]:
     return key, csr.public_bytes(serialization.Encoding.PEM).decode()
 
 
+def fingerprint(certificate: x509.Certificate) -> str:
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
 def _checked(chain: Sequence[str], key: ec.EllipticCurvePrivateKey, identity: str) -> _Signed:
     """The answer, if it is what was asked for. Raises ``IssueError``."""
     if len(chain) < 2:
         raise IssueError("the answer must hold a certificate and a root")
     try:
         leaf = x509.load_pem_x509_certificate(chain[0].encode())
-        for text in chain[1:]:
-            x509.load_pem_x509_certificates(text.encode())
+        issuers = [x509.load_pem_x509_certificates(text.encode())[0] for text in chain[1:]]
         names = _names(leaf)
     except ValueError as error:
         raise IssueError(f"the answer holds no certificates: {error}") from error
@@ -220,8 +340,9 @@ def _checked(chain: Sequence[str], key: ec.EllipticCurvePrivateKey, identity: st
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    pair = KeyPair(Secret(key.private_bytes(*form)), tuple(map(_line_end, chain[:-1])))
-    return _Signed(_certificate(leaf), pair, (_line_end(chain[-1]),))
+    # The root goes with it, as Istio's proxies show it; clients do not need it and ignore it.
+    pair = KeyPair(Secret(key.private_bytes(*form)), tuple(map(_line_end, chain)))
+    return _Signed(_certificate(leaf), pair, fingerprint(issuers[0]), identity)
 
 
 def _line_end(text: str) -> str:

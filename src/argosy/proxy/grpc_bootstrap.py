@@ -12,7 +12,7 @@ from argosy.proxy.bootstrap import ProxyFacts, node
 from argosy.proxy.secret_files import CHAIN_PEM, KEY_PEM, ROOTS_PEM
 
 SERVER_LISTENERS = "xds.istio.io/grpc/lds/inbound/%s"
-_REFRESH = "10s"
+REFRESH_SECONDS = 10
 """How often the library looks whether the agent has renewed the files."""
 
 _PROVIDER = "default"
@@ -24,7 +24,7 @@ def grpc_bootstrap(facts: ProxyFacts, certificates: Path) -> dict[str, Any]:
         "certificate_file": str(certificates / CHAIN_PEM),
         "private_key_file": str(certificates / KEY_PEM),
         "ca_certificate_file": str(certificates / ROOTS_PEM),
-        "refresh_interval": _REFRESH,
+        "refresh_interval": f"{REFRESH_SECONDS}s",
     }
     described = node(facts)
     described["id"] = facts.node_id.replace(f"{facts.type.value}~", "sidecar~", 1)

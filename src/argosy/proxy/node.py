@@ -36,7 +36,7 @@ from argosy.proxy.envoy import EnvoyAdmin
 from argosy.proxy.names import NameTable
 from argosy.proxy.node_api import ApiClient, ApiError, Gone, Put, Restarted, Synced
 from argosy.proxy.node_cluster import KINDS, Cluster
-from argosy.proxy.node_credentials import credentials
+from argosy.proxy.node_credentials import NodeCertificates
 from argosy.proxy.node_egress import Egress
 from argosy.proxy.node_grpc import GrpcAgent
 from argosy.proxy.node_health import MachineHealth
@@ -89,12 +89,13 @@ class Node:
         self._stopping = asyncio.Event()
         self._outside = Outside.from_environment()
         self._resolver = resolver(self._outside)
+        self._certificates = NodeCertificates(self._api, self._proxy)
         self._facts = MeshFacts(
             mesh=directory.name,
             ads=options.ads,
             names=lambda: self._names,
             forward=self._resolver,
-            credentials=credentials(self._api, self._cluster.trust_domain),
+            credentials=self._certificates.keeper,
             sources=self._cluster.sources,
             proxy_config=self._cluster.proxy_config,
             policy=self._cluster.policy,
@@ -126,6 +127,8 @@ class Node:
             self._tasks = pods
             parts: dict[str, Callable[[], Awaitable[None]]] = {
                 "watch": self._watch,
+                "trust": self._certificates.trust.run,
+                "certificates": self._certificates.report,
                 "reconcile": self._reconcile_for_ever,
                 "logs": self._bound_logs,
                 "resolver": self._resolver.run,
@@ -172,6 +175,11 @@ class Node:
         if running is None or not isinstance(running.runner.sidecar, EnvoySidecar):
             return None
         return running.runner.sidecar.admin if running.runner.netns >= 0 else None
+
+    def _proxy(self, key: Key) -> EnvoySidecar | None:
+        running = self._running.get(key)
+        sidecar = running.runner.sidecar if running is not None else None
+        return sidecar if isinstance(sidecar, EnvoySidecar) else None
 
     # From the control plane.
 
@@ -280,6 +288,7 @@ class Node:
             await asyncio.sleep(_RETRY_SECONDS)
         finally:
             del self._running[key]
+            self._certificates.forget(key)
             self._dirty.set()
         log.info("pod.ended", namespace=key[0], pod=key[1])
         await self._tell_change()

@@ -5,7 +5,7 @@ that is away is not an error here: calls are retried until it is back.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,10 @@ import structlog
 
 from argosy.api.meta import Object
 from argosy.api.registry import BY_KIND, Registered
+from argosy.citadel.reports import CertificateReport
+from argosy.citadel.trust import TrustDocument
 
+_OURS = "/apis/argosy.dev/v1alpha1"
 _INITIAL_END = "k8s.io/initial-events-end"
 _RETRY_SECONDS = 0.05
 _MAX_RETRY_SECONDS = 1.0
@@ -156,6 +159,16 @@ class ApiClient:
         body = msgspec.json.encode({"csr": csr, "token": token})
         content = await self._call("POST", "/istio.v1.auth/certificates", body)
         return tuple(msgspec.json.decode(content)["chain"])
+
+    async def trust(self, version: str, seconds: int) -> TrustDocument:
+        """Whom to trust; waits up to ``seconds`` for another than ``version``. Raises ApiError."""
+        path = f"{_OURS}/trust?version={version}&timeoutSeconds={seconds}"
+        return msgspec.json.decode(await self._call("GET", path), type=TrustDocument)
+
+    async def report_certificates(self, reports: Sequence[CertificateReport]) -> None:
+        """What the node's workloads use. Raises ApiError."""
+        body = msgspec.json.encode({"items": reports})
+        await self._call("PUT", f"{_OURS}/certificates/reports", body)
 
     async def _watch_once(self, kinds: tuple[str, ...]) -> AsyncIterator[Event]:
         query = {

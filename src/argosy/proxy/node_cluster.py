@@ -123,11 +123,6 @@ class Cluster:
         name = registrations.group_of(pod.metadata)
         return self.get(WorkloadGroup, pod.metadata.namespace, name) if name else None
 
-    def trust_domain(self) -> names.TrustDomain:
-        """What new certificates name."""
-        settings = mesh.mesh(self.get(ConfigMap, *_MESH_CONFIG)).value
-        return names.TrustDomain(settings.traffic.trust_domain)
-
     def capture_ports(self) -> CapturePorts:
         """Of pods that are made now."""
         return mesh.mesh(self.get(ConfigMap, *_MESH_CONFIG)).value.capture

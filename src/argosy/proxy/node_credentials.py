@@ -1,46 +1,157 @@
-"""A workload's certificate, asked for with a token that only this pod's agent gets."""
+"""The certificates of this node's workloads: each kept by its own runner, all reported together.
 
+A certificate is asked for with a token that only this pod's agent gets. What is reported is what the
+workload's own Envoy says that it uses, not what was written for it: that is the proof on which a
+rotation of the root goes on.
+"""
+
+import asyncio
+import json
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+import structlog
 
 from argosy.api.core_pod import Pod
 from argosy.base.clock import SystemClock
-from argosy.base.names import TrustDomain
-from argosy.citadel.identity import SpiffeId
+from argosy.citadel.reports import CertificateReport
 from argosy.model.proxy import ProxyType
 from argosy.pilot.compile.roles import proxy_type
-from argosy.proxy.certificates import CertificateRunner, IssueError
+from argosy.proxy.certificates import CertificateRunner, CertificateState, IssueError
+from argosy.proxy.envoy import AdminError, EnvoyAdmin
+from argosy.proxy.grpc_bootstrap import REFRESH_SECONDS
 from argosy.proxy.node_api import ApiClient, ApiError
+from argosy.proxy.node_trust import NodeTrust, WatchedAccount
+from argosy.proxy.secret_files import CERTIFICATE_SECRET, CONTROL_PLANE_SECRET, ROOTS_SECRET
 
 AUDIENCE = "istio-ca"
-_TOKEN_SECONDS = 600
 CERTIFICATES = "certs"
+_TOKEN_SECONDS = 600
+_LOOK_SECONDS = 0.25
+_HEARTBEAT_SECONDS = 15.0
+_ADMIN_SECONDS = 2.0
+_SECRETS = "/config_dump?resource=dynamic_active_secrets&mask=name,version_info"
+Key = tuple[str, str]
+log = structlog.get_logger()
 
 
-def credentials(
-    api: ApiClient, trust_domain: Callable[[], TrustDomain]
-) -> Callable[[Pod, Path], CertificateRunner]:
-    """Makes the keeper of a pod's certificate; its files go below the pod's directory.
+class ProxyView(Protocol):
+    """The Envoy of a pod. ``pid`` is None while it does not run."""
 
-    ``trust_domain`` is the mesh's at the moment: a certificate keeps it until it is renewed.
-    """
+    @property
+    def pid(self) -> int | None: ...
 
-    def keeper(pod: Pod, directory: Path) -> CertificateRunner:
+    @property
+    def admin(self) -> EnvoyAdmin: ...
+
+
+@dataclass(slots=True)
+class _Kept:
+    runner: CertificateRunner
+    by_file: bool
+    asked: tuple[int, str, str] | None = None
+    """Process, roots and serial that Envoy has confirmed."""
+
+
+class NodeCertificates:
+    """``proxy`` finds the Envoy of a pod, None for one that has none."""
+
+    def __init__(self, api: ApiClient, proxy: Callable[[Key], ProxyView | None]) -> None:
+        self._api = api
+        self._proxy = proxy
+        self._kept: dict[Key, _Kept] = {}
+        self._told: list[CertificateReport] = []
+        self._told_at = 0.0
+        self.trust = NodeTrust(api)
+
+    def keeper(self, pod: Pod, directory: Path) -> CertificateRunner:
+        """The keeper of a pod's certificate; its files go below the pod's directory."""
         namespace, name = pod.metadata.namespace, pod.metadata.name
         account = pod.spec.account
 
         async def issue(csr: str) -> Sequence[str]:
             try:
-                token = await api.workload_token(namespace, account, name, AUDIENCE, _TOKEN_SECONDS)
-                return await api.sign(csr, token)
+                token = await self._api.workload_token(
+                    namespace, account, name, AUDIENCE, _TOKEN_SECONDS
+                )
+                return await self._api.sign(csr, token)
             except ApiError as error:
                 raise IssueError(str(error)) from error
 
-        def identity() -> str:
-            return str(SpiffeId.of(trust_domain(), namespace, account))
-
         pem = proxy_type(pod) is ProxyType.GRPC
+        watched = WatchedAccount(self.trust, namespace, account)
         place = directory / CERTIFICATES
-        return CertificateRunner(identity, place, issue, SystemClock(), pem=pem)
+        runner = CertificateRunner(watched, place, issue, SystemClock(), pem=pem)
+        self._kept[namespace, name] = _Kept(runner, by_file=pem)
+        return runner
 
-    return keeper
+    def forget(self, key: Key) -> None:
+        """The pod is gone."""
+        self._kept.pop(key, None)
+
+    async def report(self) -> None:
+        """Tell the control plane what changes, until cancelled; and all of it from time to time."""
+        while True:
+            found = [await self._report(key, kept) for key, kept in tuple(self._kept.items())]
+            now = time.monotonic()
+            if found != self._told or now - self._told_at > _HEARTBEAT_SECONDS:
+                try:
+                    await self._api.report_certificates(found)
+                    self._told, self._told_at = found, now
+                except ApiError as error:
+                    log.warning("certificates.not_reported", error=str(error))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _report(self, key: Key, kept: _Kept) -> CertificateReport:
+        state, document = kept.runner.state, self.trust.document
+        proven, running = await self._proven(key, kept, state)
+        held = state.certificate
+        return CertificateReport(
+            namespace=key[0],
+            pod=key[1],
+            running=running,
+            identity=state.identity,
+            bundle=state.roots if proven else "",
+            serial=held.serial if held is not None else "",
+            issuer=state.issuer if proven else "",
+            agent_bundle=document.bundle if document is not None else "",
+            agent_issuer=state.issuer,
+            not_before=held.not_before.isoformat() if held is not None else "",
+            not_after=held.not_after.isoformat() if held is not None else "",
+            renew_at=state.renew_at.isoformat() if state.renew_at is not None else "",
+            failures=state.failures,
+            last_failure=state.last_failure,
+        )
+
+    async def _proven(self, key: Key, kept: _Kept, state: CertificateState) -> tuple[bool, bool]:
+        """Whether the workload uses the files as they are, and whether it runs at all."""
+        if state.certificate is None:
+            return False, False
+        if kept.by_file:  # a gRPC library looks at its files itself, and says nothing of it
+            return time.monotonic() - state.written > REFRESH_SECONDS * 1.5, True
+        proxy = self._proxy(key)
+        pid = proxy.pid if proxy is not None else None
+        if proxy is None or pid is None:
+            return False, False
+        wanted = (pid, state.roots, state.certificate.serial)
+        if kept.asked != wanted and await _uses(proxy.admin, *wanted[1:]):
+            kept.asked = wanted
+        return kept.asked == wanted, True
+
+
+async def _uses(admin: EnvoyAdmin, roots: str, serial: str) -> bool:
+    """Whether Envoy's active secrets are of these versions."""
+    try:
+        answer = await admin.request(_SECRETS, seconds=_ADMIN_SECONDS)
+        configs = json.loads(answer.body).get("configs", [])
+    except (AdminError, ValueError):
+        return False
+    wanted = {ROOTS_SECRET: roots, CONTROL_PLANE_SECRET: roots, CERTIFICATE_SECRET: serial}
+    found = [(one.get("name"), one.get("version_info")) for one in configs]
+    names = {name for name, _ in found}
+    return {CONTROL_PLANE_SECRET, CERTIFICATE_SECRET} <= names and all(
+        version == wanted[name] for name, version in found if name in wanted
+    )

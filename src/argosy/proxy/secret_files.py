@@ -7,7 +7,6 @@ directory that Envoy watches. https://www.envoyproxy.io/docs/envoy/latest/config
 import json
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +19,15 @@ ROOTS_PEM = "root-cert.pem"
 
 CERTIFICATE_FILE = "default.json"
 ROOTS_FILE = "root.json"
+CONTROL_PLANE_FILE = "control-plane.json"
 CERTIFICATE_SECRET = "default"
 ROOTS_SECRET = "ROOTCA"
+CONTROL_PLANE_SECRET = "control-plane"
+"""The roots of the mesh alone: those of other meshes shall not speak for the control plane."""
 
-_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+_VALIDATOR = "envoy.tls.cert_validator.spiffe"
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
+_TYPE = f"{_TLS}.Secret"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +38,43 @@ class KeyPair:
     chain: tuple[str, ...]
 
 
-def write_secrets(directory: Path, pair: KeyPair, roots: Sequence[str], version: str) -> None:
-    """Replace both files. The roots go first, so that a peer under a new root is known by then.
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Whom to trust, PEM. ``version`` names this set.
 
-    Raises ``OSError``; what stood there is then still whole. Blocks for the disk.
+    ``domains`` are trust domains with the roots that may speak for each; without any, ``own``
+    speak for whatever they signed. ``crl`` holds for ``own`` in a mesh without ``domains``: Envoy's
+    SPIFFE validator knows no revocation.
     """
+
+    version: str
+    own: str
+    crl: str = ""
+    domains: tuple[tuple[str, str], ...] = ()
+
+
+def write_roots(directory: Path, roots: Roots) -> None:
+    """Replace the files that say whom to trust. Raises ``OSError``; blocks for the disk."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    validation = {"trusted_ca": {"inline_string": "".join(roots)}}
+    own: dict[str, object] = {"trusted_ca": {"inline_string": roots.own}}
+    if roots.crl:
+        own["crl"] = {"inline_string": roots.crl}
+    peers = {"custom_validator_config": _by_domain(roots)} if roots.domains else own
+    for file, name, validation in (
+        (CONTROL_PLANE_FILE, CONTROL_PLANE_SECRET, own),
+        (ROOTS_FILE, ROOTS_SECRET, peers),
+    ):
+        secret: dict[str, object] = {"name": name, "validation_context": validation}
+        _replace(directory, file, _response(roots.version, secret))
+
+
+def write_certificate(directory: Path, pair: KeyPair, version: str) -> None:
+    """Replace the file of the certificate and its key. Raises ``OSError``; blocks for the disk."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate = {
         "certificate_chain": {"inline_string": "".join(pair.chain)},
         "private_key": {"inline_string": pair.key.decode()},
     }
-    _replace(
-        directory,
-        ROOTS_FILE,
-        _response(version, {"name": ROOTS_SECRET, "validation_context": validation}),
-    )
     _replace(
         directory,
         CERTIFICATE_FILE,
@@ -57,10 +82,19 @@ def write_secrets(directory: Path, pair: KeyPair, roots: Sequence[str], version:
     )
 
 
-def write_pem(directory: Path, pair: KeyPair, roots: Sequence[str]) -> None:
-    """The same as three files; a reader compares key and certificate before it takes them."""
+def write_pem_roots(directory: Path, roots: Roots) -> None:
+    """The mesh's own roots, for readers of PEM.
+
+    Not those of other meshes: such a reader trusts each root for every name, so another mesh could sign
+    identities of this one.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _replace(directory, ROOTS_PEM, "".join(roots).encode())
+    _replace(directory, ROOTS_PEM, roots.own.encode())
+
+
+def write_pem(directory: Path, pair: KeyPair) -> None:
+    """The certificate as two files; a reader compares the two before it takes them."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     _replace(directory, KEY_PEM, bytes(pair.key))
     _replace(directory, CHAIN_PEM, "".join(pair.chain).encode())
 
@@ -76,6 +110,20 @@ def read_key_pair(directory: Path) -> KeyPair | None:
         return KeyPair(key, (secret["certificate_chain"]["inline_string"],))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def _by_domain(roots: Roots) -> dict[str, object]:
+    """https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config.proto"""
+    return {
+        "name": _VALIDATOR,
+        "typed_config": {
+            "@type": f"{_TLS}.SPIFFECertValidatorConfig",
+            "trust_domains": [
+                {"name": name, "trust_bundle": {"inline_string": text}}
+                for name, text in roots.domains
+            ],
+        },
+    }
 
 
 def _response(version: str, secret: dict[str, object]) -> bytes:

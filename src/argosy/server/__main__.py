@@ -15,8 +15,9 @@ from pathlib import Path
 import structlog
 
 from argosy.base import log as logging
-from argosy.citadel.authority import AuthorityError
-from argosy.citadel.signer import WORKLOAD_LIFETIME
+from argosy.citadel.issuer import AuthorityError
+from argosy.citadel.service import Rules
+from argosy.citadel.signer import MAXIMUM_LIFETIME, WORKLOAD_LIFETIME
 from argosy.platforms.local.nameservers import nameservers_of_the_machine
 from argosy.platforms.local.outside import Outside
 from argosy.platforms.local.state import MeshDirectory
@@ -30,14 +31,19 @@ from argosy.store.journal import JournalDamagedError, JournalError
 
 log = structlog.get_logger()
 
-LIFETIME_VARIABLE = "SECRET_TTL"
-"""How long workloads' certificates live; the name is Istio's."""
+LIFETIME_VARIABLES = ("SECRET_TTL", "DEFAULT_WORKLOAD_CERT_TTL")
+"""How long workloads' certificates live when they do not say; the names are Istio's."""
+
+MAXIMUM_VARIABLE = "MAX_WORKLOAD_CERT_TTL"
+NODES_VARIABLE = "CA_TRUSTED_NODE_ACCOUNTS"
+"""``namespace/serviceaccount,...`` of agents that may ask for the identities of their node's pods."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="argosy.server", description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="the mesh's state directory")
     parser.add_argument("--ads-address", required=True, help="host:port for proxies")
+    parser.add_argument("--ca", type=Path, help="a directory with Istio's cacerts files")
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args()
     logging.configure(options.log_level)
@@ -50,7 +56,9 @@ def main() -> int:
         admin_token=directory.admin_token,
         ads_address=options.ads_address,
         keys=_key_settings(directory),
-        certificate_lifetime=_duration(LIFETIME_VARIABLE, WORKLOAD_LIFETIME),
+        rules=_rules(),
+        plugged=options.ca,
+        certificate_service=directory.certificate_service,
     )
     try:
         asyncio.run(_run(settings))
@@ -86,6 +94,22 @@ def _reach() -> Reach:
 def _duration(variable: str, default: timedelta) -> timedelta:
     text = os.environ.get(variable)
     return default if text is None else timedelta(seconds=_seconds(variable, text))
+
+
+def _rules() -> Rules:
+    """What the environment says of lifetimes and nodes. Ends the process for what is not right."""
+    of_agents, of_authority = LIFETIME_VARIABLES
+    default = _duration(of_agents, _duration(of_authority, WORKLOAD_LIFETIME))
+    maximum = _duration(MAXIMUM_VARIABLE, MAXIMUM_LIFETIME)
+    if default > maximum:
+        sys.exit(f"certificates would live {default} by default and {maximum} at most: mend one")
+    accounts = set()
+    for entry in filter(None, os.environ.get(NODES_VARIABLE, "").split(",")):
+        namespace, slash, account = entry.strip().partition("/")
+        if not (namespace and slash and account):
+            sys.exit(f"{NODES_VARIABLE}: {entry!r} is not NAMESPACE/SERVICEACCOUNT")
+        accounts.add((namespace, account))
+    return Rules(default, maximum, frozenset(accounts))
 
 
 def _seconds(variable: str, text: str) -> float:

@@ -9,26 +9,29 @@ import os
 import socket
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import uvicorn
+from cryptography import x509
 
 from argosy import __version__, derive, xds
 from argosy.api import registry
 from argosy.api.core import Namespace
+from argosy.api.core_pod import Pod
 from argosy.api.meta import Metadata
 from argosy.base.clock import Clock, SystemClock
 from argosy.base.names import ObjectKey, TrustDomain
-from argosy.citadel.authority import load_or_create, load_or_create_token_key
-from argosy.citadel.identity import TrustDomains
-from argosy.citadel.service import CertificateService, ServerCertificate
-from argosy.citadel.signer import WORKLOAD_LIFETIME, pem
+from argosy.citadel import authority, grpc_service
+from argosy.citadel.authority import AuthorityDirectory, load_or_create_token_key
+from argosy.citadel.identity import Caller, SpiffeId
+from argosy.citadel.revocation import revoked
+from argosy.citadel.service import DEFAULT_RULES, CertificateService, Rules, ServerCertificate
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
 from argosy.model.proxy import Role
-from argosy.pilot.graph.world import mesh_settings
 from argosy.pilot.translate.patching import PatchRef
+from argosy.platforms.local.state import write_private
 from argosy.server.admission import admit
+from argosy.server.certificates import MeshCertificates
 from argosy.server.delivery import Delivery, Publisher
 from argosy.server.http import services
 from argosy.server.http.app import create_app
@@ -37,6 +40,7 @@ from argosy.server.jwks.make import KeySettings, keys
 from argosy.server.proxies import Proxies
 from argosy.server.refusals import Refusals
 from argosy.server.registrations import Registrations
+from argosy.server.trust import TrustKeeper
 from argosy.store.admission import KubernetesAdmission
 from argosy.store.codec import MsgpackCodec
 from argosy.store.journal import Journal
@@ -44,13 +48,21 @@ from argosy.store.store import Store
 from argosy.store.transaction import Put
 
 DEFAULT_TRUST_DOMAIN = TrustDomain("cluster.local")
+_TRUST_DOMAIN_FILE = "trust-domain"
+_ONLY_NODE = "local"
+"""Where pods run that name no node."""
+
 FIRST_NAMESPACES = ("default", "istio-system")
 CONTROL_PLANE_NAMES = ("istiod.istio-system.svc", "istiod.istio-system")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``ads_address`` is host:port. Paths: of the journal, the authority, the socket, the token."""
+    """``ads_address`` is host:port. Paths: of the journal, the authority, the socket, the token.
+
+    ``plugged`` is a directory with an authority that was made elsewhere. ``certificate_service``
+    is the file that says where the certificate service listens.
+    """
 
     mesh: str
     store: Path
@@ -60,7 +72,9 @@ class Settings:
     ads_address: str
     keys: KeySettings
     trust_domain: TrustDomain = DEFAULT_TRUST_DOMAIN
-    certificate_lifetime: timedelta = WORKLOAD_LIFETIME
+    rules: Rules = DEFAULT_RULES
+    plugged: Path | None = None
+    certificate_service: Path | None = None
 
 
 class ControlPlane:
@@ -70,21 +84,23 @@ class ControlPlane:
         self._settings = settings
         self._clock = clock or SystemClock()
         now = self._clock.now()
-        self._authority = load_or_create(settings.authority, settings.trust_domain, now)
+        directory = AuthorityDirectory(settings.authority)
+        plugged = authority.load(settings.plugged, now) if settings.plugged else None
+        kept = directory.load_or_create(settings.trust_domain, now, plugged)
         host = settings.ads_address.rpartition(":")[0]
         self._certificate = ServerCertificate(
-            self._authority, (*CONTROL_PLANE_NAMES, host), self._clock
+            lambda: self._keeper.trust.authority, (*CONTROL_PLANE_NAMES, host), self._clock
         )
         token_authority = TokenAuthority(
             load_or_create_token_key(settings.authority), settings.mesh
         )
         self._issuing = CertificateService(
-            self._authority,
+            lambda: self._keeper.trust,
             token_authority,
-            self._trusted,
             self._clock,
-            lifetime=settings.certificate_lifetime,
+            rules=settings.rules,
             is_current=self._is_current,
+            shares_node=self._shares_node,
         )
         self.store = Store(
             clock=self._clock,
@@ -104,6 +120,18 @@ class ControlPlane:
             on_rejection=self._rejected,
             on_leave=lambda client: self._registrations.left(client),
         )
+        self._keeper = TrustKeeper(
+            directory=directory,
+            kept=kept,
+            trust_domain=self._last_trust_domain(),
+            remember_domain=self._remember_trust_domain,
+            store=self.store,
+            engine=self._engine,
+            clients=self._xds.clients,
+            clock=self._clock,
+            plugged=settings.plugged,
+        )
+        self._certificates = MeshCertificates(self._keeper, self._issuing, self._clock)
         self._registrations = Registrations(self.store, self._clock, self._xds.is_connected)
         self._publisher = Publisher(self._engine, self._delivery, self._xds)
         self._keys = keys(settings.keys, self._engine, self._publisher.set, self._clock)
@@ -116,7 +144,7 @@ class ControlPlane:
             refusals=self._refusals,
             keys=self._keys,
             issuing=self._issuing,
-            root_expires=self._authority.root.not_valid_after_utc,
+            keeper=self._keeper,
             clock=self._clock,
         )
         self._tokens = FileTokens()
@@ -129,6 +157,7 @@ class ControlPlane:
                 problems=self._proxies,
                 certificates=Certificates(self._issuing),
                 tokens=WorkloadTokens(self._issuing),
+                trust=self._certificates,
                 clock=self._clock,
                 version=__version__,
             )
@@ -145,7 +174,9 @@ class ControlPlane:
         self.store.subscribe(self._registrations.receive)
         self._registrations.begin()
         self.store.apply([Put(_namespace(name)) for name in FIRST_NAMESPACES])
-        grpc = xds.GrpcService(self._xds)
+        certificate_api = grpc_service.CertificateApi(self._issuing, self._clock)
+        certificate_server = grpc_service.CertificateServer(certificate_api)
+        grpc = xds.GrpcService(self._xds, (certificate_api.handler(),))
         api = _ApiServer(self._app, self._settings.api_socket)
         async with asyncio.TaskGroup() as tasks:
             background = [
@@ -153,29 +184,41 @@ class ControlPlane:
                 tasks.create_task(self.store.run()),
                 tasks.create_task(self._registrations.run()),
                 tasks.create_task(self._keys.run()),
+                tasks.create_task(self._keeper.run()),
+                tasks.create_task(self._certificates.run()),
             ]
+            await self._serve_certificates(certificate_server)
             await grpc.start(self._settings.ads_address, xds.server_credentials(self._credentials))
             self._proxies.serving = True
             serving = tasks.create_task(api.serve())
             await stop.wait()
             api.should_exit = True
+            await certificate_server.stop()
             await grpc.stop()
             await serving
             for task in background:
                 task.cancel()
         self.store.close()
 
-    def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
-        return admit(peer, node, self.store.get, self._trusted(), self._registrations.admit)
+    async def _serve_certificates(self, server: grpc_service.CertificateServer) -> None:
+        """On a free port of the address where proxies find the control plane."""
+        host = self._settings.ads_address.rpartition(":")[0]
+        credentials = xds.server_credentials(self._credentials, require_client=False)
+        port = await server.start(f"{host}:0", credentials)
+        self._certificates.address = f"{host}:{port}"
+        if self._settings.certificate_service is not None:
+            write_private(self._settings.certificate_service, f"{host}:{port}\n".encode())
 
-    def _trusted(self) -> TrustDomains:
-        """MeshConfig's, and the one that the mesh began with: its certificates are still out."""
-        found = self._engine.value(mesh_settings)
-        first = self._settings.trust_domain
-        if isinstance(found, derive.Failed):
-            return TrustDomains(first)
-        own, *aliases = map(TrustDomain, found.listeners.trust_domains)
-        return TrustDomains(own, frozenset({*aliases, first}))
+    def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
+        trust = self._keeper.trust
+        if trust.crl and peer.certificate_pem:
+            shown = x509.load_pem_x509_certificates(peer.certificate_pem)
+            if why := revoked(shown, trust):
+                return xds.Refusal(
+                    f"the client's certificate is revoked: {why}",
+                    xds.RefusalKind.UNAUTHENTICATED,
+                )
+        return admit(peer, node, self.store.get, trust.domains, self._registrations.admit)
 
     def _rejected(self, rejection: xds.Rejection) -> None:
         """The answer to it is a publication: not in the middle of what the stream is doing."""
@@ -192,13 +235,33 @@ class ControlPlane:
         found = self.store.get(ObjectKey("Pod", token.namespace, token.pod))
         return found is not None and token.pod_uid in ("", found.metadata.uid)
 
+    def _shares_node(self, caller: Caller, wanted: SpiffeId) -> bool:
+        """Whether a pod of that identity runs on the node of the caller's pod."""
+        own = self.store.get(ObjectKey("Pod", caller.identity.namespace, caller.pod))
+        return isinstance(own, Pod) and any(
+            isinstance(pod, Pod)
+            and pod.spec.account == wanted.service_account
+            and (pod.spec.node_name or _ONLY_NODE) == (own.spec.node_name or _ONLY_NODE)
+            for pod in self.store.list("Pod", wanted.namespace)
+        )
+
+    def _last_trust_domain(self) -> TrustDomain:
+        """The one of the certificates that are out; MeshConfig may want another by now."""
+        try:
+            return TrustDomain((self._settings.authority / _TRUST_DOMAIN_FILE).read_text().strip())
+        except FileNotFoundError:
+            return self._settings.trust_domain
+
+    def _remember_trust_domain(self, trust_domain: TrustDomain) -> None:
+        write_private(self._settings.authority / _TRUST_DOMAIN_FILE, trust_domain.encode())
+
     def _credentials(self) -> xds.Credentials:
         """Asked at each handshake, on a thread of gRPC."""
         credential = self._certificate.current()
         return xds.Credentials(
             key=credential.key,
             chain="".join(credential.issued.chain[:-1]).encode(),
-            roots=pem(self._authority.root).encode(),
+            roots=self._keeper.trust.roots_pem.encode(),
         )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 
 from cryptography import x509
 
@@ -23,6 +22,7 @@ from argosy.server.delivery import Delivery
 from argosy.server.http import services
 from argosy.server.jwks.service import Keys
 from argosy.server.refusals import Refusals
+from argosy.server.trust import TrustKeeper
 from argosy.store.store import Store
 from argosy.xds import type_urls
 
@@ -40,7 +40,7 @@ class Proxies:
         refusals: Refusals,
         keys: Keys,
         issuing: CertificateService,
-        root_expires: datetime,
+        keeper: TrustKeeper,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -50,7 +50,7 @@ class Proxies:
         self._refusals = refusals
         self._keys = keys
         self._issuing = issuing
-        self._root_expires = root_expires
+        self._keeper = keeper
         self._clock = clock
         self._started = clock.monotonic()
         # Kept, since every object's problems read them and each looks at all rules of the mesh.
@@ -102,10 +102,14 @@ class Proxies:
             "revision": self._store.revision,
             "objects": len(self._store.snapshot()),
             "proxies": len(clients),
-            "rootExpires": self._root_expires.isoformat(),
             "keysFailing": [
                 {**asdict(source), **asdict(failure)} for source, failure in self._keys.failures
             ],
+            "rootExpires": min(
+                root.not_valid_after_utc for root in self._keeper.trust.roots
+            ).isoformat(),
+            "trustDomain": self._keeper.trust.trust_domain,
+            "rotation": step.value if (step := self._keeper.trust.step) else "",
         }
 
     def ready(self) -> str:
@@ -115,7 +119,7 @@ class Proxies:
         found = self._engine.value(findings_of, key)
         if isinstance(found, derive.Failed):
             found = (_our_bug(key, found),)
-        return (*found, *self._expired(key), *self._rejections_of(key))
+        return (*found, *self._of_certificates(key), *self._rejections_of(key))
 
     def problems_of_many(
         self, keys: Sequence[ObjectKey]
@@ -124,7 +128,8 @@ class Proxies:
         if isinstance(together, derive.Failed):  # one of them: the others have their answers
             return {key: self.problems(key) for key in keys}
         return {
-            key: (*found, *self._expired(key), *self._rejections_of(key)) for key, found in together
+            key: (*found, *self._of_certificates(key), *self._rejections_of(key))
+            for key, found in together
         }
 
     def addresses(self, key: ObjectKey) -> tuple[str, ...]:
@@ -170,6 +175,9 @@ class Proxies:
             return ""
         found = self._engine.value(demands, group.namespace, group.labels)
         return "" if isinstance(found, derive.Failed) else found.other_ports.value
+
+    def _of_certificates(self, key: ObjectKey) -> tuple[Problem, ...]:
+        return (*self._expired(key), *self._keeper.problems(key))
 
     def _expired(self, key: ObjectKey) -> list[Problem]:
         """Certificates that an object names and whose time is over: they are served all the same."""

@@ -82,7 +82,7 @@ class ScratchAuthority:
 
 
 def write_secrets(credential: Credential, directory: Path) -> None:
-    """``default.json`` and ``root.json`` in ``directory``, which Envoy reads as file secrets."""
+    """``default.json``, ``root.json`` and ``control-plane.json`` in ``directory``, which Envoy reads as file secrets."""
     directory.mkdir(parents=True, exist_ok=True)
     pair = {
         "certificate_chain": {"inline_string": credential.certificate},
@@ -92,6 +92,7 @@ def write_secrets(credential: Credential, directory: Path) -> None:
     secrets = {
         "default.json": {"name": "default", "tls_certificate": pair},
         "root.json": {"name": "ROOTCA", "validation_context": roots},
+        "control-plane.json": {"name": "control-plane", "validation_context": roots},
     }
     for file, secret in secrets.items():
         response = {"resources": [{"@type": _SECRET, **secret}]}

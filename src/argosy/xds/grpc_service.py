@@ -79,8 +79,10 @@ class Credentials:
     roots: bytes
 
 
-def server_credentials(current: Callable[[], Credentials]) -> grpc.ServerCredentials:
-    """Mutual TLS with what ``current`` returns at each handshake.
+def server_credentials(
+    current: Callable[[], Credentials], *, require_client: bool = True
+) -> grpc.ServerCredentials:
+    """Mutual TLS with what ``current`` returns at each handshake; without ``require_client``, TLS.
 
     ``current`` is called on a thread of gRPC: it must be quick and thread-safe, such as the
     read of an attribute. When it returns what it returned before, nothing is loaded. When it
@@ -104,15 +106,19 @@ def server_credentials(current: Callable[[], Credentials]) -> grpc.ServerCredent
     return grpc.dynamic_ssl_server_credentials(
         configuration(latest),
         fetch,  # type: ignore[arg-type]  # None means "as before"; the stubs do not know
-        require_client_authentication=True,
+        require_client_authentication=require_client,
     )
 
 
 class GrpcService:
     """A listening gRPC server that carries streams to a ``Server``."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(
+        self, server: Server, beside: Sequence[grpc.GenericRpcHandler[bytes, bytes]] = ()
+    ) -> None:
+        """``beside`` are other services on the same port."""
         self._server = server
+        self._beside = tuple(beside)
         self._grpc: grpc.aio.Server | None = None
 
     async def start(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
@@ -122,7 +128,7 @@ class GrpcService:
         tests and loopback alone.
         """
         self._grpc = grpc.aio.server(options=list(OPTIONS))
-        self._grpc.add_generic_rpc_handlers((self._handlers(),))
+        self._grpc.add_generic_rpc_handlers((self._handlers(), *self._beside))
         if credentials is None:
             port = self._grpc.add_insecure_port(address)
         else:
@@ -170,8 +176,12 @@ class GrpcService:
 
 def peer(context: Context) -> Peer:
     """Who is calling, by the TLS handshake alone."""
-    for pem in context.auth_context().get("x509_pem_cert", ()):
-        return Peer(context.peer(), uri_names(pem), pem)
+    found = context.auth_context()
+    for pem in found.get("x509_pem_cert", ()):
+        # At a server, what gRPC calls the chain lacks the peer's own certificate.
+        return Peer(
+            context.peer(), uri_names(pem), b"".join((pem, *found.get("x509_pem_cert_chain", ())))
+        )
     return Peer(context.peer())
 
 

@@ -95,7 +95,8 @@ class Peer:
     """Who is at the other end of the connection, as the transport proved it.
 
     ``identities`` are the URI names of the client's certificate (SPIFFE ids),
-    empty when the connection is not mutual TLS.
+    empty when the connection is not mutual TLS. ``certificate_pem`` is what it showed, its own
+    certificate first.
     """
 
     address: str

@@ -5,7 +5,6 @@ https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
 """
 
 import json
-import re
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -28,6 +27,7 @@ from argosy.model.listener import (
 from argosy.model.locality import LocalityPolicy
 from argosy.model.proxy_traffic import USUAL_CAPTURE, CapturePorts
 from argosy.model.route import DEFAULT_RETRIES, RetryPolicy
+from argosy.model.secret import TrustAnchor
 from argosy.model.traffic import (
     NO_PARAMETERS,
     ClientTls,
@@ -48,8 +48,7 @@ from argosy.pilot.compile.traffic_policy import (
     keepalive,
     outlier_detection,
 )
-
-_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+from argosy.pilot.compile.trust import DOMAIN_HINT, TRUST_DOMAIN, trust_anchors
 
 PUBLIC = "*"
 """In an exportTo list: every namespace."""
@@ -108,6 +107,7 @@ class Mesh:
     owned_hosts: bool = True
     capture: CapturePorts = USUAL_CAPTURE
     extension_providers: tuple[ExtensionProvider, ...] = ()
+    anchors: tuple[TrustAnchor, ...] = ()
 
 
 DEFAULT_MESH = Mesh()
@@ -146,6 +146,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         owned_hosts=own.value.host_ownership == "ENFORCED",
         capture=capture_ports(written, report),
         extension_providers=written.extension_providers,
+        anchors=trust_anchors(written, report),
     )
     return Compiled(compiled, tuple(report.problems))
 
@@ -186,17 +187,18 @@ def _trust_domains(written: api.MeshConfig, report: Report) -> tuple[str, tuple[
 
     https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md#21-trust-domain
     """
-    message = "a trust domain is 1 to 255 of a-z, 0-9, '.', '-' and '_'"
     own = written.trust_domain
-    if not _TRUST_DOMAIN.fullmatch(own):
+    if not TRUST_DOMAIN.fullmatch(own):
         own = api.MeshConfig().trust_domain
-        report.at("trustDomain").error("InvalidValue", message, f"{own} is used")
+        report.at("trustDomain").error("InvalidValue", DOMAIN_HINT, f"{own} is used")
     aliases = []
     for index, alias in enumerate(written.trust_domain_aliases):
-        if _TRUST_DOMAIN.fullmatch(alias):
+        if TRUST_DOMAIN.fullmatch(alias):
             aliases.append(alias)
         else:
-            report.at(f"trustDomainAliases[{index}]").error("InvalidValue", message, "correct it")
+            report.at(f"trustDomainAliases[{index}]").error(
+                "InvalidValue", DOMAIN_HINT, "correct it"
+            )
     return own, tuple(aliases)
 
 

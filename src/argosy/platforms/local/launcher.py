@@ -44,7 +44,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:
-    """``seconds`` bounds the start. ``children`` replaces what runs inside (for tests)."""
+    """``authority`` is a directory with Istio's ``cacerts`` files. ``seconds`` bounds the start. ``children`` replaces what runs inside (for tests)."""
 
     mesh: str = "default"
     publish: tuple[Publish, ...] = ()
@@ -54,6 +54,7 @@ class LaunchOptions:
     seconds: float = 60.0
     log_level: str = "info"
     children: tuple[ChildSpec, ...] | None = None
+    authority: Path | None = None
 
 
 @dataclass(slots=True)
@@ -143,6 +144,7 @@ def default_children(options: LaunchOptions, directory: MeshDirectory) -> tuple[
             argv=(
                 *(sys.executable, "-m", "argosy.server", *common),
                 *("--ads-address", f"{network.GATEWAY}:{ADS_PORT}"),
+                *(("--ca", str(options.authority.absolute())) if options.authority else ()),
             ),
             log=str(directory.control_plane_log),
             ready_socket=str(directory.api_socket),

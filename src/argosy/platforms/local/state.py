@@ -126,6 +126,11 @@ class MeshDirectory:
         return self.path / "ca"
 
     @property
+    def certificate_service(self) -> Path:
+        """Says where inside the mesh the certificate service listens: host:port."""
+        return self.path / "certificate-service"
+
+    @property
     def pods(self) -> Path:
         return self.path / "pods"
 

@@ -7,7 +7,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from argosy.server.http import apply, discovery, mesh, resources, snapshot, watch_many
+from argosy.server.http import apply, certificates, discovery, mesh, resources, snapshot, watch_many
 from argosy.server.http.errors import ApiError, error_response, from_store
 from argosy.server.http.findings import Findings, RefusedChanges
 from argosy.server.http.gate import Gate
@@ -39,6 +39,7 @@ def create_app(services: ApiServices) -> Starlette:
     return Starlette(
         routes=[
             *mesh.routes(services),
+            *certificates.routes(services.trust),
             *apply.routes(services.store, findings, accept),
             *watch_many.routes(services.store, presenter),
             *snapshot.routes(services.store),

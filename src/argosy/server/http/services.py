@@ -15,6 +15,8 @@ import msgspec
 from argosy.base.clock import Clock
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
+from argosy.citadel.reports import CertificateReport
+from argosy.citadel.trust import TrustDocument
 from argosy.store.store import Store
 
 
@@ -40,7 +42,7 @@ class Authenticator(Protocol):
 
 
 class RefusedError(Exception):
-    """A provider refuses a request. ``code`` is 400, 401, 403, 404 or 503."""
+    """A provider refuses a request. ``code`` is 400, 401, 403, 404, 409, 429 or 503."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -191,6 +193,95 @@ class TokenIssuer(Protocol):
     def issue(self, request: TokenRequest) -> IssuedToken: ...
 
 
+class AuthorityCertificate(msgspec.Struct, frozen=True, rename="camel"):
+    """A root or an intermediate. ``signs``: workloads' certificates. Times are RFC 3339."""
+
+    subject: str
+    root: bool
+    signs: bool
+    serial: str
+    fingerprint: str
+    not_before: str
+    not_after: str
+    pem: str
+
+
+class WorkloadCertificate(msgspec.Struct, frozen=True):
+    """``issuer`` and ``root`` are names, empty for what this mesh knows no more."""
+
+    report: CertificateReport
+    issuer: str
+    root: str
+
+
+class CertificateWarning(msgspec.Struct, frozen=True):
+    """``level`` is notice, warning or error."""
+
+    level: str
+    about: str
+    message: str
+
+
+class CertificateOverview(msgspec.Struct, frozen=True, rename="camel"):
+    """``address`` is the certificate service's; ``roots`` are PEM."""
+
+    trust_domain: str
+    trust_domain_aliases: tuple[str, ...]
+    address: str
+    plugged: bool
+    roots: str
+    revocations: bool
+    authorities: tuple[AuthorityCertificate, ...]
+    workloads: tuple[WorkloadCertificate, ...]
+    warnings: tuple[CertificateWarning, ...]
+
+
+class RotationProof(msgspec.Struct, frozen=True):
+    """One proxy in one step; ``missing`` says what it has not done yet."""
+
+    proxy: str
+    missing: str
+    serial: str
+
+
+class RotationStep(msgspec.Struct, frozen=True):
+    step: str
+    title: str
+    done: bool = False
+    proofs: tuple[RotationProof, ...] = ()
+
+
+class RotationStatus(msgspec.Struct, frozen=True):
+    """``step`` is the one that is going on. ``proxies`` are those that must prove each step."""
+
+    active: bool
+    step: str
+    steps: tuple[RotationStep, ...]
+    old: str
+    new: str
+    began: str
+    ended: str
+    proxies: tuple[str, ...]
+
+
+class TrustProvider(Protocol):
+    """Whom the mesh trusts, who has which certificate, and the rotation of the root."""
+
+    async def document(self, version: str, seconds: float) -> TrustDocument:
+        """As it is; with ``version`` as soon as it is another, or after ``seconds``."""
+        ...
+
+    def report(self, reports: Sequence[CertificateReport]) -> None: ...
+
+    def overview(self) -> CertificateOverview: ...
+
+    def rotation(self) -> RotationStatus: ...
+
+    def rotate(self, *, dry_run: bool) -> RotationStatus:
+        """Begin to rotate the root, or say what would be done. Raises :class:`RefusedError`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiServices:
     """Everything that :func:`argosy.server.http.app.create_app` needs."""
@@ -201,5 +292,6 @@ class ApiServices:
     problems: ProblemProvider
     certificates: CertificateIssuer
     tokens: TokenIssuer
+    trust: TrustProvider
     clock: Clock
     version: str
