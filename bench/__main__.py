@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import control_plane, data_plane, machine, report, startup
+from bench import certificates, control_plane, data_plane, machine, report, startup
 from bench.running_mesh import REPOSITORY, CommandError
 from bench.simulated_mesh import Shape
 
@@ -25,6 +25,7 @@ class Part(StrEnum):
     DATA_PLANE = "data_plane"
     STARTUP = "startup"
     CONTROL_PLANE = "control_plane"
+    CERTIFICATES = "certificates"
 
 
 def _data_plane(quick: bool) -> Json:
@@ -51,10 +52,15 @@ def _control_plane(quick: bool) -> Json:
     }
 
 
+def _certificates(quick: bool) -> Json:
+    return certificates.measure(*((2, 50, 50) if quick else (7, 2_000, 1_000)))
+
+
 _MEASURES: dict[Part, Callable[[bool], Json]] = {
     Part.DATA_PLANE: _data_plane,
     Part.STARTUP: _startup,
     Part.CONTROL_PLANE: _control_plane,
+    Part.CERTIFICATES: _certificates,
 }
 
 

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from argosy.base.names import TrustDomain
-from argosy.citadel.authority import load_or_create
+from argosy.citadel.authority import AuthorityDirectory
 from argosy.citadel.identity import SpiffeId
 from argosy.citadel.signer import pem, private_pem, sign_workload
 from argosy.platforms.local.state import MeshDirectory
@@ -259,7 +259,8 @@ def _credentials(
 ) -> Callable[[Proxy], grpc.ChannelCredentials]:
     """What each proxy shows: the mesh's own authority signs for its service account."""
     now = datetime.now(UTC)
-    authority = load_or_create(directory.authority, _TRUST_DOMAIN, now)
+    kept = AuthorityDirectory(directory.authority).load_or_create(_TRUST_DOMAIN, now)
+    authority = kept.current.authority
     root = pem(authority.root).encode()
     made: dict[tuple[str, str], grpc.ChannelCredentials] = {}
     for proxy in proxies(shape):

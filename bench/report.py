@@ -163,6 +163,20 @@ def _startup(found: Json) -> str:
     return f"{_STARTUP.format(**found, **cold)}\n\n{table(head, rows)}"
 
 
+def _certificates(found: Json) -> str:
+    rows = [
+        (words, per_second(found[key]))
+        for key, words in (
+            ("certificates_per_second", "certificates issued, token to PEM"),
+            ("requests_per_second", "keys and signing requests made, by an agent"),
+            ("handshakes_per_second", "mutual TLS handshakes, both ends"),
+        )
+    ]
+    facts = found["machine"]
+    measured = _CERTIFICATES.format(time=facts["date"], load=facts["load_before"])
+    return f"{measured}\n\n{table(('On one thread', 'a second'), rows)}"
+
+
 def _control_plane(found: Json) -> str:
     parts = [_CONTROL_PLANE]
     rows = [
@@ -270,6 +284,10 @@ def times(found: Json) -> str:
     return f"{found['median']:.2f} [{found['minimum']:.2f} to {found['maximum']:.2f}]"
 
 
+def per_second(found: Json) -> str:
+    return f"{found['median']:.0f} [{found['minimum']:.0f} to {found['maximum']:.0f}]"
+
+
 def seconds(found: Json) -> str:
     if found["maximum"] < 1:
         return (
@@ -306,7 +324,12 @@ _PATH_HEAD = (
     "requests/s",
     "processors in use",
 )
-_SECTIONS = {"data_plane": _data_plane, "startup": _startup, "control_plane": _control_plane}
+_SECTIONS = {
+    "data_plane": _data_plane,
+    "startup": _startup,
+    "control_plane": _control_plane,
+    "certificates": _certificates,
+}
 
 _INTRODUCTION = """
 # Benchmarks
@@ -315,6 +338,15 @@ Written by `make bench`; the numbers behind it are in `bench/results/latest.json
 comes from one run on one machine. A cell is a median with the least and the greatest of the
 rounds in brackets. Ratios are taken between bursts of the same round, and may be compared with
 other machines; the absolute figures may not.
+"""
+
+_CERTIFICATES = """
+## Certificates
+
+The authority alone, in one process, measured by itself on {time} (load average {load:.1f} before). A
+certificate is issued as the service does it: token verified, request parsed and its signature checked, P-256
+signed by the intermediate, the chain as PEM. Handshakes are full ones with TLS 1.3 in memory (OpenSSL, not Envoy),
+both ends verify the other's chain of three, and the work of both is in the figure.
 """
 
 _DATA_PLANE = """
