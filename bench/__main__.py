@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import certificates, control_plane, data_plane, machine, report, startup
+from bench import authorization, certificates, control_plane, data_plane, machine, report, startup
 from bench.running_mesh import REPOSITORY, CommandError
 from bench.simulated_mesh import Shape
 
@@ -26,6 +26,7 @@ class Part(StrEnum):
     STARTUP = "startup"
     CONTROL_PLANE = "control_plane"
     CERTIFICATES = "certificates"
+    AUTHORIZATION = "authorization"
 
 
 def _data_plane(quick: bool) -> Json:
@@ -56,11 +57,16 @@ def _certificates(quick: bool) -> Json:
     return certificates.measure(*((2, 50, 50) if quick else (7, 2_000, 1_000)))
 
 
+def _authorization(quick: bool) -> Json:
+    return authorization.measure(authorization.QUICK if quick else authorization.FULL)
+
+
 _MEASURES: dict[Part, Callable[[bool], Json]] = {
     Part.DATA_PLANE: _data_plane,
     Part.STARTUP: _startup,
     Part.CONTROL_PLANE: _control_plane,
     Part.CERTIFICATES: _certificates,
+    Part.AUTHORIZATION: _authorization,
 }
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from argosy.proxy.envoy import envoy_path
-from bench import floor
+from bench import floor, machine
 from bench.data_plane import (
     NAMESPACE,
     Load,
@@ -45,6 +45,7 @@ def measure(load: Load) -> Json:
         rounds = [_round(paths, load, number) for number in range(load.rounds)]
     names = [name for name in paths if name != _NONE]
     return {
+        "machine": machine.facts(),
         "rounds": load.rounds,
         "rate": load.rate,
         "to_none": {name: _ratios(rounds, name) for name in names},
