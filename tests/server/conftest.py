@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from starlette.applications import Starlette
 from argosy.api.registry import KINDS
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
+from argosy.server.access_tokens import KeptTokens
 from argosy.server.http.app import create_app
 from argosy.server.http.services import (
     Actor,
@@ -54,6 +56,12 @@ class Neighbours:
             "admin-token": Actor("admin", frozenset({Role.ADMIN})),
             "node-token": Actor("node", frozenset({Role.NODE})),
             "nobody-token": Actor("nobody", frozenset()),
+            "view-token": Actor("vera", frozenset({Role.VIEW})),
+            "edit-token": Actor("ed", frozenset({Role.EDIT})),
+            "shop-view": Actor("sven", frozenset({Role.VIEW}), "shop"),
+            "shop-edit": Actor("ana", frozenset({Role.EDIT}), "shop"),
+            "shop-admin": Actor("ada", frozenset({Role.ADMIN}), "shop"),
+            "system-edit": Actor("sid", frozenset({Role.EDIT}), "istio-system"),
         }
         return actors.get(token)
 
@@ -122,7 +130,7 @@ def tokens() -> Tokens:
 
 
 @pytest.fixture
-def app(store: Store, neighbours: Neighbours, tokens: Tokens) -> Starlette:
+def app(store: Store, neighbours: Neighbours, tokens: Tokens, tmp_path: Path) -> Starlette:
     return create_app(
         ApiServices(
             store=store,
@@ -131,6 +139,7 @@ def app(store: Store, neighbours: Neighbours, tokens: Tokens) -> Starlette:
             problems=neighbours,
             certificates=Certificates(),
             tokens=tokens,
+            access=KeptTokens(tmp_path / "tokens.json", StandingClock()),
             clock=StandingClock(),
             version="0.1.0",
         )

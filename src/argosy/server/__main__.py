@@ -48,6 +48,7 @@ def main() -> int:
         authority=directory.authority,
         api_socket=directory.api_socket,
         admin_token=directory.admin_token,
+        tokens=directory.tokens,
         ads_address=options.ads_address,
         keys=_key_settings(directory),
         certificate_lifetime=_duration(LIFETIME_VARIABLE, WORKLOAD_LIFETIME),

@@ -28,6 +28,7 @@ from argosy.citadel.tokens import TokenAuthority, WorkloadToken
 from argosy.model.proxy import Role
 from argosy.pilot.graph.world import mesh_settings
 from argosy.pilot.translate.patching import PatchRef
+from argosy.server.access_tokens import AnyOf, KeptTokens
 from argosy.server.admission import admit
 from argosy.server.delivery import Delivery, Publisher
 from argosy.server.http import services
@@ -50,13 +51,14 @@ CONTROL_PLANE_NAMES = ("istiod.istio-system.svc", "istiod.istio-system")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``ads_address`` is host:port. Paths: of the journal, the authority, the socket, the token."""
+    """``ads_address`` is host:port. Paths: of the journal, the authority, the socket, the tokens."""
 
     mesh: str
     store: Path
     authority: Path
     api_socket: Path
     admin_token: Path
+    tokens: Path
     ads_address: str
     keys: KeySettings
     trust_domain: TrustDomain = DEFAULT_TRUST_DOMAIN
@@ -121,14 +123,16 @@ class ControlPlane:
         )
         self._tokens = FileTokens()
         self._tokens.issue(settings.admin_token, "admin", services.Role.ADMIN)
+        access = KeptTokens(settings.tokens, self._clock)
         self._app = create_app(
             services.ApiServices(
                 store=self.store,
-                authenticator=self._tokens,
+                authenticator=AnyOf(self._tokens.authenticate, access.authenticate),
                 proxies=self._proxies,
                 problems=self._proxies,
                 certificates=Certificates(self._issuing),
                 tokens=WorkloadTokens(self._issuing),
+                access=access,
                 clock=self._clock,
                 version=__version__,
             )

@@ -114,6 +114,11 @@ class MeshDirectory:
         return self.path / "admin.token"
 
     @property
+    def tokens(self) -> Path:
+        """Digests of the API's other tokens."""
+        return self.path / "tokens.json"
+
+    @property
     def store(self) -> Path:
         return self.path / "store.db"
 

@@ -1,13 +1,21 @@
-"""The gate before every endpoint: who is calling, and how large the request may be."""
+"""The gate before every endpoint: who is calling, how often in vain, and how large a request may be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from argosy.base.clock import Clock
+from argosy.citadel.limit import RateLimit
 from argosy.server.http.auth import CERTIFICATES_PATH, OPEN_PATHS, authenticate
 from argosy.server.http.errors import ApiError, error_response
 from argosy.server.http.services import Actor, Authenticator
+
+FAILURES = 100
+"""Wrong tokens that one address may show at once ..."""
+
+FAILURE_SECONDS = 1.0
+"""... and then one each so many seconds."""
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
@@ -18,7 +26,9 @@ class Gate:
 
     app: ASGIApp
     authenticator: Authenticator
+    clock: Clock
     max_body: int = MAX_BODY_BYTES
+    failures: RateLimit = field(default_factory=lambda: RateLimit(FAILURES, FAILURE_SECONDS))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -27,14 +37,24 @@ class Gate:
         connection = HTTPConnection(scope)
         try:
             if scope["path"] not in OPEN_PATHS and scope["path"] != CERTIFICATES_PATH:
-                scope.setdefault("state", {})["actor"] = authenticate(
-                    connection, self.authenticator
-                )
+                scope.setdefault("state", {})["actor"] = self._actor(connection)
             self._check_length(connection)
         except ApiError as error:
             await error_response(error)(scope, receive, send)
             return
         await self.app(scope, _Bounded(receive, self.max_body), send)
+
+    def _actor(self, connection: HTTPConnection) -> Actor:
+        """Who guesses tokens waits longer and longer between answers; who has one never does."""
+        try:
+            return authenticate(connection, self.authenticator)
+        except ApiError as error:
+            client = connection.client.host if connection.client else ""
+            wait = self.failures.admit(client, self.clock.monotonic())
+            if wait:
+                message = f"too many wrong tokens: wait {max(1, round(wait))} s"
+                raise ApiError(429, message) from error
+            raise
 
     def _check_length(self, connection: HTTPConnection) -> None:
         length = connection.headers.get("content-length", "0")
