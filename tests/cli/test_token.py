@@ -35,7 +35,7 @@ def test_a_token_is_printed_once_and_works(
     for command in (("token", "list"), ("token", "create", "eve", "--role", "admin")):
         assert "it needs the role admin for the whole mesh" in argosy(*command).err
     monkeypatch.delenv("ARGOSY_TOKEN")
-    assert argosy("token", "revoke", "ana").out == "token ana is revoked\n"
+    assert argosy("token", "revoke", "ana").out.endswith("token ana is revoked\n")
     assert argosy("token", "list").err == "There are no tokens but the owner's.\n"
     late = argosy("--token", secret, "get", "dr")
     assert late.code == 1

@@ -84,6 +84,16 @@ def up(
             "--https-port", help="The gateway's port 443 on this machine; 0 is a free one."
         ),
     ] = 0,
+    api_port: Annotated[
+        int | None,
+        typer.Option(
+            "--api-port",
+            help="Serve the API with TLS at this port too, for holders of tokens; 0 is a free one.",
+        ),
+    ] = None,
+    api_address: Annotated[
+        str, typer.Option("--api-address", help="Of this machine, for --api-port.")
+    ] = "127.0.0.1",
     egress_gateway: Annotated[
         bool, typer.Option("--egress-gateway", help="With an egress gateway too.")
     ] = False,
@@ -108,6 +118,7 @@ def up(
         images=images or [],
         detach=detach,
         gateways=Gateways(gateway, egress_gateway, port, https_port),
+        api=None if api_port is None else (api_address, api_port),
     ) as launched:
         with ApiClient(mesh) as client:
 
@@ -129,6 +140,10 @@ def up(
                 err.print("The mesh runs without what is wrong above; mend it and apply again.")
         for published in launched.published:
             out.print(f"[bold]{published.service}:{published.port}[/] at {published.url}")
+        record = launched.directory.read_record()
+        if record is not None and record.api:
+            out.print(f"[bold]API[/] at {record.api}")
+            err.print(f"Its root certificate: {launched.directory.root_certificate}")
         if not detach:
             err.print("Ctrl-C ends the mesh.")
             wait_for_end(launched)
@@ -160,6 +175,7 @@ def running(
     images: list[Path],
     detach: bool = False,
     gateways: Gateways = DEFAULT_GATEWAYS,
+    api: tuple[str, int] | None = None,
 ) -> "Iterator[Mesh]":
     """A launched mesh. It ends when the block ends, except a detached one that started well."""
     # Imported here: it brings all of netlink, and most commands need none of it.
@@ -180,7 +196,9 @@ def running(
         )
     try:
         launched = launcher.launch(
-            launcher.LaunchOptions(mesh=mesh, publish=publish, images=tuple(images), detach=detach)
+            launcher.LaunchOptions(
+                mesh=mesh, publish=publish, images=tuple(images), detach=detach, api=api
+            )
         )
     except (AlreadyRunningError, launcher.LaunchError) as error:
         raise CliError(str(error)) from error

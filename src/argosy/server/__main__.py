@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import os
 import signal
+import socket
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="argosy.server", description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="the mesh's state directory")
     parser.add_argument("--ads-address", required=True, help="host:port for proxies")
+    parser.add_argument("--api-fd", type=int, help="a listening socket for the API with TLS")
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args()
     logging.configure(options.log_level)
@@ -50,6 +52,7 @@ def main() -> int:
         admin_token=directory.admin_token,
         tokens=directory.tokens,
         ads_address=options.ads_address,
+        api_listener=None if options.api_fd is None else socket.socket(fileno=options.api_fd),
         keys=_key_settings(directory),
         certificate_lifetime=_duration(LIFETIME_VARIABLE, WORKLOAD_LIFETIME),
     )

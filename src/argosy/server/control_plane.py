@@ -5,14 +5,11 @@ engine, whose report becomes one publication to the proxies, before the writer g
 """
 
 import asyncio
-import os
 import socket
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-
-import uvicorn
 
 from argosy import __version__, derive, xds
 from argosy.api import registry
@@ -31,6 +28,7 @@ from argosy.pilot.translate.patching import PatchRef
 from argosy.server.access_tokens import AnyOf, KeptTokens
 from argosy.server.admission import admit
 from argosy.server.delivery import Delivery, Publisher
+from argosy.server.doors import Door, OwnerDoor, TlsDoor, tls_context
 from argosy.server.http import services
 from argosy.server.http.app import create_app
 from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
@@ -46,12 +44,13 @@ from argosy.store.transaction import Put
 
 DEFAULT_TRUST_DOMAIN = TrustDomain("cluster.local")
 FIRST_NAMESPACES = ("default", "istio-system")
+LOCAL_NAMES = ("localhost", "127.0.0.1")
 CONTROL_PLANE_NAMES = ("istiod.istio-system.svc", "istiod.istio-system")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``ads_address`` is host:port. Paths: of the journal, the authority, the socket, the tokens."""
+    """``ads_address`` is host:port, ``api_listener`` a listening socket for TLS. Paths: of the journal, the authority, the socket, the tokens."""
 
     mesh: str
     store: Path
@@ -61,6 +60,7 @@ class Settings:
     tokens: Path
     ads_address: str
     keys: KeySettings
+    api_listener: socket.socket | None = None
     trust_domain: TrustDomain = DEFAULT_TRUST_DOMAIN
     certificate_lifetime: timedelta = WORKLOAD_LIFETIME
 
@@ -150,7 +150,7 @@ class ControlPlane:
         self._registrations.begin()
         self.store.apply([Put(_namespace(name)) for name in FIRST_NAMESPACES])
         grpc = xds.GrpcService(self._xds)
-        api = _ApiServer(self._app, self._settings.api_socket)
+        doors = self._doors()
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(self._xds.run()),
@@ -160,14 +160,25 @@ class ControlPlane:
             ]
             await grpc.start(self._settings.ads_address, xds.server_credentials(self._credentials))
             self._proxies.serving = True
-            serving = tasks.create_task(api.serve())
+            serving = [tasks.create_task(door.serve()) for door in doors]
             await stop.wait()
-            api.should_exit = True
+            for door in doors:
+                door.should_exit = True
             await grpc.stop()
-            await serving
+            await asyncio.gather(*serving)
             for task in background:
                 task.cancel()
         self.store.close()
+
+    def _doors(self) -> list[Door]:
+        owner = OwnerDoor(self._app, self._settings.api_socket)
+        listener = self._settings.api_listener
+        if listener is None:
+            return [owner]
+        host = listener.getsockname()[0]
+        names = dict.fromkeys((*LOCAL_NAMES, socket.gethostname(), host, *CONTROL_PLANE_NAMES))
+        certificate = ServerCertificate(self._authority, tuple(names), self._clock)
+        return [owner, TlsDoor(self._app, listener, tls_context(certificate.current))]
 
     def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
         return admit(peer, node, self.store.get, self._trusted(), self._registrations.admit)
@@ -208,35 +219,3 @@ class ControlPlane:
 
 def _namespace(name: str) -> Namespace:
     return Namespace(api_version="v1", kind="Namespace", metadata=Metadata(name=name))
-
-
-class _ApiServer(uvicorn.Server):
-    """uvicorn on a UNIX socket that only its owner can open."""
-
-    def __init__(self, app: object, path: Path) -> None:
-        config = uvicorn.Config(
-            app,  # type: ignore[arg-type]  # an ASGI application
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        super().__init__(config)
-        self._path = path
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen only now: whoever finds the socket finds a control plane that answers."""
-        self._path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX)
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(self._path))
-        finally:
-            os.umask(before)
-        try:
-            await super().serve(sockets=[listener])
-        finally:
-            self._path.unlink(missing_ok=True)
-
-    def install_signal_handlers(self) -> None:
-        """The process has its own."""

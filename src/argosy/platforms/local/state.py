@@ -61,6 +61,8 @@ class MeshRecord(msgspec.Struct, frozen=True, rename="camel"):
     subnet: str
     published: tuple[Published, ...] = ()
     ready: bool = False
+    api: str = ""
+    """The URL of the API's TLS door; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,11 @@ class MeshDirectory:
     @property
     def authority(self) -> Path:
         return self.path / "ca"
+
+    @property
+    def root_certificate(self) -> Path:
+        """Of the mesh's authority; no secret."""
+        return self.authority / "root-cert.pem"
 
     @property
     def pods(self) -> Path:

@@ -18,6 +18,10 @@ FAILURE_SECONDS = 1.0
 """... and then one each so many seconds."""
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_OPEN_BODY_BYTES = 64 * 1024
+"""Of a request whose sender proves only in it who he is; a signing request has about 1 KiB."""
+
+_LENGTH_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,12 @@ class Gate:
         try:
             if scope["path"] not in OPEN_PATHS and scope["path"] != CERTIFICATES_PATH:
                 scope.setdefault("state", {})["actor"] = self._actor(connection)
-            self._check_length(connection)
+            limit = self.max_body if scope["path"] != CERTIFICATES_PATH else MAX_OPEN_BODY_BYTES
+            _check_length(connection, limit)
         except ApiError as error:
             await error_response(error)(scope, receive, send)
             return
-        await self.app(scope, _Bounded(receive, self.max_body), send)
+        await self.app(scope, _Bounded(receive, limit, limit), send)
 
     def _actor(self, connection: HTTPConnection) -> Actor:
         """Who guesses tokens waits longer and longer between answers; who has one never does."""
@@ -56,19 +61,13 @@ class Gate:
                 raise ApiError(429, message) from error
             raise
 
-    def _check_length(self, connection: HTTPConnection) -> None:
-        length = connection.headers.get("content-length", "0")
-        if not length.isdecimal():
-            raise ApiError(400, "the Content-Length header is not a number")
-        if int(length) > self.max_body:
-            raise _too_large(self.max_body)
-
 
 @dataclass(slots=True)
 class _Bounded:
     """Receives a body and counts it, for requests that do not say their length."""
 
     receive: Receive
+    limit: int
     left: int
 
     async def __call__(self) -> Message:
@@ -76,7 +75,7 @@ class _Bounded:
         if message["type"] == "http.request":
             self.left -= len(message.get("body", b""))
             if self.left < 0:
-                raise _too_large(MAX_BODY_BYTES)
+                raise _too_large(self.limit)
         return message
 
 
@@ -87,5 +86,14 @@ def actor_of(connection: HTTPConnection) -> Actor:
     return actor
 
 
+def _check_length(connection: HTTPConnection, limit: int) -> None:
+    length = connection.headers.get("content-length", "0")
+    if not (length.isascii() and length.isdecimal()) or len(length) > _LENGTH_DIGITS:
+        raise ApiError(400, "the Content-Length header is not a number")
+    if int(length) > limit:
+        raise _too_large(limit)
+
+
 def _too_large(limit: int) -> ApiError:
-    return ApiError(413, f"the request is larger than {limit // (1024 * 1024)} MiB: split it")
+    size = f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
+    return ApiError(413, f"the request is larger than {size}: split it")
