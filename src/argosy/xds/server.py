@@ -221,6 +221,9 @@ class Server:
         try:
             while True:
                 await self._deliver(client, request)
+                if client.refusal is not None:
+                    # It is told before what has come already is read, or the peer's end is.
+                    await asyncio.sleep(0)
                 raw = await read()
                 if raw is None:
                     return
