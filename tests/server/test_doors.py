@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -88,20 +89,20 @@ async def test_the_owners_socket(app: Starlette, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-async def test_another_user_is_refused_whatever_the_mode(app: Starlette, tmp_path: Path) -> None:
-    path = tmp_path / "api.sock"
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
-    async with serving(OwnerDoor(app, path)):
-        path.chmod(0o777)
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-c", AS_NOBODY, str(path)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.strip() == "b''"
+async def test_another_user_is_refused_whatever_the_mode(app: Starlette) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        path = Path(name) / "api.sock"
+        async with serving(OwnerDoor(app, path)):
+            path.chmod(0o777)
+            done = await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-c", AS_NOBODY, str(path)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+    assert done.stdout.strip() == "b''"
 
 
 async def test_tls_with_the_meshs_certificate(app: Starlette, authority: Authority) -> None:
