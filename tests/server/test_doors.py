@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +60,14 @@ def authority(tmp_path: Path) -> Authority:
     return load_or_create(tmp_path / "ca", TrustDomain("cluster.local"), datetime.now(UTC))
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """Where everybody can look, which is not so of pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 def credential(authority: Authority) -> Credential:
     return server_credential(authority, ("localhost", "127.0.0.1"), datetime.now(UTC))
 
@@ -89,19 +97,19 @@ async def test_the_owners_socket(app: Starlette, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-async def test_another_user_is_refused_whatever_the_mode(app: Starlette) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        path = Path(name) / "api.sock"
-        async with serving(OwnerDoor(app, path)):
-            path.chmod(0o777)
-            done = await asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-c", AS_NOBODY, str(path)],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
+async def test_another_user_is_refused_whatever_the_mode(
+    app: Starlette, open_directory: Path
+) -> None:
+    path = open_directory / "api.sock"
+    async with serving(OwnerDoor(app, path)):
+        path.chmod(0o777)
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", AS_NOBODY, str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     assert done.stdout.strip() == "b''"
 
 
