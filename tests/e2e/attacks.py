@@ -1,6 +1,7 @@
 """Run inside a workload: attacks on a proxy with raw HTTP/2 frames.
 
-attacks.py HOST PORT AUTHORITY NAME...
+attacks.py HOST PORT AUTHORITY         requests that HTTP/1.1 would read as others
+attacks.py HOST PORT AUTHORITY NAME... floods
 
 For each attack one line: ``{"attack", "closed", "sent", "statuses", "refused"}``. ``closed``: the
 proxy ended the connection before the attacker had sent all it would. ``sent`` are bytes,
@@ -11,7 +12,9 @@ import json
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from hpack import Decoder, Encoder
@@ -19,6 +22,7 @@ from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
     Frame,
+    GoAwayFrame,
     HeadersFrame,
     PingFrame,
     PriorityFrame,
@@ -133,6 +137,75 @@ def many_streams(requests: Requests) -> Chunks:
         yield requests.frame(stream, end=False).serialize()
 
 
+USUAL = {":method": "POST", ":path": "/first", ":scheme": "http"}
+NEXT = "GET /smuggled HTTP/1.1\r\nhost: {authority}\r\n\r\n"
+SMUGGLED: dict[str, dict[str, str]] = {
+    "nothing": {},
+    "transfer-encoding": {"transfer-encoding": "chunked"},
+    "content-length 0": {"content-length": "0"},
+    "content-length 5": {"content-length": "5"},
+    "two lengths": {"content-length": "0,5"},
+    "connection": {"connection": "transfer-encoding"},
+    "upgrade": {"upgrade": "h2c"},
+    "te": {"te": "chunked"},
+    "line end in a value": {"x-a": "b\r\ntransfer-encoding: chunked"},
+    "line feed in a value": {"x-a": "b\ntransfer-encoding: chunked"},
+    "null in a value": {"x-a": "b\0c"},
+    "line end in a name": {"x-a: b\r\ntransfer-encoding": "chunked"},
+    "colon in a name": {"x-a:b": "c"},
+    "space in a name": {"x a": "b"},
+    "capitals in a name": {"X-A": "b"},
+    "a name that is empty": {"": "b"},
+    "line end in the path": {":path": "/ HTTP/1.1\r\nhost: a\r\n\r\nGET /smuggled"},
+    "space in the path": {":path": "/a b"},
+    "no slash in the path": {":path": "a"},
+    "an empty path": {":path": ""},
+    "line end in the method": {":method": "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET"},
+    "space in the method": {":method": "GET /smuggled"},
+    "an empty method": {":method": ""},
+    "line end in the authority": {":authority": "a\r\nx-b: c"},
+    "a user in the authority": {":authority": "user@{authority}"},
+    "an unknown pseudo header": {":evil": "b"},
+    "a response's pseudo header": {":status": "200"},
+}
+"""What an HTTP/1.1 request made of it must not become; the body is ``NEXT``."""
+
+
+def smuggle(name: str, host: str, port: int, authority: str) -> dict[str, object]:
+    """On a connection of its own: the status, or that the stream or the connection ended."""
+    fields = {**USUAL, ":authority": authority, **SMUGGLED[name]}
+    filled = [(key, value.replace("{authority}", authority)) for key, value in fields.items()]
+    # Pseudo headers stand first; otherwise their place would be what is refused.
+    filled.sort(key=lambda field: not field[0].startswith(":"))
+    opened = socket.create_connection((host, port), timeout=SECONDS)
+    head = HeadersFrame(1, Encoder().encode(filled), flags=["END_HEADERS"])
+    body = DataFrame(1, NEXT.replace("{authority}", authority).encode(), flags=["END_STREAM"])
+    parts = (SettingsFrame(0), head, body)
+    opened.sendall(PREFACE + b"".join(part.serialize() for part in parts))
+    connection = Connection(opened)
+    threading.Thread(target=connection.read, daemon=True).start()
+    deadline = time.monotonic() + SECONDS
+    found = outcome(connection)
+    while found is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+        found = outcome(connection)
+    opened.close()
+    return {"attack": name, "outcome": found}
+
+
+def outcome(connection: "Connection") -> str | None:
+    """``200``, ``reset`` or ``closed``; None as long as nothing has come."""
+    decoder = Decoder()
+    for kind, _, payload in connection.frames():
+        if kind == HeadersFrame.type:
+            return str(dict(decoder.decode(payload))[":status"])
+        if kind == RstStreamFrame.type:
+            return "reset"
+        if kind == GoAwayFrame.type:
+            return "closed"
+    return "closed" if connection.closed.is_set() else None
+
+
 ATTACKS: dict[str, Callable[[Requests], Chunks]] = {
     attack.__name__: attack
     for attack in (
@@ -211,8 +284,15 @@ def run(name: str, host: str, port: int, authority: str) -> dict[str, object]:
     }
 
 
+def main(host: str, port: str, authority: str, *names: str) -> None:
+    """Several attackers at once: a connection takes a second until the proxy has closed it."""
+    attack = run if names else smuggle
+    with ThreadPoolExecutor(4 if names else 16) as pool:
+        found = pool.map(lambda name: attack(name, host, int(port), authority), names or SMUGGLED)
+        for result in found:
+            sys.stdout.write(json.dumps(result) + "\n")
+            sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    for wanted in sys.argv[4:]:
-        found = run(wanted, sys.argv[1], int(sys.argv[2]), sys.argv[3])
-        sys.stdout.write(json.dumps(found) + "\n")
-        sys.stdout.flush()
+    main(*sys.argv[1:])
