@@ -153,7 +153,6 @@ def test_a_gateway_behind_another_envoy(world: World, rules: Rules) -> None:
 
 @pytest.mark.covers(
     "MeshConfig.defaultConfig.gatewayTopology.numTrustedProxies",
-    "MeshConfig.defaultConfig.gatewayTopology.proxyProtocol",
 )
 def test_who_the_client_is(world: World, rules: Rules) -> None:
     """Istio's page on network topologies: the rightmost address but as many as there are proxies."""
