@@ -1,9 +1,13 @@
 """Tokens by the command line, and what their holders are told."""
 
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from argosy.testing.certificates import ScratchAuthority
 
 Argosy = Callable[..., Any]
 RULE = """
@@ -74,6 +78,20 @@ def test_what_reaches_no_server(argosy: Argosy, options: tuple[str, ...], words:
     answer = argosy(*options, "get", "pods")
     assert answer.code == 2
     assert words in answer.err
+
+
+def test_a_server_that_does_not_answer(argosy: Argosy, tmp_path: Path) -> None:
+    """The words are about that server, not about what runs on this machine."""
+    with socket.socket() as bound:  # nobody listens there
+        bound.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{bound.getsockname()[1]}"
+        roots = tmp_path / "roots.pem"
+        roots.write_text(ScratchAuthority().credential("a").roots)
+        access = ("--server", url, "--token", "x", "--server-ca", str(roots))
+        answer = argosy(*access, "status")
+    assert answer.code == 1
+    assert f"the mesh at {url} does not answer" in answer.err
+    assert "--api-port" in answer.err
 
 
 def test_revoking_what_is_not_there(mesh: Any, argosy: Argosy) -> None:

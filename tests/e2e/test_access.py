@@ -70,6 +70,8 @@ def test_roles_from_elsewhere(mesh: Mesh, directory: Path) -> None:
     assert elsewhere(mesh, directory, view, "get", "dr", "-n", "shop", "-o", "name").startswith(
         "0 destinationrule"
     )
+    assert elsewhere(mesh, directory, view, "status").startswith("0 ")
+    assert mesh.environment["SERVER"] in mesh.argosy("status").stdout
     for token, args, words in (
         (edit, ("apply", "-n", "default", "-f", "-"), "its role holds in namespace shop alone"),
         (view, ("apply", "-n", "shop", "-f", "-"), "it needs the role edit or admin"),

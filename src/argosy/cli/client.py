@@ -61,13 +61,19 @@ class ApiClient:
     def __init__(self, mesh: str, *, patience: float = PATIENCE_SECONDS) -> None:
         self.directory = directory_of(mesh)
         self.mesh = mesh
-        self._patience = patience
         self._access = chosen()
+        # Of a mesh elsewhere nobody knows whether it runs at all.
+        self._patience = min(patience, _SILENT_SECONDS) if self._access.server else patience
         if self._access.wrong:
             raise CliError(self._access.wrong, code=2)
         self.token = self._access.token or self._read_token()
         self._api = self._client(self.directory.api_socket, self._access)
         self._node = self._client(self.directory.node_socket, OWNER)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it was told a server: then nothing of this machine is about that mesh."""
+        return bool(self._access.server)
 
     def get(self, path: str, **params: str) -> Json:
         return self.call("GET", path, params=params)
@@ -215,7 +221,7 @@ class ApiClient:
             ) from error
 
     def _is_running(self) -> bool:
-        return bool(self._access.server) or self.directory.is_running()
+        return self.is_elsewhere or self.directory.is_running()
 
     def _log(self, who: str) -> str:
         log = self.directory.node_log if who == "node" else self.directory.control_plane_log
