@@ -78,6 +78,8 @@ OF_SHOP = {"shop-admin", "shop-edit", "shop-view"}
         (f"{OURS}/watch?kinds=Pod&namespace=shop&timeoutSeconds=0.01", MESH | OF_SHOP),
         (f"{OURS}/watch?kinds=Pod,Secret&timeoutSeconds=0.01", {"admin-token", "edit-token"}),
         ("/api/v1/secrets?watch=true&timeoutSeconds=0.01", {"admin-token", "edit-token"}),
+        (f"{OURS}/places/VirtualService", set(CALLERS)),
+        (f"{OURS}/places/Secret", set(CALLERS) - {"view-token", "shop-view"}),
         (f"{OURS}/snapshot", {"admin-token"}),
         (f"{OURS}/tokens", {"admin-token"}),
         (f"{OURS}/status", set(CALLERS)),
@@ -184,6 +186,15 @@ async def test_the_proxies_of_others_are_not_shown(api: httpx.AsyncClient) -> No
         assert len((await api.get(f"{OURS}/proxies", headers=headers)).json()["items"]) == count
         found = (await api.get(f"{OURS}/distribution", headers=headers)).json()
         assert (found["touched"], len(found["rejected"])) == (3, count)
+
+
+async def test_the_places_of_others_are_not_shown(api: httpx.AsyncClient) -> None:
+    assert await apply(api, "admin-token", document("VirtualService", SHOP)) == 200
+    assert await apply(api, "admin-token", document("VirtualService", BANK)) == 200
+    for caller, seen in (("view-token", [BANK, SHOP]), ("shop-view", [SHOP])):
+        headers = {"Authorization": f"Bearer {caller}"}
+        found = (await api.get(f"{OURS}/places/VirtualService", headers=headers)).json()
+        assert sorted(one["namespace"] for one in found["items"]) == seen
 
 
 async def test_who_guesses_has_to_wait(api: httpx.AsyncClient) -> None:
