@@ -102,8 +102,8 @@ async def _serve(services: int, vhosts: int) -> None:
     def admit(_peer: Peer, _node: bytes) -> Admission:
         return Admission("everyone", "proxy")
 
-    # All proxies come from one address here.
-    server = Server(source, admit, limits=Limits(attempts_burst=1e6))
+    # All proxies come from one address here, under one name.
+    server = Server(source, admit, limits=Limits(attempts_burst=1e6, streams=1_000_000))
     service = GrpcService(server)
     credentials: grpc.ServerCredentials | None = None
     given = json.loads(sys.stdin.readline())

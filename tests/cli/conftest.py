@@ -34,6 +34,7 @@ from argosy.citadel.trust import TrustDocument
 from argosy.cli.main import main
 from argosy.pilot.analyze.findings import findings_of
 from argosy.platforms.local.state import MeshDirectory, MeshRecord, Published
+from argosy.server.access_tokens import KeptTokens
 from argosy.server.http import services
 from argosy.server.http.app import create_app
 from argosy.store.admission import KubernetesAdmission
@@ -60,12 +61,15 @@ class Neighbours:
     """Authenticator, proxies and problems; proxies and their answers are what a test puts here."""
 
     engine: derive.Engine
+    tokens: KeptTokens
     connected: list[services.ProxyStatus] = field(default_factory=list)
     distributed: services.Distribution = field(default_factory=lambda: NOBODY)
     failing: list[dict[str, object]] = field(default_factory=list)
 
     def authenticate(self, token: str) -> services.Actor | None:
-        return services.Actor("admin", frozenset({services.Role.ADMIN})) if token == TOKEN else None
+        if token == TOKEN:
+            return services.Actor("admin", frozenset({services.Role.ADMIN}))
+        return self.tokens.authenticate(token)
 
     def proxies(self) -> Sequence[services.ProxyStatus]:
         return self.connected
@@ -208,7 +212,8 @@ class FakeMesh:
             engine.set(feed.cells(events))
 
         self.store.subscribe(receive)
-        self.neighbours = Neighbours(engine)
+        self.tokens = KeptTokens(directory.tokens, Clock())
+        self.neighbours = Neighbours(engine, self.tokens)
         names = ("default", "istio-system")
         self.store.apply(
             [Put(Namespace(kind="Namespace", metadata=Metadata(name=name))) for name in names]
@@ -227,6 +232,7 @@ class FakeMesh:
                 certificates=Certificates(),
                 tokens=Tokens(),
                 trust=self.trusts,
+                access=self.tokens,
                 clock=Clock(),
                 version="0.1.0",
             )
@@ -281,7 +287,13 @@ class FakeMesh:
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARGOSY_STATE_DIR", str(tmp_path / "state"))
-    for name in ("ARGOSY_MESH", "ARGOSY_NAMESPACE"):
+    for name in (
+        "ARGOSY_MESH",
+        "ARGOSY_NAMESPACE",
+        "ARGOSY_SERVER",
+        "ARGOSY_SERVER_CA",
+        "ARGOSY_TOKEN",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -35,7 +35,10 @@ PROGRAMS = (
     "uniq",
     "wc",
 )
-_BUILTINS = ("argosy", "command", "do", "done", "echo", "exec", "for", "python")
+_BUILTINS = (
+    *("argosy", "command", "do", "done", "echo", "exec", "for"),
+    *("printf", "python", "true", "until"),
+)
 # A page leaves these as it found them, so that the next one can follow on the same mesh.
 LISTS = (
     "/apis/networking.istio.io/v1/virtualservices",

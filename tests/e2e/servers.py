@@ -5,6 +5,7 @@ servers.py any PORT,...   HTTP/1.1, h2c and opaque bytes on one port, told apart
 servers.py greeting PORT  speaks first, then echoes, as MySQL and SMTP begin
 An address may stand before a port (127.0.0.1:8081); unix:PATH is a UNIX socket.
 
+servers.py recorder PORT  HTTP/1.1, as strictly as can be: tells what was read, and all it ever read
 servers.py flaky PORT     HTTP/1.1: fails a request as often as it asks for, by its x-case
 """
 
@@ -182,17 +183,60 @@ class Flaky:
             await writer.drain()
 
 
+class Recorder:
+    """HTTP/1.1 with bodies, read by the letter of RFC 9112: anything else ends the connection.
+
+    The answer is what was read: the first line, the header lines and the body, as they came.
+    ``GET /record`` tells the first lines of all requests so far but its own kind.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    async def serve(self, reader: Reader, writer: Writer) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            line, *rest = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+            fields = [(n.lower(), v.strip()) for n, _, v in (item.partition(":") for item in rest)]
+            body = await self._body(reader, fields)
+            if line.startswith("GET /record "):
+                answer = json.dumps(self._lines).encode()
+            else:
+                self._lines.append(line)
+                found = {"line": line, "fields": fields, "body": body.decode("latin-1")}
+                answer = json.dumps(found).encode()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(answer), answer))
+            await writer.drain()
+
+    async def _body(self, reader: Reader, fields: list[tuple[str, str]]) -> bytes:
+        lengths = [value for name, value in fields if name == "content-length"]
+        codings = [value for name, value in fields if name == "transfer-encoding"]
+        if codings:
+            assert codings == ["chunked"], fields
+            assert not lengths, fields
+            parts = []
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                parts.append(await reader.readexactly(size))
+                assert await reader.readexactly(2) == b"\r\n"
+            while await reader.readuntil(b"\r\n") != b"\r\n":
+                pass
+            return b"".join(parts)
+        assert len(lengths) < 2, fields
+        return await reader.readexactly(int(lengths[0])) if lengths else b""
+
+
 async def main(kind: str, ports: list[str]) -> None:
     serve: dict[str, Callable[[Reader, Writer], Awaitable[None]]] = {
         "any": serve_any,
         "greeting": serve_greeting,
         "flaky": Flaky().serve,
+        "recorder": Recorder().serve,
     }
 
     async def connected(reader: Reader, writer: Writer) -> None:
         try:
             await serve[kind](reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, ValueError, AssertionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()

@@ -254,7 +254,7 @@ def test_a_child_that_dies_later_is_restarted(own_state: Path) -> None:
 
 
 def test_a_port_in_use_is_a_clear_error(own_state: Path) -> None:
-    with launcher._listen(Publish("default", "a", 80)) as taken:
+    with launcher._listen("127.0.0.1", 0, "a test") as taken:
         port = taken.getsockname()[1]
         with pytest.raises(LaunchError, match=f"cannot listen on 127.0.0.1:{port}"):
             launcher.launch(LaunchOptions(mesh="m", publish=(Publish("d", "a", 80, port),)))

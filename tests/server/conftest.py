@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
 from argosy.citadel.reports import CertificateReport
 from argosy.citadel.trust import TrustDocument
+from argosy.server.access_tokens import KeptTokens
 from argosy.server.http.app import create_app
 from argosy.server.http.services import (
     Actor,
@@ -58,6 +60,12 @@ class Neighbours:
             "admin-token": Actor("admin", frozenset({Role.ADMIN})),
             "node-token": Actor("node", frozenset({Role.NODE})),
             "nobody-token": Actor("nobody", frozenset()),
+            "view-token": Actor("vera", frozenset({Role.VIEW})),
+            "edit-token": Actor("ed", frozenset({Role.EDIT})),
+            "shop-view": Actor("sven", frozenset({Role.VIEW}), "shop"),
+            "shop-edit": Actor("ana", frozenset({Role.EDIT}), "shop"),
+            "shop-admin": Actor("ada", frozenset({Role.ADMIN}), "shop"),
+            "system-edit": Actor("sid", frozenset({Role.EDIT}), "istio-system"),
         }
         return actors.get(token)
 
@@ -155,7 +163,9 @@ def trusts() -> Trusts:
 
 
 @pytest.fixture
-def app(store: Store, neighbours: Neighbours, tokens: Tokens, trusts: Trusts) -> Starlette:
+def app(
+    store: Store, neighbours: Neighbours, tokens: Tokens, trusts: Trusts, tmp_path: Path
+) -> Starlette:
     return create_app(
         ApiServices(
             store=store,
@@ -165,6 +175,7 @@ def app(store: Store, neighbours: Neighbours, tokens: Tokens, trusts: Trusts) ->
             certificates=Certificates(),
             tokens=tokens,
             trust=trusts,
+            access=KeptTokens(tmp_path / "tokens.json", StandingClock()),
             clock=StandingClock(),
             version="0.1.0",
         )

@@ -356,6 +356,28 @@ async def test_a_flood_of_streams_from_one_peer_is_refused() -> None:
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_one_client_has_so_many_streams_and_no_more() -> None:
+    """When one ends, another may come: who reconnects is served."""
+    server = Server(a_source(), anyone, limits=Limits(streams=2))
+    async with serving(server, None) as address:
+        for _ in range(3):
+            first, second, third = (DeltaClient() for _ in range(3))
+            for client in (first, second, third):
+                client.subscribe(CLUSTER)
+            async with (
+                over_grpc(address, first) as one,
+                over_grpc(address, second) as two,
+            ):
+                await one.until(lambda c=first: len(c.have[CLUSTER]) == 2)  # type: ignore[misc]
+                await two.until(lambda c=second: len(c.have[CLUSTER]) == 2)  # type: ignore[misc]
+                error = await refusal(address, third)
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                assert "2 streams already" in (error.details() or "")
+            async with asyncio.timeout(10):
+                while server.clients():  # noqa: ASYNC110  # streams end on their own tasks
+                    await asyncio.sleep(0.01)
+
+
 async def test_garbage_ends_its_stream_alone() -> None:
     server = Server(a_source(), anyone)
     async with serving(server, None) as address:

@@ -1,4 +1,5 @@
-"""A client of a running mesh's API on its UNIX socket, and the words for what goes wrong."""
+"""A client of a running mesh's API, on its UNIX socket or elsewhere, and the words for what goes
+wrong."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from argosy.cli.access import OWNER, Access, chosen
 from argosy.cli.output import err
 from argosy.platforms.local.state import MeshDirectory, MeshNameError, mesh_names
 
@@ -59,10 +61,19 @@ class ApiClient:
     def __init__(self, mesh: str, *, patience: float = PATIENCE_SECONDS) -> None:
         self.directory = directory_of(mesh)
         self.mesh = mesh
-        self._patience = patience
-        self.token = self._read_token()
-        self._api = self._client(self.directory.api_socket)
-        self._node = self._client(self.directory.node_socket)
+        self._access = chosen()
+        # Of a mesh elsewhere nobody knows whether it runs at all.
+        self._patience = min(patience, _SILENT_SECONDS) if self._access.server else patience
+        if self._access.wrong:
+            raise CliError(self._access.wrong, code=2)
+        self.token = self._access.token or self._read_token()
+        self._api = self._client(self.directory.api_socket, self._access)
+        self._node = self._client(self.directory.node_socket, OWNER)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it was told a server: then nothing of this machine is about that mesh."""
+        return bool(self._access.server)
 
     def get(self, path: str, **params: str) -> Json:
         return self.call("GET", path, params=params)
@@ -99,11 +110,18 @@ class ApiClient:
         message = _message(response)
         if response.status_code == 404:
             raise NotFoundError(message)
+        if response.status_code == 401 and self._access.token:
+            raise CliError(
+                f"the control plane does not accept the token that was given: {message}",
+                "It is of --token or ARGOSY_TOKEN. New ones: argosy token create NAME --role ROLE",
+            )
         if response.status_code == 401:
             raise CliError(
                 f"the control plane does not accept {self.directory.admin_token}: {message}",
                 "The mesh was started anew meanwhile? Try again.",
             )
+        if response.status_code == 403:
+            raise CliError(message, "Ask an admin of the mesh for a token with that role.")
         raise CliError(message)
 
     def items(self, path: str, selector: str = "") -> list[Json]:
@@ -123,6 +141,10 @@ class ApiClient:
 
     def node(self, path: str) -> httpx.Response:
         """What the node answers, whether or not the control plane is there."""
+        if self._access.server:
+            raise CliError(
+                "proxies, logs and programs are reached on the mesh's machine only, not by --server"
+            )
         with self._reaching("node"):
             return self._patiently(lambda: self._node.get(path), repeatable=True)
 
@@ -136,11 +158,10 @@ class ApiClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _client(self, socket: Path) -> httpx.Client:
-        # No TLS is spoken on a UNIX socket, and to prepare for it takes 50 ms.
+    def _client(self, socket: Path, access: Access) -> httpx.Client:
         return httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket), verify=False),
-            base_url="http://argosy",
+            transport=access.transport(socket),
+            base_url=access.server or "http://argosy",
             headers={"Authorization": f"Bearer {self.token}"},
             timeout=httpx.Timeout(30.0, connect=5.0),
         )
@@ -169,7 +190,7 @@ class ApiClient:
             except (*_AWAY, *_BROKEN) as error:
                 waited = time.monotonic() - began
                 again = repeatable or isinstance(error, _AWAY)
-                if not again or waited >= self._patience or not self.directory.is_running():
+                if not again or waited >= self._patience or not self._is_running():
                     raise
                 if waited >= _SILENT_SECONDS and not told:
                     told = True
@@ -186,6 +207,11 @@ class ApiClient:
                 f"the {who} of mesh {self.mesh!r} did not answer in time", f"Look at {log}", code=4
             ) from error
         except httpx.TransportError as error:
+            if self._access.server and who == "control plane":
+                raise UnreachableError(
+                    f"the mesh at {self._access.server} does not answer ({error})",
+                    "Was it started with --api-port? Is --server-ca its root certificate?",
+                ) from error
             if not self.directory.is_running():
                 raise self._not_running() from error
             raise UnreachableError(
@@ -193,6 +219,9 @@ class ApiClient:
                 "The workloads and their proxies go on with what they have. "
                 f"Look at {self._log(who)}",
             ) from error
+
+    def _is_running(self) -> bool:
+        return self.is_elsewhere or self.directory.is_running()
 
     def _log(self, who: str) -> str:
         log = self.directory.node_log if who == "node" else self.directory.control_plane_log

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from argosy.cli import (
+    access,
     analyze,
     apply,
     authz,
@@ -22,6 +23,7 @@ from argosy.cli import (
     mesh,
     proxy_config,
     status,
+    token,
     version,
     wait,
 )
@@ -39,6 +41,7 @@ app = typer.Typer(
 
 _RUN, _CONFIG, _LOOK = "Run a mesh", "Configure it", "Look into it"
 
+app.callback()(access.choose)
 app.command("up", rich_help_panel=_RUN)(mesh.up)
 app.command("down", rich_help_panel=_RUN)(mesh.down)
 app.command("demo", rich_help_panel=_RUN)(demo.demo)
@@ -48,6 +51,7 @@ app.command("apply", rich_help_panel=_CONFIG)(apply.apply)
 app.command("analyze", rich_help_panel=_CONFIG)(analyze.analyze)
 app.command("delete", rich_help_panel=_CONFIG)(delete.delete)
 app.command("wait", rich_help_panel=_CONFIG)(wait.wait)
+app.add_typer(token.app, name="token", rich_help_panel=_CONFIG)
 app.command("status", rich_help_panel=_LOOK)(status.status)
 app.command("get", rich_help_panel=_LOOK)(get.get)
 app.command("describe", rich_help_panel=_LOOK)(describe.describe)

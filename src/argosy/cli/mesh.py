@@ -85,6 +85,16 @@ def up(
             "--https-port", help="The gateway's port 443 on this machine; 0 is a free one."
         ),
     ] = 0,
+    api_port: Annotated[
+        int | None,
+        typer.Option(
+            "--api-port",
+            help="Serve the API with TLS at this port too, for holders of tokens; 0 is a free one.",
+        ),
+    ] = None,
+    api_address: Annotated[
+        str, typer.Option("--api-address", help="Of this machine, for --api-port.")
+    ] = "127.0.0.1",
     egress_gateway: Annotated[
         bool, typer.Option("--egress-gateway", help="With an egress gateway too.")
     ] = False,
@@ -118,6 +128,7 @@ def up(
         detach=detach,
         gateways=Gateways(gateway, egress_gateway, port, https_port),
         authority=ca,
+        api=None if api_port is None else (api_address, api_port),
     ) as launched:
         with ApiClient(mesh) as client:
 
@@ -139,6 +150,10 @@ def up(
                 err.print("The mesh runs without what is wrong above; mend it and apply again.")
         for published in launched.published:
             out.print(f"[bold]{published.service}:{published.port}[/] at {published.url}")
+        record = launched.directory.read_record()
+        if record is not None and record.api:
+            out.print(f"[bold]API[/] at {record.api}")
+            err.print(f"Its root certificate: {launched.directory.root_certificate}")
         if not detach:
             err.print("Ctrl-C ends the mesh.")
             wait_for_end(launched)
@@ -171,6 +186,7 @@ def running(
     detach: bool = False,
     gateways: Gateways = DEFAULT_GATEWAYS,
     authority: Path | None = None,
+    api: tuple[str, int] | None = None,
 ) -> "Iterator[Mesh]":
     """A launched mesh. It ends when the block ends, except a detached one that started well."""
     # Imported here: it brings all of netlink, and most commands need none of it.
@@ -199,6 +215,7 @@ def running(
                 images=tuple(images),
                 detach=detach,
                 authority=authority,
+                api=api,
             )
         )
     except (AlreadyRunningError, launcher.LaunchError) as error:

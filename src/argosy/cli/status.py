@@ -43,9 +43,11 @@ def status(output: OutputOption = Format.TABLE, mesh: MeshOption = "default") ->
             proxies = answer["items"]
             certificates = client.call("GET", f"{_OURS}/certificates", seconds=_ANSWER_SECONDS)
         except UnreachableError as error:
+            if client.is_elsewhere:
+                raise
             away = error
             proxies = _of_node(client)
-        record = client.directory.read_record()
+        record = None if client.is_elsewhere else client.directory.read_record()
     published = record.published if record else ()
     if output in (Format.JSON, Format.YAML):
         whole: dict[str, Any] = {
@@ -106,6 +108,8 @@ def _facts(mesh: str, record: MeshRecord | None, control_plane: Json) -> list[tu
             ("Control plane", "does not answer"),
             ("Data plane", "goes on with what it has"),
         ]
+    if record is not None:
+        facts.append(("API", record.api))
     return facts + [(f"{p.namespace}/{p.service}:{p.port}", p.url) for p in published]
 
 

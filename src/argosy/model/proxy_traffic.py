@@ -65,6 +65,7 @@ class ProxyTraffic:
     ``forward_client_cert`` is Envoy's name of a mode, empty: as usual. ``gateway_client_cert``,
     ``trusted_proxies`` and ``proxy_protocol`` are for gateways. ``http10``: answer HTTP/1.0
     instead of refusing it. ``capture`` is what the rules in the workload's network say.
+    ``keep_envoy_headers``: a gateway's clients are trusted to set ``x-envoy-*``.
     """
 
     connections: Connections = DEFAULT_CONNECTIONS
@@ -78,6 +79,7 @@ class ProxyTraffic:
     trusted_proxies: int = 0
     proxy_protocol: bool = False
     http10: bool = False
+    keep_envoy_headers: bool = False
     capture: CapturePorts = USUAL_CAPTURE
 
     @property

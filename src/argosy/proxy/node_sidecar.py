@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -34,6 +35,7 @@ from argosy.proxy.annotations import proxy_settings
 from argosy.proxy.bootstrap import ProxyFacts, bootstrap
 from argosy.proxy.bootstrap_patches import patched_bootstrap
 from argosy.proxy.capture import DNS_PORT, OWN_PORTS, PROXY_DNS_PORT
+from argosy.proxy.connection_limit import usual_limit
 from argosy.proxy.interception import interception
 from argosy.proxy.names import Answer, NameTable
 from argosy.proxy.node_injection import proxy_labels, workload_name
@@ -333,8 +335,10 @@ class EnvoySidecar:
     def _bootstrap(self, address: str) -> dict[str, Any]:
         pod = self._pod
         gateway = self._kind is Injection.GATEWAY
+        kind = ProxyType.ROUTER if gateway else ProxyType.SIDECAR
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         facts = ProxyFacts(
-            type=ProxyType.ROUTER if gateway else ProxyType.SIDECAR,
+            type=kind,
             name=pod.metadata.name,
             namespace=pod.metadata.namespace,
             address=address,
@@ -350,7 +354,7 @@ class EnvoySidecar:
             metadata=self._settings.metadata,
             runtime=self._settings.runtime,
             statsd=self._settings.statsd,
-            connection_limit=self._settings.connection_limit,
+            connection_limit=self._settings.connection_limit or usual_limit(kind, descriptors),
         )
         return bootstrap(facts)
 

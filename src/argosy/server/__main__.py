@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import os
 import signal
+import socket
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, required=True, help="the mesh's state directory")
     parser.add_argument("--ads-address", required=True, help="host:port for proxies")
     parser.add_argument("--ca", type=Path, help="a directory with Istio's cacerts files")
+    parser.add_argument("--api-fd", type=int, help="a listening socket for the API with TLS")
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args()
     logging.configure(options.log_level)
@@ -54,7 +56,9 @@ def main() -> int:
         authority=directory.authority,
         api_socket=directory.api_socket,
         admin_token=directory.admin_token,
+        tokens=directory.tokens,
         ads_address=options.ads_address,
+        api_listener=None if options.api_fd is None else socket.socket(fileno=options.api_fd),
         keys=_key_settings(directory),
         rules=_rules(),
         plugged=options.ca,

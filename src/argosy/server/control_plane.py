@@ -5,13 +5,11 @@ engine, whose report becomes one publication to the proxies, before the writer g
 """
 
 import asyncio
-import os
 import socket
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
 from cryptography import x509
 
 from argosy import __version__, derive, xds
@@ -30,9 +28,11 @@ from argosy.citadel.tokens import TokenAuthority, WorkloadToken
 from argosy.model.proxy import Role
 from argosy.pilot.translate.patching import PatchRef
 from argosy.platforms.local.state import write_private
+from argosy.server.access_tokens import AnyOf, KeptTokens
 from argosy.server.admission import admit
 from argosy.server.certificates import MeshCertificates
 from argosy.server.delivery import Delivery, Publisher
+from argosy.server.doors import Door, OwnerDoor, TlsDoor, tls_context
 from argosy.server.http import services
 from argosy.server.http.app import create_app
 from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
@@ -53,15 +53,17 @@ _ONLY_NODE = "local"
 """Where pods run that name no node."""
 
 FIRST_NAMESPACES = ("default", "istio-system")
+LOCAL_NAMES = ("localhost", "127.0.0.1")
 CONTROL_PLANE_NAMES = ("istiod.istio-system.svc", "istiod.istio-system")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``ads_address`` is host:port. Paths: of the journal, the authority, the socket, the token.
+    """``ads_address`` is host:port, ``api_listener`` a listening socket for TLS.
 
-    ``plugged`` is a directory with an authority that was made elsewhere. ``certificate_service``
-    is the file that says where the certificate service listens.
+    Paths: of the journal, the authority, the socket, the tokens. ``plugged`` is a directory with an
+    authority that was made elsewhere. ``certificate_service`` is the file that says where the
+    certificate service listens.
     """
 
     mesh: str
@@ -69,8 +71,10 @@ class Settings:
     authority: Path
     api_socket: Path
     admin_token: Path
+    tokens: Path
     ads_address: str
     keys: KeySettings
+    api_listener: socket.socket | None = None
     trust_domain: TrustDomain = DEFAULT_TRUST_DOMAIN
     rules: Rules = DEFAULT_RULES
     plugged: Path | None = None
@@ -149,15 +153,17 @@ class ControlPlane:
         )
         self._tokens = FileTokens()
         self._tokens.issue(settings.admin_token, "admin", services.Role.ADMIN)
+        access = KeptTokens(settings.tokens, self._clock)
         self._app = create_app(
             services.ApiServices(
                 store=self.store,
-                authenticator=self._tokens,
+                authenticator=AnyOf(self._tokens.authenticate, access.authenticate),
                 proxies=self._proxies,
                 problems=self._proxies,
                 certificates=Certificates(self._issuing),
                 tokens=WorkloadTokens(self._issuing),
                 trust=self._certificates,
+                access=access,
                 clock=self._clock,
                 version=__version__,
             )
@@ -177,7 +183,7 @@ class ControlPlane:
         certificate_api = grpc_service.CertificateApi(self._issuing, self._clock)
         certificate_server = grpc_service.CertificateServer(certificate_api)
         grpc = xds.GrpcService(self._xds, (certificate_api.handler(),))
-        api = _ApiServer(self._app, self._settings.api_socket)
+        doors = self._doors()
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(self._xds.run()),
@@ -190,12 +196,13 @@ class ControlPlane:
             await self._serve_certificates(certificate_server)
             await grpc.start(self._settings.ads_address, xds.server_credentials(self._credentials))
             self._proxies.serving = True
-            serving = tasks.create_task(api.serve())
+            serving = [tasks.create_task(door.serve()) for door in doors]
             await stop.wait()
-            api.should_exit = True
+            for door in doors:
+                door.should_exit = True
             await certificate_server.stop()
             await grpc.stop()
-            await serving
+            await asyncio.gather(*serving)
             for task in background:
                 task.cancel()
         self.store.close()
@@ -208,6 +215,18 @@ class ControlPlane:
         self._certificates.address = f"{host}:{port}"
         if self._settings.certificate_service is not None:
             write_private(self._settings.certificate_service, f"{host}:{port}\n".encode())
+
+    def _doors(self) -> list[Door]:
+        owner = OwnerDoor(self._app, self._settings.api_socket)
+        listener = self._settings.api_listener
+        if listener is None:
+            return [owner]
+        host = listener.getsockname()[0]
+        names = dict.fromkeys((*LOCAL_NAMES, socket.gethostname(), host, *CONTROL_PLANE_NAMES))
+        certificate = ServerCertificate(
+            lambda: self._keeper.trust.authority, tuple(names), self._clock
+        )
+        return [owner, TlsDoor(self._app, listener, tls_context(certificate.current))]
 
     def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
         trust = self._keeper.trust
@@ -267,35 +286,3 @@ class ControlPlane:
 
 def _namespace(name: str) -> Namespace:
     return Namespace(api_version="v1", kind="Namespace", metadata=Metadata(name=name))
-
-
-class _ApiServer(uvicorn.Server):
-    """uvicorn on a UNIX socket that only its owner can open."""
-
-    def __init__(self, app: object, path: Path) -> None:
-        config = uvicorn.Config(
-            app,  # type: ignore[arg-type]  # an ASGI application
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        super().__init__(config)
-        self._path = path
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen only now: whoever finds the socket finds a control plane that answers."""
-        self._path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX)
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(self._path))
-        finally:
-            os.umask(before)
-        try:
-            await super().serve(sockets=[listener])
-        finally:
-            self._path.unlink(missing_ok=True)
-
-    def install_signal_handlers(self) -> None:
-        """The process has its own."""

@@ -11,7 +11,9 @@ class Limits:
     ``first_request_bytes`` and ``node_bytes`` hold before admission: a request on reconnection
     carries a version per name, about 110 bytes each. ``first_request_seconds`` is how long a
     stream may stay silent at its start. ``attempts`` are streams a second per identity and host,
-    ``requests`` are requests a second per stream; each may be exceeded for a burst.
+    ``requests`` are requests a second per stream; each may be exceeded for a burst. ``streams`` are
+    those of one client at the same time: a proxy has one, and for a moment two
+    when it reconnects; of programs without proxies each process has one.
     ``write_seconds`` is how long a client may refuse to read.
     """
 
@@ -23,6 +25,7 @@ class Limits:
     requests: float = 1000.0
     requests_burst: float = 20000.0
     write_seconds: float = 30.0
+    streams: int = 32
 
 
 class TokenBucket:

@@ -6,7 +6,7 @@ writers and the timers going. What to send and when is decided by ``AdsStream``.
 
 import asyncio
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -115,6 +115,7 @@ class Server:
         self._buckets = PeerBuckets(self._limits)
         self._numbers = count(1)
         self._clients: dict[int, Client] = {}
+        self._streams: Counter[str] = Counter()
         self._groups: dict[Group, dict[int, Client]] = {}
         self._ready: deque[Client] = deque()
         self._work = asyncio.Semaphore(0)
@@ -220,6 +221,9 @@ class Server:
         try:
             while True:
                 await self._deliver(client, request)
+                if client.refusal is not None:
+                    # It is told before what has come already is read, or the peer's end is.
+                    await asyncio.sleep(0)
                 raw = await read()
                 if raw is None:
                     return
@@ -266,6 +270,9 @@ class Server:
             case Refusal() as refusal:
                 raise self._refused(peer, refusal)
             case Admission() as admission:
+                if self._streams[admission.client_id] >= limits.streams:
+                    text = f"{admission.client_id} has {limits.streams} streams already"
+                    raise self._refused(peer, Refusal(text, _EXHAUSTED))
                 client = self._join(admission, peer, protocol, write)
                 return client, Received(request)
 
@@ -283,6 +290,7 @@ class Server:
         client = Client(next(self._numbers), machine, peer, write, self._clock.monotonic())
         client.reader = asyncio.current_task()
         self._clients[client.number] = client
+        self._streams[admission.client_id] += 1
         self._groups.setdefault(admission.group, {})[client.number] = client
         self.statistics.streams += 1
         self.statistics.connected = len(self._clients)
@@ -300,6 +308,9 @@ class Server:
         self.statistics.connected = len(self._clients)
         self._completed(self._publications.leave(client.number, self._clock.monotonic()))
         client_id = client.machine.admission.client_id
+        self._streams[client_id] -= 1
+        if not self._streams[client_id]:
+            del self._streams[client_id]
         log.info("xds.disconnected", client=client_id)
         if self._on_leave is not None:
             self._on_leave(client_id)

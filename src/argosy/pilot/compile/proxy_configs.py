@@ -22,6 +22,9 @@ from argosy.pilot.compile.report import Report
 HTTP10 = "ISTIO_META_HTTP10"
 """Metadata by which a proxy asks to serve HTTP/1.0."""
 
+KEEP_ENVOY_HEADERS = "ARGOSY_KEEP_ENVOY_HEADERS"
+"""By ``true`` here a gateway trusts its clients with ``x-envoy-*``: another Envoy is before it."""
+
 EDGE = api.ConnectionSettings(
     listener_per_connection_buffer_limit_bytes=32 * 1024,
     cluster_per_connection_buffer_limit_bytes=32 * 1024,
@@ -120,6 +123,7 @@ def traffic(config: api.ProxyConfig, kind: ProxyType, capture: CapturePorts) -> 
         proxy_protocol=topology.proxy_protocol is not None,
         http10=config.proxy_metadata.get(HTTP10) == "1",
         capture=capture,
+        keep_envoy_headers=config.proxy_metadata.get(KEEP_ENVOY_HEADERS, "").lower() == "true",
     )
 
 

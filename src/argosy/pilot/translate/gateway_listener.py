@@ -17,6 +17,7 @@ from argosy.model.gateway import (
     TlsChain,
 )
 from argosy.model.listener import ListenerSettings, OpaqueChain
+from argosy.model.server_tls import MeshCertificates
 from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import access_logs
 from argosy.pilot.translate.authorization import network_filters
@@ -70,7 +71,8 @@ def _tls_chain(
     match_chain(proto, chain.networks, chain.server_names)
     match chain.serves:
         case GatewayHttp():
-            proto.filters.append(_http(name, chain.serves, settings))
+            meshed = chain.tls is not None and isinstance(chain.tls.certificates, MeshCertificates)
+            proto.filters.append(_http(name, chain.serves, settings, authenticated=meshed))
         case OpaqueChain(tcp=tcp):
             proto.filters.extend(tcp_filters(tcp, settings))
         case SniForward():
@@ -94,9 +96,11 @@ def _tls_chain(
 
 
 def _http(
-    name: str, http: GatewayHttp, settings: ListenerSettings
+    name: str, http: GatewayHttp, settings: ListenerSettings, *, authenticated: bool = False
 ) -> listener_components_pb2.Filter:
-    return gateway_http(name, http.routes, settings, grpc_web=http.grpc_web)
+    return gateway_http(
+        name, http.routes, settings, grpc_web=http.grpc_web, authenticated=authenticated
+    )
 
 
 def _by_server_name(settings: ListenerSettings) -> list[listener_components_pb2.Filter]:

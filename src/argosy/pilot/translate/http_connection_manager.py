@@ -23,6 +23,7 @@ from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import access_logs
 from argosy.pilot.translate.filters import HttpFilterFacts, Side, http_filters
 from argosy.pilot.translate.proxy_traffic import apply_to_manager
+from argosy.pilot.translate.untrusted_headers import drop_claims_of_proxies, drop_from_outside
 
 HTTP_CONNECTION_MANAGER_FILTER = "envoy.filters.network.http_connection_manager"
 
@@ -48,6 +49,7 @@ def outbound_http(
     """``absolute_urls``: clients take the listener for their HTTP proxy."""
     manager = _defaults(f"outbound_{listener_name};", settings)
     manager.use_remote_address.value = False
+    drop_claims_of_proxies(manager)
     if absolute_urls:
         manager.http_protocol_options.allow_absolute_url.value = True
     _route_by_rds(manager, routes)
@@ -63,10 +65,19 @@ def outbound_http(
 
 
 def inbound_http(
-    stat_prefix: str, routes: route_pb2.RouteConfiguration, settings: ListenerSettings
+    stat_prefix: str,
+    routes: route_pb2.RouteConfiguration,
+    settings: ListenerSettings,
+    *,
+    authenticated: bool = False,
 ) -> listener_components_pb2.Filter:
-    """``routes`` stand in the listener: there is one route, and it needs no further round trip."""
+    """``routes`` stand in the listener: there is one route, and it needs no further round trip.
+
+    ``authenticated``: clients have certificates of the mesh.
+    """
     manager = _defaults(f"{stat_prefix};", settings)
+    if not authenticated:
+        drop_claims_of_proxies(manager)
     manager.server_name = SERVER_NAME
     manager.use_remote_address.value = False
     # The application is told who called, and whom that caller had spoken for before.
@@ -94,8 +105,12 @@ def gateway_http(
     settings: ListenerSettings,
     *,
     grpc_web: bool = False,
+    authenticated: bool = False,
 ) -> listener_components_pb2.Filter:
+    """``authenticated``: clients have certificates of the mesh, as at an egress gateway."""
     manager = _defaults(f"outbound_{listener_name};", settings)
+    if not authenticated:
+        drop_from_outside(manager, keep_envoy=settings.proxy.keep_envoy_headers)
     manager.server_name = SERVER_NAME
     # Clients outside are not believed: their address is the connection's, their XFCC is dropped.
     manager.use_remote_address.value = True
@@ -146,8 +161,9 @@ def _defaults(stat_prefix: str, settings: ListenerSettings) -> _Manager:
     # Streams may be idle for as long as they like: route timeouts bound requests, not silence.
     manager.stream_idle_timeout.FromTimedelta(timedelta(0))
     manager.generate_request_id.value = True
-    # No address is trusted for being private: x-envoy-* of other hosts is not obeyed.
-    manager.internal_address_config.SetInParent()
+    # No internal_address_config: so no address is internal, and x-envoy-* of no client is obeyed.
+    # An empty one would mean the private ranges, and by X-Forwarded-For everybody has such an
+    # address. https://istio.io/latest/news/security/istio-security-2024-006/
     manager.proxy_100_continue = True
     manager.upgrade_configs.add().upgrade_type = "websocket"
     # WebSockets cross HTTP/2 hops as extended CONNECT (RFC 8441).

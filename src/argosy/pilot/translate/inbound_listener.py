@@ -234,7 +234,8 @@ def _chain(
         routes = inbound_route(
             place.cluster, place.service_port, place.operation, settings.inbound_retries
         )
-        proto.filters.append(inbound_http(place.stat_prefix, routes, settings))
+        manager = inbound_http(place.stat_prefix, routes, settings, authenticated=case.mtls)
+        proto.filters.append(manager)
     else:
         proto.name = place.tcp_chain
         proto.filters.extend(network_filters(settings.authorization.tcp))

@@ -33,6 +33,7 @@ _log = structlog.get_logger()
 class EnterSpec(msgspec.Struct, frozen=True):
     """What the launcher hands over; ``*_fd`` are inherited descriptors.
 
+    ``api`` is the URL of the API's TLS door, if there is one.
     ``lifeline_fd`` reads end-of-file when the launcher is gone; -1 when detached.
     """
 
@@ -45,6 +46,7 @@ class EnterSpec(msgspec.Struct, frozen=True):
     published: tuple[PublishedSocket, ...]
     children: tuple[ChildSpec, ...]
     keep_files: bool
+    api: str = ""
 
     @property
     def directory(self) -> MeshDirectory:
@@ -138,6 +140,7 @@ def _record(spec: EnterSpec, mode: str) -> MeshRecord:
         gateway=network.GATEWAY,
         subnet=str(network.SUBNET),
         published=tuple(p.published for p in spec.published),
+        api=spec.api,
     )
 
 

@@ -44,7 +44,11 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:
-    """``authority`` is a directory with Istio's ``cacerts`` files. ``seconds`` bounds the start. ``children`` replaces what runs inside (for tests)."""
+    """``authority`` is a directory with Istio's ``cacerts`` files. ``seconds`` bounds the start.
+
+    ``api``: address and port of this machine where the API is served with TLS; port 0 is a free one.
+    ``children`` replaces what runs inside (for tests).
+    """
 
     mesh: str = "default"
     publish: tuple[Publish, ...] = ()
@@ -55,6 +59,7 @@ class LaunchOptions:
     log_level: str = "info"
     children: tuple[ChildSpec, ...] | None = None
     authority: Path | None = None
+    api: tuple[str, int] | None = None
 
 
 @dataclass(slots=True)
@@ -106,10 +111,14 @@ def launch(options: LaunchOptions) -> Mesh:
         directory.clear(frozenset(keep))
         published = []
         for wanted in options.publish:
-            listener = _listen(wanted)
+            what = f"service {wanted.namespace}/{wanted.service}"
+            listener = _listen(wanted.address, wanted.host_port, what)
             sockets.append(listener)
             published.append(PublishedSocket(listener.fileno(), _published(wanted, listener)))
-        return _start(options, directory, lock_fd, tuple(published))
+        api = None if options.api is None else _listen(*options.api, "the mesh's API")
+        if api is not None:
+            sockets.append(api)
+        return _start(options, directory, lock_fd, tuple(published), api)
     finally:
         os.close(lock_fd)
         for listener in sockets:
@@ -134,8 +143,11 @@ def stop(name: str, seconds: float = STOP_SECONDS + 10) -> bool:
     return was_running
 
 
-def default_children(options: LaunchOptions, directory: MeshDirectory) -> tuple[ChildSpec, ...]:
+def default_children(
+    options: LaunchOptions, directory: MeshDirectory, api_fd: int = -1
+) -> tuple[ChildSpec, ...]:
     """The control plane and the node."""
+    api = () if api_fd < 0 else ("--api-fd", str(api_fd))
     common = ("--directory", str(directory.path))
     images = tuple(part for path in options.images for part in ("--images", str(path.absolute())))
     return (
@@ -143,9 +155,10 @@ def default_children(options: LaunchOptions, directory: MeshDirectory) -> tuple[
             name="control-plane",
             argv=(
                 *(sys.executable, "-m", "argosy.server", *common),
-                *("--ads-address", f"{network.GATEWAY}:{ADS_PORT}"),
+                *("--ads-address", f"{network.GATEWAY}:{ADS_PORT}", *api),
                 *(("--ca", str(options.authority.absolute())) if options.authority else ()),
             ),
+            descriptors=() if api_fd < 0 else (api_fd,),
             log=str(directory.control_plane_log),
             ready_socket=str(directory.api_socket),
             outside=True,
@@ -170,12 +183,14 @@ def _start(
     directory: MeshDirectory,
     lock_fd: int,
     published: tuple[PublishedSocket, ...],
+    api: socket.socket | None,
 ) -> Mesh:
     report_read, report_write = os.pipe2(os.O_CLOEXEC)
     lifeline_read, lifeline_write = (-1, -1) if options.detach else os.pipe2(os.O_CLOEXEC)
     children = options.children
+    api_fd = -1 if api is None else api.fileno()
     if children is None:
-        children = default_children(options, directory)
+        children = default_children(options, directory, api_fd)
     spec = EnterSpec(
         name=directory.name,
         path=str(directory.path),
@@ -186,10 +201,13 @@ def _start(
         published=published,
         children=children,
         keep_files=options.keep_files,
+        api="" if api is None else _api_url(api),
     )
     passed = [lock_fd, report_write, *(p.fd for p in published)]
     if not options.detach:
         passed.append(lifeline_read)
+    if api is not None:
+        passed.append(api_fd)
     log_fd = logs.open_log(directory.supervisor_log)
     try:
         process = subprocess.Popen(
@@ -266,20 +284,25 @@ def _end(directory: MeshDirectory, seconds: float) -> None:
         os.close(pidfd)
 
 
-def _listen(wanted: Publish) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in wanted.address else socket.AF_INET)
+def _listen(address: str, port: int, what: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((wanted.address, wanted.host_port))
+        listener.bind((address, port))
     except OSError as error:
         listener.close()
         raise LaunchError(
-            f"cannot listen on {wanted.address}:{wanted.host_port} for service "
-            f"{wanted.namespace}/{wanted.service} ({error.strerror}): "
+            f"cannot listen on {address}:{port} for {what} ({error.strerror}): "
             "choose another port, or 0 for a free one"
         ) from error
     listener.listen(1024)
     return listener
+
+
+def _api_url(listener: socket.socket) -> str:
+    address, port, *_ = listener.getsockname()
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(address, address)
+    return f"https://{f'[{host}]' if ':' in host and '[' not in host else host}:{port}"
 
 
 def _published(wanted: Publish, listener: socket.socket) -> Published:

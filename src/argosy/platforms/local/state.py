@@ -61,6 +61,8 @@ class MeshRecord(msgspec.Struct, frozen=True, rename="camel"):
     subnet: str
     published: tuple[Published, ...] = ()
     ready: bool = False
+    api: str = ""
+    """The URL of the API's TLS door; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ class MeshDirectory:
         return self.path / "admin.token"
 
     @property
+    def tokens(self) -> Path:
+        """Digests of the API's other tokens."""
+        return self.path / "tokens.json"
+
+    @property
     def store(self) -> Path:
         return self.path / "store.db"
 
@@ -129,6 +136,11 @@ class MeshDirectory:
     def certificate_service(self) -> Path:
         """Says where inside the mesh the certificate service listens: host:port."""
         return self.path / "certificate-service"
+
+    @property
+    def root_certificate(self) -> Path:
+        """Of the mesh's authority; no secret."""
+        return self.authority / "root-cert.pem"
 
     @property
     def pods(self) -> Path:

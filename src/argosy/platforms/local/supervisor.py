@@ -36,6 +36,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
     ``ready_socket`` is the UNIX socket on which it answers when it is ready. ``outside``: it
     inherits a channel of its own for sockets of the host. ``published``: it inherits the published
     listening sockets.
+    ``descriptors`` are further ones that it inherits.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
     ready_socket: str = ""
     outside: bool = False
     published: bool = False
+    descriptors: tuple[int, ...] = ()
     stop_seconds: float = 5.0
 
 
@@ -147,7 +149,7 @@ class Supervisor:
 
     def _start(self, child: _Child, now: float) -> None:
         environment = dict(os.environ)
-        descriptors: list[int] = []
+        descriptors = list(child.spec.descriptors)
         if child.spec.outside:
             channel = self._channels[child.spec.name]
             descriptors.append(channel)

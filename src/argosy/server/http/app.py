@@ -7,7 +7,16 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from argosy.server.http import apply, certificates, discovery, mesh, resources, snapshot, watch_many
+from argosy.server.http import (
+    access,
+    apply,
+    certificates,
+    discovery,
+    mesh,
+    resources,
+    snapshot,
+    watch_many,
+)
 from argosy.server.http.errors import ApiError, error_response, from_store
 from argosy.server.http.findings import Findings, RefusedChanges
 from argosy.server.http.gate import Gate
@@ -40,13 +49,14 @@ def create_app(services: ApiServices) -> Starlette:
         routes=[
             *mesh.routes(services),
             *certificates.routes(services.trust),
+            *access.routes(services.access),
             *apply.routes(services.store, findings, accept),
             *watch_many.routes(services.store, presenter),
             *snapshot.routes(services.store),
             *discovery.routes(services.version),
             *resources.routes(services.store, presenter, accept),
         ],
-        middleware=[Middleware(Gate, authenticator=services.authenticator)],
+        middleware=[Middleware(Gate, authenticator=services.authenticator, clock=services.clock)],
         exception_handlers={
             ApiError: _api_error,
             StoreError: _store_error,

@@ -17,7 +17,7 @@ from argosy.api.meta import Object
 from argosy.api.registry import BY_KIND
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem, Severity
-from argosy.server.http.auth import require_admin
+from argosy.server.http.auth import require_edit, require_write
 from argosy.server.http.encoding import Json, json_response
 from argosy.server.http.findings import Findings, problem_body
 from argosy.server.http.gate import actor_of
@@ -70,12 +70,16 @@ class Apply:
         self._accept = accept
 
     async def handle(self, request: Request) -> Response:
-        require_admin(actor_of(request), "apply files")
+        actor = actor_of(request)
+        require_edit(actor, "apply files")
         body = decode_body(await request.body(), ApplyBody)
         if sum(len(file.text) for file in body.files) > THREAD_BYTES:
             decoded, problems = await asyncio.to_thread(_decode, body)
         else:
             decoded, problems = _decode(body)
+        # All or nothing: a file of which half is in force is what nobody has written.
+        for key in dict.fromkeys([*(v.key for v in decoded.objects), *_keys(problems)]):
+            require_write(actor, key)
         by_object: Problems = {}
         for problem in problems:
             if problem.object is not None:
@@ -186,6 +190,10 @@ def _unversioned(value: Object) -> Object:
         return value
     metadata = msgspec.structs.replace(value.metadata, resource_version="", uid="")
     return msgspec.structs.replace(value, metadata=metadata)
+
+
+def _keys(problems: Iterable[LocatedProblem]) -> list[ObjectKey]:
+    return [problem.object for problem in problems if problem.object is not None]
 
 
 def _has_error(problems: Iterable[LocatedProblem]) -> bool:

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from argosy.citadel.reports import CertificateReport
-from argosy.server.http.auth import require_admin, require_node, require_read
+from argosy.server.http.auth import require_admin, require_look, require_node, require_read
 from argosy.server.http.encoding import json_response
 from argosy.server.http.errors import ApiError
 from argosy.server.http.gate import actor_of
@@ -14,6 +14,7 @@ from argosy.server.http.mesh import decode_body, number
 from argosy.server.http.services import RefusedError, TrustProvider
 
 _LONGEST_WAIT_SECONDS = 60.0
+_CERTIFICATES = frozenset({"Certificate"})
 
 
 class ReportsBody(msgspec.Struct, frozen=True):
@@ -42,14 +43,14 @@ class _Endpoints:
 
     async def document(self, request: Request) -> Response:
         """With ``version``: as soon as it is another, or ``timeoutSeconds`` are over."""
-        require_read(actor_of(request))
+        require_look(actor_of(request))
         version = request.query_params.get("version", "")
         seconds = number(request, "timeoutSeconds", default=0)
         found = await self._trust.document(version, min(float(seconds), _LONGEST_WAIT_SECONDS))
         return json_response(found)
 
     async def overview(self, request: Request) -> Response:
-        require_read(actor_of(request))
+        require_read(actor_of(request), _CERTIFICATES, None)
         return json_response(self._trust.overview())
 
     async def report(self, request: Request) -> Response:
@@ -58,7 +59,7 @@ class _Endpoints:
         return json_response({})
 
     async def rotation(self, request: Request) -> Response:
-        require_read(actor_of(request))
+        require_read(actor_of(request), _CERTIFICATES, None)
         return json_response(self._trust.rotation())
 
     async def rotate(self, request: Request) -> Response:

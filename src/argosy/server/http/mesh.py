@@ -9,11 +9,24 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from argosy.api import registry
-from argosy.server.http.auth import CERTIFICATES_PATH, bearer_token, require_node, require_read
+from argosy.base.names import Namespace
+from argosy.server.http.auth import (
+    CERTIFICATES_PATH,
+    bearer_token,
+    require_look,
+    require_node,
+    require_read,
+)
 from argosy.server.http.encoding import json_response
 from argosy.server.http.errors import ApiError
 from argosy.server.http.gate import actor_of
-from argosy.server.http.services import ApiServices, IssuedToken, RefusedError, TokenRequest
+from argosy.server.http.services import (
+    ApiServices,
+    Distribution,
+    IssuedToken,
+    RefusedError,
+    TokenRequest,
+)
 
 _T = TypeVar("_T")
 
@@ -78,31 +91,40 @@ class _Endpoints:
         return PlainTextResponse(waiting or "ok", 503 if waiting else 200)
 
     async def distribution(self, request: Request) -> Response:
-        require_read(actor_of(request))
+        actor = actor_of(request)
+        require_look(actor)
         revision = number(request, "revision", default=self._services.store.revision)
         seconds = number(request, "timeoutSeconds", default=30)
         answer = await self._services.proxies.distribution(
             int(revision), min(float(seconds), MAX_WAIT_SECONDS)
         )
-        return json_response(answer)
+        return json_response(_visible(answer, actor.namespace))
 
     async def proxies(self, request: Request) -> Response:
-        require_read(actor_of(request))
-        return json_response({"items": list(self._services.proxies.proxies())})
+        actor = actor_of(request)
+        require_look(actor)
+        known = self._services.proxies.proxies()
+        seen = [one for one in known if actor.namespace in ("", one.namespace)]
+        return json_response({"items": seen})
 
     async def status(self, request: Request) -> Response:
-        require_read(actor_of(request))
+        require_look(actor_of(request))
         facts = self._services.proxies.status()
         return json_response({"version": self._services.version} | facts)
 
     async def places(self, request: Request) -> Response:
-        """Where the objects of a kind were written: files, and lines by fields."""
-        require_read(actor_of(request))
+        """Where the objects of a kind were written: files, and lines by fields.
+
+        Of the caller's namespace, if its role holds in one alone.
+        """
+        actor = actor_of(request)
         kind = request.path_params["kind"]
         if kind not in registry.BY_KIND:
             raise ApiError(404, f"there is no kind {kind}")
+        namespace = Namespace(actor.namespace) if actor.namespace else None
+        require_read(actor, (kind,), namespace)
         found = []
-        for obj in self._services.store.list(kind):
+        for obj in self._services.store.list(kind, namespace):
             if obj.origin is not None:
                 place = {"file": obj.origin.file, "line": obj.origin.line}
                 fields = dict(obj.origin.fields)
@@ -141,6 +163,18 @@ class _Endpoints:
         except RefusedError as error:
             raise ApiError(error.code, error.message) from error
         return json_response(_token_answer(wanted, issued), 201)
+
+
+def _visible(found: Distribution, namespace: str) -> Distribution:
+    """The counts, and of the proxies those of one namespace; "": of all."""
+    if not namespace:
+        return found
+    end = f".{namespace}"
+    return msgspec.structs.replace(
+        found,
+        rejected=tuple(one for one in found.rejected if one.proxy.endswith(end)),
+        pending=tuple(name for name in found.pending if name.endswith(end)),
+    )
 
 
 def number(request: Request, name: str, *, default: int) -> float:

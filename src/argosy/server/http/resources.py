@@ -80,12 +80,12 @@ class Resources:
         actor = actor_of(request)
         match request.method:
             case "POST":
-                require_write(actor, target.kind.kind)
+                require_write(actor, target.new_key)
                 return await self._create(request, target)
             case "DELETE":
-                require_write(actor, target.kind.kind)
+                require_write(actor, target.any_key)
                 return self._delete_many(request, target)
-        require_read(actor)
+        require_read(actor, (target.kind.kind,), target.place)
         if is_true(request, "watch"):
             return self._watch(request, target)
         return self._list(request, target)
@@ -94,9 +94,9 @@ class Resources:
         target = target_of(request)
         actor = actor_of(request)
         if request.method in ("GET", "HEAD"):
-            require_read(actor)
+            require_read(actor, (target.kind.kind,), target.place)
             return self._answer(self._store.require(target.key), target)
-        require_write(actor, target.kind.kind)
+        require_write(actor, target.key)
         match request.method:
             case "PUT":
                 value = read_object(await request.body(), _content_type(request), target)
@@ -109,9 +109,9 @@ class Resources:
         target = target_of(request)
         actor = actor_of(request)
         if request.method in ("GET", "HEAD"):
-            require_read(actor)
+            require_read(actor, (target.kind.kind,), target.place)
             return self._answer(self._store.require(target.key), target)
-        require_write(actor, target.kind.kind, "status")
+        require_write(actor, target.key, "status")
         if not hasattr(target.kind.struct(), "status"):
             raise ApiError(404, f"{target.kind.kind} has no status")
         if request.method == "PUT":
@@ -124,6 +124,7 @@ class Resources:
         if target.kind.namespaced and target.namespace is None:
             raise ApiError(405, f"{target.kind.kind} is created in a namespace")
         value = read_object(await request.body(), _content_type(request), target)
+        require_write(actor_of(request), value.key)
         return self._write(request, Create(value), target)
 
     async def _patch(self, request: Request, target: Target) -> Response:

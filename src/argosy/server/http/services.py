@@ -6,7 +6,7 @@ a plain method must be quick (well under a millisecond), whatever waits is async
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
@@ -21,18 +21,29 @@ from argosy.store.store import Store
 
 
 class Role(Enum):
-    """ADMIN may do everything. NODE reads, and writes what a kubelet and its controllers write."""
+    """What its holder may do; ``auth`` has the rules.
 
+    NODE reads, and writes what a kubelet and its controllers write.
+    """
+
+    VIEW = "view"
+    EDIT = "edit"
     ADMIN = "admin"
     NODE = "node"
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An authenticated caller; ``name`` is for logs."""
+    """An authenticated caller; ``name`` is for logs. ``namespace`` empty: in the whole mesh."""
 
     name: str
     roles: frozenset[Role]
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        roles = " and ".join(sorted(role.value for role in self.roles)) or "none"
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        return f"{self.name} (role {roles}{where})"
 
 
 class Authenticator(Protocol):
@@ -187,6 +198,33 @@ class IssuedToken:
         return f"IssuedToken([redacted], expires={self.expires!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A bearer token of the API, without itself. ``namespace`` empty: in the whole mesh."""
+
+    name: str
+    role: Role
+    namespace: str
+    created: datetime
+    expires: datetime
+
+
+class AccessTokens(Protocol):
+    """The API's own tokens; raises :class:`RefusedError`."""
+
+    def create(
+        self, name: str, role: Role, namespace: str, lifetime: timedelta
+    ) -> tuple[str, AccessToken]:
+        """The token itself is shown this once: only its digest is kept."""
+        ...
+
+    def list(self) -> Sequence[AccessToken]:
+        """Those in force, by name."""
+        ...
+
+    def revoke(self, name: str) -> None: ...
+
+
 class TokenIssuer(Protocol):
     """Makes workload tokens; raises :class:`RefusedError`."""
 
@@ -293,5 +331,6 @@ class ApiServices:
     certificates: CertificateIssuer
     tokens: TokenIssuer
     trust: TrustProvider
+    access: AccessTokens
     clock: Clock
     version: str

@@ -26,6 +26,21 @@ class Target:
         return f"{self.kind.group}/{self.version}" if self.kind.group else self.version
 
     @property
+    def any_key(self) -> ObjectKey:
+        """As ``key``, without a name where the target has none."""
+        return ObjectKey(self.kind.kind, self.namespace or CLUSTER_SCOPED, self.name)
+
+    @property
+    def new_key(self) -> ObjectKey:
+        """Of an object whose name is not known yet."""
+        return ObjectKey(self.kind.kind, self.namespace or CLUSTER_SCOPED, self.name or "?")
+
+    @property
+    def place(self) -> str | None:
+        """Where objects of it are: a namespace, None for all of them, "" for outside of any."""
+        return self.namespace if self.kind.namespaced else CLUSTER_SCOPED
+
+    @property
     def key(self) -> ObjectKey:
         """The object's key; only for a target with a name."""
         assert self.name

@@ -23,15 +23,16 @@ from argosy.store.store import Store
 
 def routes(store: Store, presenter: Presenter) -> list[BaseRoute]:
     async def watch(request: Request) -> Response:
-        require_read(actor_of(request))
         kinds = frozenset(comma_separated(request.query_params.get("kinds", "")))
         unknown = sorted(kinds - BY_KIND.keys())
         if unknown or not kinds:
             words = f"unknown kinds: {', '.join(unknown)}" if unknown else "no kinds are given"
             raise ApiError(400, f"{words} (kinds={','.join(BY_KIND)})")
+        namespace = request.query_params.get("namespace") or None
+        require_read(actor_of(request), kinds, namespace)
         watching = Watching(
             kinds=kinds,
-            namespace=request.query_params.get("namespace") or None,
+            namespace=namespace,
             selector=Selector(),
             present=presenter.body,
             bookmarks=True,
