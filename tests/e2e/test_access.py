@@ -22,13 +22,17 @@ spec: {host: a}
 
 
 @pytest.fixture(scope="module")
-def directory(mesh: Mesh) -> Path:
+def directory(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a mesh that runs nothing, and serves its API with TLS too."""
     said = mesh.argosy("up", "--detach", "--no-gateway", "--api-port", "0").stdout
     found = re.search(r"https://127\.0\.0\.1:\d+", said)
     assert found, said
     mesh.environment["SERVER"] = found[0]
-    return Path(mesh.environment["ARGOSY_STATE_DIR"]) / mesh.name
+    directory = Path(mesh.environment["ARGOSY_STATE_DIR"]) / mesh.name
+    roots = tmp_path_factory.mktemp("roots") / "root-cert.pem"
+    roots.write_text(mesh.argosy("certs", "root", "-o", "name").stdout)
+    mesh.environment["SERVER_CA"] = str(roots)
+    return directory
 
 
 def elsewhere(mesh: Mesh, directory: Path, token: str, *args: str, stdin: str = "") -> str:
@@ -37,7 +41,7 @@ def elsewhere(mesh: Mesh, directory: Path, token: str, *args: str, stdin: str = 
         **{key: value for key, value in os.environ.items() if not key.startswith("ARGOSY")},
         "ARGOSY_STATE_DIR": str(directory / "nothing"),
         "ARGOSY_SERVER": mesh.environment["SERVER"],
-        "ARGOSY_SERVER_CA": str(directory / "ca" / "root-cert.pem"),
+        "ARGOSY_SERVER_CA": mesh.environment["SERVER_CA"],
         "ARGOSY_TOKEN": token,
         "NO_COLOR": "1",
     }
@@ -95,7 +99,7 @@ def test_the_tls_door(mesh: Mesh, directory: Path) -> None:
     url = mesh.environment["SERVER"]
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/version")
-    trusted = ssl.create_default_context(cafile=str(directory / "ca" / "root-cert.pem"))
+    trusted = ssl.create_default_context(cafile=mesh.environment["SERVER_CA"])
     refused = httpx.get(f"{url}/version", verify=trusted)
     assert (refused.status_code, refused.json()["reason"]) == (401, "Unauthorized")
     forged = {"X-Forwarded-Client-Cert": "URI=spiffe://cluster.local/ns/istio-system/sa/istiod"}

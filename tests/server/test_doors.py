@@ -17,8 +17,14 @@ import pytest
 from starlette.applications import Starlette
 
 from argosy.base.names import TrustDomain
-from argosy.citadel.authority import load_or_create
-from argosy.citadel.signer import Authority, Credential, pem, server_credential
+from argosy.citadel.signer import (
+    Authority,
+    Credential,
+    create_intermediate,
+    create_root,
+    pem,
+    server_credential,
+)
 from argosy.server import doors
 from argosy.server.doors import Door, OwnerDoor, TlsDoor, is_owner, tls_context
 
@@ -56,8 +62,10 @@ def listening() -> socket.socket:
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return load_or_create(tmp_path / "ca", TrustDomain("cluster.local"), datetime.now(UTC))
+def authority() -> Authority:
+    """An intermediate, as every mesh has one: what is served must lead to its root."""
+    domain, now = TrustDomain("cluster.local"), datetime.now(UTC)
+    return create_intermediate(create_root(domain, now), domain, now)
 
 
 @pytest.fixture

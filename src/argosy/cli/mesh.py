@@ -153,7 +153,7 @@ def up(
         record = launched.directory.read_record()
         if record is not None and record.api:
             out.print(f"[bold]API[/] at {record.api}")
-            err.print(f"Its root certificate: {launched.directory.root_certificate}")
+            err.print(f"Its root certificates: argosy certs root -o name --mesh {mesh}")
         if not detach:
             err.print("Ctrl-C ends the mesh.")
             wait_for_end(launched)

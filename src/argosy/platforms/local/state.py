@@ -138,11 +138,6 @@ class MeshDirectory:
         return self.path / "certificate-service"
 
     @property
-    def root_certificate(self) -> Path:
-        """Of the mesh's authority; no secret."""
-        return self.authority / "root-cert.pem"
-
-    @property
     def pods(self) -> Path:
         return self.path / "pods"
 
