@@ -216,6 +216,48 @@ def test_versions_ciphers_and_two_algorithms(world: World) -> None:
     assert (answer.version, answer.cipher) == ("TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384")
 
 
+@pytest.mark.covers("MeshConfig.tlsDefaults")
+def test_keys_by_post_quantum_exchange_only(world: World) -> None:
+    """Proxies find no other way than X25519MLKEM768, and a client that has not got it is refused."""
+    mesh, rules, authority, client = world
+    rules.apply("secret", tls("httpbin-credential", authority.credential(HTTPBIN)))
+    old = server("https", HTTPBIN, mode="SIMPLE", credentialName="httpbin-credential")
+    old["tls"] |= {"minProtocolVersion": "TLSV1_2", "maxProtocolVersion": "TLSV1_2"}
+    rules.apply("gateway", gateway(old))
+    rules.apply("route", TO_HTTPBIN)
+    assert client.get(HTTPBIN, "/status/418").version == "TLSv1.2"
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n"
+    rules.apply("mesh", text + "data: {argosy: 'compliancePolicy: PQC'}")
+    eventually(lambda: client.get(HTTPBIN, "/status/418").status == 0, "others are refused")
+
+    def agreed(workload: str, listener: str, namespace: str = "default") -> dict[str, int]:
+        found = mesh.envoy(workload, f"/stats?filter={listener}.ssl.curves", namespace)
+        return {
+            name.rpartition(".")[2]: int(value)
+            for name, _, value in (line.partition(": ") for line in found.split("\n") if line)
+        }
+
+    before = agreed("deploy/httpbin", "0.0.0.0_15006")
+    assert mesh.status("deploy/hello", "http://httpbin:8000/status/418") == 418
+    after = agreed("deploy/httpbin", "0.0.0.0_15006")
+    assert after.pop("X25519MLKEM768") > before.pop("X25519MLKEM768", 0)
+    assert after == before
+    # A sidecar is a client of the gateway that has it.
+    edge = "istio-ingressgateway.istio-system.svc.cluster.local"
+    to_edge = {"mode": "SIMPLE", "sni": HTTPBIN, "insecureSkipVerify": True}
+    policy = {"portLevelSettings": [{"port": {"number": 443}, "tls": to_edge}]}
+    subset = {"name": "by-tls", "trafficPolicy": policy}
+    rules.apply("rule", document("DestinationRule", "edge", {"host": edge, "subsets": [subset]}))
+    destination = {"host": edge, "port": {"number": 443}, "subset": "by-tls"}
+    rule = {"rewrite": {"authority": HTTPBIN}, "route": [{"destination": destination}]}
+    spec = {"hosts": ["helloworld"], "http": [rule]}
+    rules.apply("through", document("VirtualService", "through", spec))
+    eventually(
+        lambda: mesh.status("deploy/httpbin", "http://helloworld:5000/status/418") == 418,
+        "the gateway's TLS",
+    )
+
+
 def test_a_missing_or_bad_secret_closes_its_own_server_only(world: World) -> None:
     """It is said on the Gateway, no wildcard certificate stands in for it, and it heals by itself."""
     mesh, rules, authority, client = world

@@ -217,12 +217,14 @@ class Plaintext:
 class MeshTls:
     """Mesh mTLS: the workload's certificate, the mesh's root. ``peers`` is never empty.
 
-    ``sni`` empty: Istio's name for the cluster.
+    ``sni`` empty: Istio's name for the cluster. ``curves`` are the groups for the key exchange that
+    the client offers; empty: Envoy's own.
     """
 
     use: MeshTlsUse
     peers: PeerNames
     sni: str = ""
+    curves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +281,11 @@ class TlsParameters:
 
 
 NO_PARAMETERS = TlsParameters()
+POST_QUANTUM = TlsParameters("TLSV1_3", curves=("X25519MLKEM768",))
+"""Keys that a quantum computer of later does not find out from what is recorded today.
+
+https://datatracker.ietf.org/doc/draft-ietf-tls-ecdhe-mlkem/
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,7 +476,7 @@ class TrafficDefaults:
     HTTP/2 to every HTTP port; False: HTTP/1.1 unless the port is declared HTTP/2. ``policy`` holds
     for every block that no DestinationRule sets. ``loopback``: applications are reached at 127.0.0.1.
     ``dynamic_dns_tls``: how unknown hosts are spoken to under ALLOW_ANY_DYNAMIC_DNS.
-    ``tls`` holds for TLS that is not the mesh's. The ``..._stat_name`` are patterns of what
+    ``tls`` holds for TLS that is not the mesh's, ``mesh_curves`` for clients of the mesh's. The ``..._stat_name`` are patterns of what
     clusters are called in statistics; empty: by their names. Certificates of servers may name
     any of ``trust_domain`` and its ``trust_domain_aliases``.
     https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig
@@ -487,5 +494,6 @@ class TrafficDefaults:
     dns_refresh: timedelta = timedelta(seconds=60)
     dynamic_dns_tls: ClientTls = Plaintext()
     tls: TlsParameters = NO_PARAMETERS
+    mesh_curves: tuple[str, ...] = ()
     inbound_stat_name: str = ""
     outbound_stat_name: str = ""

@@ -394,15 +394,15 @@ def _client_tls(
             raise AssertionError("decided before")
         case MeshTlsPolicy(sni, peers):
             own = peers or peer_names(target.service, endpoints, defaults)
-            return MeshTls(MeshTlsUse.ALWAYS, own, sni)
+            return MeshTls(MeshTlsUse.ALWAYS, own, sni, defaults.mesh_curves)
     if not defaults.auto_mtls or target.service.external:
         return Plaintext()
     peers = peer_names(target.service, endpoints, defaults)
     if discovery in _WITH_ENDPOINTS:
-        return MeshTls(MeshTlsUse.PER_ENDPOINT, peers)
+        return MeshTls(MeshTlsUse.PER_ENDPOINT, peers, curves=defaults.mesh_curves)
     # The endpoints of such a cluster carry no metadata to choose by, so all must agree.
     if endpoints.identities and endpoints.all_mtls:
-        return MeshTls(MeshTlsUse.ALWAYS, peers)
+        return MeshTls(MeshTlsUse.ALWAYS, peers, curves=defaults.mesh_curves)
     return Plaintext()
 
 

@@ -30,6 +30,7 @@ from argosy.model.route import DEFAULT_RETRIES, RetryPolicy
 from argosy.model.secret import TrustAnchor
 from argosy.model.traffic import (
     NO_PARAMETERS,
+    POST_QUANTUM,
     ClientTls,
     OriginatedTls,
     Plaintext,
@@ -132,10 +133,14 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
     report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", problems)
     _report_unsupported(written, report)
     traffic = _traffic(written, report)
+    listeners = _listeners(written, traffic, report)
+    if own.value.compliance_policy == "PQC":
+        traffic = replace(traffic, tls=POST_QUANTUM, mesh_curves=POST_QUANTUM.curves)
+        listeners = replace(listeners, mesh_tls=POST_QUANTUM, other_tls=POST_QUANTUM)
     compiled = Mesh(
         ingress=_ingress(written),
         traffic=traffic,
-        listeners=_listeners(written, traffic, report),
+        listeners=listeners,
         service_export_to=written.default_service_export_to or (PUBLIC,),
         http_retry=written.default_http_retry_policy,
         proxy=written.default_config,

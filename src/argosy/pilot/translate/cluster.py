@@ -257,7 +257,9 @@ def _transport(proto: cluster_pb2.Cluster, value: Cluster) -> None:
             proto.transport_socket.CopyFrom(tls.tls_transport_socket(context))
         case MeshTls():
             sni = value.tls.sni or names.outbound_sni(*dataclasses.astuple(value.key))
-            context = tls.mesh_upstream_context(value.tls.peers, sni, value.protocol)
+            context = tls.mesh_upstream_context(
+                value.tls.peers, sni, value.protocol, value.tls.curves
+            )
             socket = tls.tls_transport_socket(context)
             if value.tls.use is MeshTlsUse.ALWAYS:
                 proto.transport_socket.CopyFrom(socket)

@@ -10,7 +10,7 @@ from argosy.model.server_tls import (
 )
 from argosy.model.traffic import NO_PARAMETERS, TlsParameters
 from argosy.pilot.translate.secret import secret_reference
-from argosy.pilot.translate.tls import MESH_ROOTS, SERVER_ALPN, mesh_downstream_context
+from argosy.pilot.translate.tls import MESH_ROOTS, SERVER_ALPN, groups, mesh_downstream_context
 
 _VERSIONS = {
     TlsVersion.TLS1_0: common_pb2.TlsParameters.TLSv1_0,
@@ -42,6 +42,7 @@ def terminated_context(
         if value.ciphers:
             del common.tls_params.cipher_suites[:]
         _parameters(common.tls_params, value, mesh.minimum)
+        groups(common.tls_params, mesh.curves)
         _checks(common.combined_validation_context.default_validation_context, value)
         return context
     context = tls_pb2.DownstreamTlsContext()
@@ -51,7 +52,7 @@ def terminated_context(
     _parameters(common.tls_params, value, other.minimum)
     if not value.ciphers:
         common.tls_params.cipher_suites.extend(other.ciphers)
-    common.tls_params.ecdh_curves.extend(other.curves)
+    groups(common.tls_params, other.curves)
     if http:
         common.alpn_protocols.extend(SERVER_ALPN)
     for reference in value.certificates:

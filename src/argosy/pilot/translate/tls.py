@@ -15,6 +15,7 @@ from envoy.type.matcher.v3 import string_pb2
 from argosy.model.secret import AuthoritiesReference, PairReference
 from argosy.model.traffic import (
     NO_PARAMETERS,
+    POST_QUANTUM,
     ExactName,
     OriginatedTls,
     PeerNames,
@@ -84,12 +85,13 @@ def client_alpn(protocol: UpstreamProtocol) -> tuple[str, ...]:
 
 
 def mesh_upstream_context(
-    peers: PeerNames, sni: str, protocol: UpstreamProtocol
+    peers: PeerNames, sni: str, protocol: UpstreamProtocol, curves: tuple[str, ...] = ()
 ) -> tls_pb2.UpstreamTlsContext:
     """A client's end of mesh mTLS: its own certificate, the server pinned to ``peers``."""
     context = tls_pb2.UpstreamTlsContext(sni=sni)
     common = context.common_tls_context
     _versions(common)
+    groups(common.tls_params, curves)
     common.alpn_protocols.extend(client_alpn(protocol))
     _mesh_secrets(common)
     combined = common.combined_validation_context
@@ -168,6 +170,7 @@ def terminated_downstream_context(
     _parameters(common, TlsParameters(own, ciphers, defaults.curves))
     if terminated.maximum in _TLS_VERSIONS:
         params.tls_maximum_protocol_version = _TLS_VERSIONS[terminated.maximum]
+    groups(params, defaults.curves)
     if http:
         common.alpn_protocols.extend(SERVER_ALPN)
     certificate = common.tls_certificates.add()
@@ -225,6 +228,9 @@ def secret(name: str, path: str) -> secret_pb2.SdsSecretConfig:
     return config
 
 
+_ONLY_TLS_1_3 = frozenset(POST_QUANTUM.curves)
+
+
 def _versions(common: tls_pb2.CommonTlsContext) -> None:
     common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
     common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
@@ -235,7 +241,17 @@ def _parameters(common: tls_pb2.CommonTlsContext, parameters: TlsParameters) -> 
     if parameters.minimum in _TLS_VERSIONS:
         params.tls_minimum_protocol_version = _TLS_VERSIONS[parameters.minimum]
     params.cipher_suites.extend(parameters.ciphers)
-    params.ecdh_curves.extend(parameters.curves)
+    groups(params, parameters.curves)
+
+
+def groups(params: common_pb2.TlsParameters, curves: tuple[str, ...]) -> None:
+    """The groups for the key exchange. Where only TLS 1.3 has them, no earlier version is spoken:
+    it could do with a key exchange of another kind."""
+    del params.ecdh_curves[:]
+    params.ecdh_curves.extend(curves)
+    if curves and set(curves) <= _ONLY_TLS_1_3:
+        params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+        params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
 
 
 def _mesh_secrets(common: tls_pb2.CommonTlsContext) -> None:
