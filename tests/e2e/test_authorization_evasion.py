@@ -15,6 +15,7 @@ import httpx
 import pytest
 from authorization_world import World
 from evasions import DENY, HEADERS, HOSTS, METHODS, PASSED, PATHS, REFUSED, Try
+from inside import InsideError
 from manifests import mesh_config, service
 from mesh import ARGOSY, Mesh, control_plane
 
@@ -269,6 +270,56 @@ def test_clients_of_the_gateway_by_address(world: World, gateway: int) -> None:
     assert ask(gateway, forwarded) != 0
     world.rules.apply("mesh", mesh_config(authorization_world.PROVIDERS))
     world.rules.forget("mesh")
+
+
+def test_clients_behind_a_balancer_that_speaks_the_proxy_protocol(
+    world: World, gateway: int
+) -> None:
+    """S-15: ``remoteIpBlocks`` are of the address in the PROXY header, whatever X-Forwarded-For says.
+
+    ``ipBlocks`` are of the connection itself.
+    https://istio.io/latest/docs/tasks/security/authorization/authz-ingress/
+    """
+    listed, other = "203.0.113.9", "198.51.100.1"
+
+    def status(client: str, forwarded: str = "") -> int:
+        """0: no answer. An empty ``client`` sends no PROXY header."""
+        proxy = f"PROXY TCP4 {client} 10.0.0.1 1234 80\r\n" if client else ""
+        more = f"X-Forwarded-For: {forwarded}\r\n" if forwarded else ""
+        text = f"{proxy}GET /ip HTTP/1.1\r\nHost: open.com\r\n{more}Connection: close\r\n\r\n"
+        try:
+            answer: str = world.clients["legacy"].call(
+                "exchange", host="istio-ingressgateway.istio-system", port=80, text=text
+            )
+        except InsideError:  # it was closed before all was read
+            return 0
+        return int(answer[9:12] or 0)
+
+    def statuses() -> tuple[int, int, int, int]:
+        """The last two pretend to be each other."""
+        return status(listed), status(other), status(listed, other), status(other, listed)
+
+    def rule(action: str, field: str) -> None:
+        rules = [{"from": [{"source": {field: ["203.0.113.0/24"]}}]}]
+        world.policy("by-address", {**OF_GATEWAY, "action": action, "rules": rules}, "istio-system")
+
+    topology = "defaultConfig: {gatewayTopology: {proxyProtocol: {}}}"
+    world.rules.apply("mesh", mesh_config(f"{authorization_world.PROVIDERS}\n{topology}"))
+    world.wait(lambda: statuses() == (200,) * 4, "PROXY headers are read")
+    for action, field, expected in (
+        ("DENY", "remoteIpBlocks", (REFUSED, 200, REFUSED, 200)),
+        ("ALLOW", "remoteIpBlocks", (200, REFUSED, 200, REFUSED)),
+        ("ALLOW", "notRemoteIpBlocks", (REFUSED, 200, REFUSED, 200)),
+        ("ALLOW", "ipBlocks", (REFUSED,) * 4),
+        ("DENY", "ipBlocks", (200,) * 4),
+    ):
+        rule(action, field)
+        world.wait(lambda e=expected: statuses() == e, f"{action} {field}")  # type: ignore[misc]
+    assert status("") == 0, "without a PROXY header there is no answer"
+    world.rules.apply("mesh", mesh_config(authorization_world.PROVIDERS))
+    world.rules.forget("mesh")
+    here = Try("/ip", frozenset(), frozenset())
+    world.wait(lambda: ask(gateway, here) == 200, "the gateway answers as before")
 
 
 def test_policies_outlive_the_control_plane(world: World) -> None:
