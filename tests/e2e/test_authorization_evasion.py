@@ -231,7 +231,8 @@ def test_policies_of_a_gateway_by_name(world: World, gateway: int) -> None:
     fields = {problem["field"] for problem in told if problem["code"] == "NoEffect"}
     assert fields >= {f"spec.targetRefs[{index}].kind" for index in range(3)}
     # A policy that does hold shows that the proxies have come past those that do not.
-    world.policy("elsewhere", {**everything, "targetRefs": [front]}, "bar")
+    for where in ("bar", "istio-system"):
+        world.policy(f"of-{where}", {**everything, "targetRefs": [front]}, where)
     world.policy("mark", {**OF_HTTPBIN, "action": "DENY", "rules": [to("/mark")]})
     world.wait(lambda: world.status("bar", "/mark") == REFUSED, "the newest policies are there")
     assert statuses() == (200, 200, 200)
