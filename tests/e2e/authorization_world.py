@@ -41,6 +41,34 @@ PROVIDERS = """extensionProviders:
     includeHeadersInCheck: [x-ext-authz]
     headersToUpstreamOnAllow: [x-ext-authz-check-result]
     headersToDownstreamOnDeny: [x-ext-authz-check-result]
+- name: impatient
+  envoyExtAuthzHttp: &impatient
+    service: ext-authz.foo.svc.cluster.local
+    port: 8000
+    timeout: 1s
+    includeRequestHeadersInCheck: [x-ext-authz, x-ext-authz-delay]
+    headersToUpstreamOnAllow: [x-ext-authz-check-result]
+- name: impatient-and-open
+  envoyExtAuthzHttp: {<<: *impatient, failOpen: true}
+- name: rerouting
+  envoyExtAuthzHttp: {<<: *impatient, timeout: 5s, clearRouteCache: true}
+- name: grpc-impatient
+  envoyExtAuthzGrpc: &grpc {service: ext-authz.foo.svc.cluster.local, port: 9000, timeout: 1000ms}
+- name: grpc-impatient-and-open
+  envoyExtAuthzGrpc: {<<: *grpc, failOpen: true}
+- name: grpc-rerouting
+  envoyExtAuthzGrpc: {<<: *grpc, timeout: 5s, clearRouteCache: true}
+- name: grpc-body
+  envoyExtAuthzGrpc:
+    <<: *grpc
+    timeout: 5s
+    includeRequestBodyInCheck: {maxRequestBytes: 100, allowPartialMessage: true}
+- name: grpc-bytes
+  envoyExtAuthzGrpc:
+    <<: *grpc
+    timeout: 5s
+    includeRequestBodyInCheck:
+      {maxRequestBytes: 100, allowPartialMessage: true, packAsBytes: true}
 - name: grpc-down
   envoyExtAuthzGrpc: {service: nobody.foo.svc.cluster.local, port: 9000, statusOnError: "401"}
 - name: grpc-down-and-open
@@ -51,6 +79,29 @@ PROVIDERS = """extensionProviders:
   envoyExtAuthzGrpc: {service: nobody.foo.svc.cluster.local, port: 9000}
 - name: down-and-open
   envoyExtAuthzHttp: {service: nobody.foo.svc.cluster.local, port: 8000, failOpen: true}"""
+
+EDGE = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: foo}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: edge, namespace: foo}
+spec:
+  hosts: ["*"]
+  gateways: [edge]
+  http:
+  - match: [{headers: {x-ext-authz-check-result: {exact: allowed}}}]
+    route: &httpbin [{destination: {host: httpbin, port: {number: 8000}}}]
+    headers: {response: {set: {x-route: checked}}}
+  - route: *httpbin
+    headers: {response: {set: {x-route: usual}}}
+"""
+"""The ingress gateway leads to httpbin, by another route if the authorizer has added its header."""
 
 
 @dataclass(frozen=True)

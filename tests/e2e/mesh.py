@@ -73,7 +73,7 @@ class Mesh:
         self.argosy("up", "--detach", *images, *files, *options)
         pods = self.get("pods", "-A")
         assert pods, "no pods"
-        late = [p["metadata"]["name"] for p in pods if not _ready(p)]
+        late = [p["metadata"]["name"] for p in pods if not is_ready(p)]
         assert not late, f"not ready: {late}" + self.logs()
 
     def down(self) -> None:
@@ -195,6 +195,6 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = 10.0) 
         time.sleep(0.1)
 
 
-def _ready(pod: Json) -> bool:
+def is_ready(pod: Json) -> bool:
     conditions = pod.get("status", {}).get("conditions", ())
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)

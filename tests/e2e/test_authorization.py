@@ -9,7 +9,7 @@ from typing import Any
 
 import authorization_world
 import pytest
-from authorization_world import CALLERS, HTTPBIN, World
+from authorization_world import CALLERS, EDGE, HTTPBIN, World
 from inside import InsideError
 from mesh import Mesh
 
@@ -369,6 +369,91 @@ def test_an_authorizer_that_does_not_answer(world: World, provider: str, status:
     world.rules.delete("mark")
     world.wait(lambda: world.status("foo", "/mark") != 403, "the newest policies are there")
     assert world.status("foo", "/ip", headers=ALLOW) == status
+
+
+@pytest.mark.covers(
+    "MeshConfig.extensionProviders[].envoyExtAuthzHttp.timeout",
+    "MeshConfig.extensionProviders[].envoyExtAuthzGrpc.timeout",
+)
+@pytest.mark.parametrize("kind", ["", "grpc-"], ids=["http", "grpc"])
+def test_an_authorizer_that_is_slow(world: World, kind: str) -> None:
+    """A second is allowed. What comes later is no answer: shut, or open with failOpen."""
+    slow = {**ALLOW, "x-ext-authz-delay": "20"}
+    refused = {**DENY, "x-ext-authz-delay": "20"}
+
+    def asked(headers: dict[str, str]) -> tuple[int, bool]:
+        """The status, and whether the workload was told that the authorizer had allowed it."""
+        found = world.clients["foo"].get(f"{HTTPBIN}/headers", headers=headers, timeout=10)
+        told = found.status == 200 and "X-Ext-Authz-Check-Result" in found.json["headers"]
+        return found.status, told
+
+    world.policy("ext-authz", custom(f"{kind}impatient", to(paths=["/headers"])))
+    world.wait(lambda: asked(ALLOW) == (200, True), "a quick answer comes in time")
+    assert asked(slow) == (403, False), "shut, long before the answer"
+    world.policy("ext-authz", custom(f"{kind}impatient-and-open", to(paths=["/headers"])))
+    world.wait(lambda: asked(slow) == (200, False), "open, long before the answer")
+    assert asked(refused) == (200, False)
+    world.wait(lambda: asked(DENY) == (403, False), "an answer in time is heeded")
+
+
+@pytest.mark.covers(
+    "MeshConfig.extensionProviders[].envoyExtAuthzGrpc.includeRequestBodyInCheck",
+    "MeshConfig.extensionProviders[].envoyExtAuthzHttp.includeRequestBodyInCheck.packAsBytes",
+)
+def test_bodies_for_an_authorizer_by_grpc(world: World) -> None:
+    """As text or as bytes, and no more than its limit."""
+
+    def told(provider: str) -> tuple[str, str]:
+        """What came as text, and what as bytes."""
+        path = f"/anything/{provider}"
+        found: list[str] = []
+
+        def is_asked() -> bool:
+            url = f"{HTTPBIN}{path}"
+            answer = world.clients["foo"].get(url, method="POST", size=150, headers=ALLOW)
+            assert answer.json["data"].endswith("x" * 150), "the workload has all of it"
+            found.extend(answer.json["headers"].get("X-Ext-Authz-Check-Received", ()))
+            return bool(found)
+
+        world.policy("ext-authz", custom(provider, to(paths=[path])))
+        world.wait(is_asked, f"{provider} is asked")
+        received = json.loads(found[0])
+        return received["body"], received["rawBody"]
+
+    assert told("grpc") == ("", "")
+    assert told("grpc-body") == ("x" * 100, "")
+    assert told("grpc-bytes") == ("", "x" * 100)
+
+
+@pytest.mark.covers(
+    "MeshConfig.extensionProviders[].envoyExtAuthzHttp.clearRouteCache",
+    "MeshConfig.extensionProviders[].envoyExtAuthzGrpc.clearRouteCache",
+)
+def test_an_authorizer_chooses_the_route(world: World) -> None:
+    """By the header that it adds, if the route is looked for again after its answer."""
+    world.rules.apply("edge", EDGE)
+    url = "http://istio-ingressgateway.istio-system/headers"
+
+    def route() -> tuple[str, bool]:
+        """The route that was taken, and whether the authorizer was asked."""
+        found = world.clients["legacy"].get(url, headers=ALLOW)
+        if found.status != 200:
+            return "", False
+        asked = "X-Ext-Authz-Check-Result" in found.json["headers"]
+        return found.headers["x-route"], asked
+
+    world.wait(lambda: route() == ("usual", False), "the gateway answers")
+    at_edge = {"selector": {"matchLabels": {"istio": "ingressgateway"}}}
+    for provider, expected in (
+        ("impatient", "usual"),
+        ("rerouting", "checked"),
+        ("grpc", "usual"),
+        ("grpc-rerouting", "checked"),
+    ):
+        world.policy("ext-authz", {**custom(provider), **at_edge}, "istio-system")
+        world.wait(lambda e=expected: route() == (e, True), f"{provider}: {expected}")  # type: ignore[misc]
+        world.rules.delete("ext-authz")
+        world.wait(lambda: route() == ("usual", False), "nobody is asked any more")
 
 
 def test_an_authorizer_that_is_not_there_refuses(world: World) -> None:

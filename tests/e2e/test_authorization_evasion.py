@@ -3,8 +3,10 @@
 The tries are those of ``evasions.py``; besides, who pretends to be somebody else.
 """
 
+import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,8 +15,9 @@ import httpx
 import pytest
 from authorization_world import World
 from evasions import DENY, HEADERS, HOSTS, METHODS, PASSED, PATHS, REFUSED, Try
-from manifests import mesh_config
-from mesh import Mesh, control_plane
+from inside import InsideError
+from manifests import mesh_config, service
+from mesh import ARGOSY, Mesh, control_plane
 
 from argosy.testing.raw_http import Http1, Http2, connect
 
@@ -36,6 +39,33 @@ spec:
   gateways: [gateway]
   http: [{route: [{destination: {host: httpbin.foo.svc.cluster.local, port: {number: 8000}}}]}]
 """
+FRONT_LABELS = {
+    "app": "front",
+    "istio": "ingressgateway",
+    "gateway.networking.k8s.io/gateway-name": "front",
+}
+"""As those of a proxy of the Gateway ``front`` of the Kubernetes Gateway API."""
+
+FRONT = json.dumps(
+    {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "front", "namespace": "foo"},
+        "spec": {
+            "selector": {"matchLabels": FRONT_LABELS},
+            "template": {
+                "metadata": {
+                    "labels": FRONT_LABELS,
+                    "annotations": {"inject.istio.io/templates": "gateway"},
+                },
+                "spec": {"containers": [{"name": "istio-proxy", "image": "auto"}]},
+            },
+        },
+    }
+)
+FRONT_SERVICE = service(
+    "front", "front", {"name": "http", "port": 80, "targetPort": 8080}, namespace="foo"
+)
 OF_GATEWAY = {"selector": {"matchLabels": {"istio": "ingressgateway"}}}
 OF_HTTPBIN = {"selector": {"matchLabels": {"app": "httpbin"}}}
 GROUPS = {"paths": PATHS, "hosts": HOSTS, "methods": METHODS, "headers": HEADERS}
@@ -47,7 +77,8 @@ SENT = frozenset({200, 404, 405, 500, 501, 502, 503})
 @pytest.fixture(scope="module")
 def world(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("evasion")
-    with authorization_world.authorization_world(mesh, directory, GATEWAY) as world:
+    more = (GATEWAY, FRONT, FRONT_SERVICE)
+    with authorization_world.authorization_world(mesh, directory, *more) as world:
         yield world
 
 
@@ -65,6 +96,10 @@ def gateway(world: World) -> int:
 def nothing_left(world: World) -> Iterator[None]:
     yield
     world.rules.clear()
+
+
+def to(*paths: str) -> dict[str, object]:
+    return {"to": [{"operation": {"paths": paths}}]}
 
 
 def ask(port: int, one: Try, *, http2: bool = False) -> int:
@@ -158,6 +193,51 @@ def test_who_pretends_to_be_somebody_else(world: World) -> None:
     assert world.allowed(headers=spoofed) == {"foo"}
 
 
+@pytest.mark.covers("AuthorizationPolicy.targetRef", "AuthorizationPolicy.targetRefs[]")
+def test_policies_of_a_gateway_by_name(world: World, gateway: int) -> None:
+    """The proxies of a Gateway of the Kubernetes Gateway API have its name in a label.
+
+    A policy is for the Gateway of its own namespace, and of its name. What only waypoints have
+    is told, and the policy holds for nobody.
+    https://istio.io/latest/docs/reference/config/security/authorization-policy/
+    """
+    here = Try("/ip", frozenset(), frozenset())
+
+    def statuses() -> tuple[int, int, int]:
+        """Of the ingress gateways ``front`` and istio-ingressgateway, and of the workload."""
+        front = world.clients["legacy"].get("http://front.foo/ip").status
+        return front, ask(gateway, here), world.status("bar", "/ip")
+
+    def target(kind: str, name: str, group: str = "gateway.networking.k8s.io") -> dict[str, str]:
+        return {"group": group, "kind": kind, "name": name}
+
+    front = target("Gateway", "front")
+    everything = {"action": "DENY", "rules": [{}]}
+    world.wait(lambda: statuses() == (200, 200, 200), "all of them answer")
+    for targets in ({"targetRefs": [target("Gateway", "other"), front]}, {"targetRef": front}):
+        world.policy("attached", {**everything, **targets})
+        world.wait(lambda: statuses() == (REFUSED, 200, 200), "one refuses, no other")
+        world.rules.delete("attached")
+        world.wait(lambda: statuses() == (200, 200, 200), "it refuses nothing any more")
+
+    without_effect = (
+        target("Service", "httpbin", ""),
+        target("ServiceEntry", "httpbin", "networking.istio.io"),
+        target("GatewayClass", "istio-waypoint"),
+    )
+    spec = {**everything, "targetRefs": without_effect}
+    policy = authorization_world.policy("attached", spec)
+    told = world.rules.apply("attached", policy, quietly=False)
+    fields = {problem["field"] for problem in told if problem["code"] == "NoEffect"}
+    assert fields >= {f"spec.targetRefs[{index}].kind" for index in range(3)}
+    # A policy that does hold shows that the proxies have come past those that do not.
+    for where in ("bar", "istio-system"):
+        world.policy(f"of-{where}", {**everything, "targetRefs": [front]}, where)
+    world.policy("mark", {**OF_HTTPBIN, "action": "DENY", "rules": [to("/mark")]})
+    world.wait(lambda: world.status("bar", "/mark") == REFUSED, "the newest policies are there")
+    assert statuses() == (200, 200, 200)
+
+
 def test_clients_of_the_gateway_by_address(world: World, gateway: int) -> None:
     """https://istio.io/latest/docs/tasks/security/authorization/authz-ingress/
 
@@ -193,6 +273,56 @@ def test_clients_of_the_gateway_by_address(world: World, gateway: int) -> None:
     world.rules.forget("mesh")
 
 
+def test_clients_behind_a_balancer_that_speaks_the_proxy_protocol(
+    world: World, gateway: int
+) -> None:
+    """S-15: ``remoteIpBlocks`` are of the address in the PROXY header, whatever X-Forwarded-For says.
+
+    ``ipBlocks`` are of the connection itself.
+    https://istio.io/latest/docs/tasks/security/authorization/authz-ingress/
+    """
+    listed, other = "203.0.113.9", "198.51.100.1"
+
+    def status(client: str, forwarded: str = "") -> int:
+        """0: no answer. An empty ``client`` sends no PROXY header."""
+        proxy = f"PROXY TCP4 {client} 10.0.0.1 1234 80\r\n" if client else ""
+        more = f"X-Forwarded-For: {forwarded}\r\n" if forwarded else ""
+        text = f"{proxy}GET /ip HTTP/1.1\r\nHost: open.com\r\n{more}Connection: close\r\n\r\n"
+        try:
+            answer: str = world.clients["legacy"].call(
+                "exchange", host="istio-ingressgateway.istio-system", port=80, text=text
+            )
+        except InsideError:  # it was closed before all was read
+            return 0
+        return int(answer[9:12] or 0)
+
+    def statuses() -> tuple[int, int, int, int]:
+        """The last two pretend to be each other."""
+        return status(listed), status(other), status(listed, other), status(other, listed)
+
+    def rule(action: str, field: str) -> None:
+        rules = [{"from": [{"source": {field: ["203.0.113.0/24"]}}]}]
+        world.policy("by-address", {**OF_GATEWAY, "action": action, "rules": rules}, "istio-system")
+
+    topology = "defaultConfig: {gatewayTopology: {proxyProtocol: {}}}"
+    world.rules.apply("mesh", mesh_config(f"{authorization_world.PROVIDERS}\n{topology}"))
+    world.wait(lambda: statuses() == (200,) * 4, "PROXY headers are read")
+    for action, field, expected in (
+        ("DENY", "remoteIpBlocks", (REFUSED, 200, REFUSED, 200)),
+        ("ALLOW", "remoteIpBlocks", (200, REFUSED, 200, REFUSED)),
+        ("ALLOW", "notRemoteIpBlocks", (REFUSED, 200, REFUSED, 200)),
+        ("ALLOW", "ipBlocks", (REFUSED,) * 4),
+        ("DENY", "ipBlocks", (200,) * 4),
+    ):
+        rule(action, field)
+        world.wait(lambda e=expected: statuses() == e, f"{action} {field}")  # type: ignore[misc]
+    assert status("") == 0, "without a PROXY header there is no answer"
+    world.rules.apply("mesh", mesh_config(authorization_world.PROVIDERS))
+    world.rules.forget("mesh")
+    here = Try("/ip", frozenset(), frozenset())
+    world.wait(lambda: ask(gateway, here) == 200, "the gateway answers as before")
+
+
 def test_policies_outlive_the_control_plane(world: World) -> None:
     """Proxies go on with what they have; when it is back, it knows of the policies."""
     world.policy("deny", {**OF_HTTPBIN, **DENY})
@@ -217,3 +347,58 @@ def test_policies_outlive_the_control_plane(world: World) -> None:
     world.wait(are_synced, "proxies are synced with it")
     assert set(ask_from(world, "legacy", [refused] * 20, http2=False)) == {REFUSED}
     assert world.status("legacy", "/ip") == 200
+
+
+def test_policies_that_change_while_there_is_no_control_plane(world: World) -> None:
+    """Proxies go on with their last configuration; what was asked meanwhile holds when it is back.
+
+    The command line waits for the next control plane.
+    """
+    stays = {**OF_HTTPBIN, "action": "DENY", "rules": [to("/admin")]}
+    goes = authorization_world.policy("goes", {**stays, "rules": [to("/ip")]})
+    comes = authorization_world.policy("comes", {**stays, "rules": [to("/get")]})
+    paths = ("/admin", "/ip", "/get")
+    tries = [Try(path, frozenset(), frozenset()) for path in paths]
+
+    def statuses() -> list[int]:
+        return ask_from(world, "legacy", tries, http2=False)
+
+    def meanwhile(command: str, text: str, before: list[int], after: list[int]) -> None:
+        pid = control_plane(world.mesh)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        changing = subprocess.Popen(
+            [str(ARGOSY), command, "--wait", "-f", "-"],
+            env=world.mesh.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert changing.stdin is not None
+        changing.stdin.write(text)
+        changing.stdin.close()
+        seen = 0
+        try:
+            while changing.poll() is None:
+                found = statuses()
+                if control_plane(world.mesh) in (None, pid):
+                    assert found == before, "the last configuration is obeyed"
+                    seen += 1
+                assert found[0] == REFUSED, "it is never open"
+        finally:
+            changing.wait(60)
+        assert changing.stderr is not None
+        assert changing.returncode == 0, changing.stderr.read()
+        changing.stderr.close()
+        assert seen, "requests were sent while there was none"
+        world.wait(lambda: statuses() == after, f"{command} holds with the next control plane")
+
+    world.policy("stays", stays)
+    world.rules.apply("goes", goes)
+    world.wait(lambda: statuses() == [REFUSED, REFUSED, 200], "the policies are there")
+    meanwhile("delete", goes, [REFUSED, REFUSED, 200], [REFUSED, 200, 200])
+    world.rules.forget("goes")
+    meanwhile("apply", comes, [REFUSED, 200, 200], [REFUSED, 200, REFUSED])
+    world.mesh.argosy("delete", "--wait", "-f", "-", stdin=comes)
+    world.wait(lambda: statuses() == [REFUSED, 200, 200], "it is gone again")

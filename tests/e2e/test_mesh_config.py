@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from inside import Inside, inside
-from manifests import deployment, mesh_config, namespace, server, service
-from mesh import Mesh, eventually
-from rules import Rules
+from manifests import account, deployment, mesh_config, namespace, server, service
+from mesh import Mesh, eventually, is_ready
+from rules import Rules, document
 
 pytestmark = pytest.mark.e2e
 
@@ -92,6 +92,16 @@ def later(rules: Rules, curl: Inside, *more: int) -> None:
         deployment("later", *server("any", serving), port=8000) + service("later", "later", *ports),
     )
     eventually(lambda: curl.get("http://later:8000/").status == 200, "the new pod answers", 60)
+
+
+def ready(mesh: Mesh, *selectors: str) -> None:
+    """Until there is one pod of each of the labels, and it is ready."""
+
+    def are() -> bool:
+        pods = [mesh.get("pods", "-l", selector) for selector in selectors]
+        return all(len(found) == 1 and is_ready(found[0]) for found in pods)
+
+    eventually(are, f"{selectors} are ready", 60)
 
 
 def server_info(mesh: Mesh, target: str) -> dict[str, object]:
@@ -230,6 +240,65 @@ def test_a_mesh_changes_its_name(
     assert curl.get("http://annotated:8000/").status == 200
     become("cluster.local", "shop")
     eventually(lambda: "URI=spiffe://cluster.local/" in shown(), "the first name again")
+
+
+@pytest.mark.covers(
+    "MeshConfig.trustDomain",
+    "MeshConfig.trustDomainAliases[]",
+    "AuthorizationPolicy.rules[].from[].source.principals[]",
+)
+def test_policies_follow_a_mesh_that_changes_its_name(
+    configured: Mesh, configure: Callable[[str], None], rules: Rules
+) -> None:
+    """S-18: the old name allows nobody any more, unless it is an alias; cluster.local still does.
+
+    Both workloads are made anew after the change, as the task has it, so that their certificates
+    are of the new name. https://istio.io/latest/docs/tasks/security/authorization/authz-td-migration/
+    """
+    caller = account("caller") + deployment("caller", image="curlimages/curl", account="caller")
+    callee = deployment("callee", *server("any", 8000), port=8000)
+    called = service("callee", "callee", HTTP)
+
+    def allow(path: str, *trust_domains: str) -> dict[str, object]:
+        principals = [f"{name}/ns/default/sa/caller" for name in trust_domains]
+        source = {"from": [{"source": {"principals": principals}}]} if principals else {}
+        return {**source, "to": [{"operation": {"paths": [path]}}]}
+
+    spec = {
+        "selector": {"matchLabels": {"app": "callee"}},
+        "rules": [allow("/old", "old-td"), allow("/any", "cluster.local"), allow("/open")],
+    }
+
+    def becomes(client: Inside, trust_domain: str, old: int, what: str) -> None:
+        identity = f"URI=spiffe://{trust_domain}/ns/default/sa/caller"
+        by = f"By=spiffe://{trust_domain}/ns/default/sa/default"
+
+        def holds() -> bool:
+            known = client.get("http://callee:8000/open", fresh=True)
+            if known.status != 200:
+                return False
+            shown = known.json["headers"][XFCC]
+            assert (identity in shown, by in shown) == (True, True), shown
+            statuses = [client.get(f"http://callee:8000{p}").status for p in ("/old", "/any")]
+            return statuses == [old, 200]
+
+        eventually(holds, what, 60)
+
+    configure("trustDomain: old-td")
+    rules.apply("policy", document("security.istio.io/v1", "AuthorizationPolicy", "callee", spec))
+    rules.apply("called", called)
+    for name, old in (("old-td", 200), ("new-td", 403)):
+        configure(f"trustDomain: {name}")
+        rules.apply("workloads", caller + callee)
+        ready(configured, "app=caller", "app=callee")
+        with inside(configured, "deploy/caller") as client:
+            becomes(client, name, old, f"of {name}, without aliases")
+            if name == "new-td":
+                configure("trustDomain: new-td\ntrustDomainAliases: [old-td]")
+                becomes(client, name, 200, "the old name is an alias")
+                configure("trustDomain: new-td")
+                becomes(client, name, 403, "it is none any more")
+        rules.delete("workloads")
 
 
 @pytest.mark.covers(
