@@ -40,14 +40,12 @@ from argosy.pilot.compile.destinations import (
     cluster,
     default_pool,
     destination,
-    hash_policy,
     index,
-    policy_of,
     select,
-    subset_names,
 )
 from argosy.pilot.compile.endpoints import EndpointSummary
 from argosy.pilot.compile.mesh import Mesh
+from argosy.pilot.compile.port_policies import hash_policy, policy_of, subset_names
 
 HOST = Hostname("reviews.default.svc.cluster.local")
 ROOT = Namespace("istio-system")

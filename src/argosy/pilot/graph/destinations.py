@@ -20,7 +20,7 @@ from argosy.model.traffic import (
 )
 from argosy.model.workload import Labels
 from argosy.pilot.compile import destinations as compiling
-from argosy.pilot.compile import localities
+from argosy.pilot.compile import localities, port_policies
 from argosy.pilot.compile.destinations import DestinationIndex, Target
 from argosy.pilot.compile.endpoints import selects, serving
 from argosy.pilot.compile.hostnames import covers, is_wildcard
@@ -103,14 +103,14 @@ def chosen(get: Reader, scope: Scope, host: Hostname) -> Destination | None:
 
 @formula
 def subset_names(get: Reader, scope: Scope, host: Hostname) -> frozenset[str]:
-    return compiling.subset_names(get(chosen, scope, host))
+    return port_policies.subset_names(get(chosen, scope, host))
 
 
 @formula
 def hash_policy(
     get: Reader, scope: Scope, host: Hostname, port: int, subset: str
 ) -> HashPolicy | None:
-    return compiling.hash_policy(get(chosen, scope, host), port, subset)
+    return port_policies.hash_policy(get(chosen, scope, host), port, subset)
 
 
 @formula

@@ -10,7 +10,7 @@ from argosy.model.listener import InboundListener, InboundPort
 from argosy.model.proxy import Role
 from argosy.model.service import Service
 from argosy.model.traffic import ApplicationCluster, ConnectionPool
-from argosy.pilot.compile import applications, destinations, endpoints, inbound
+from argosy.pilot.compile import applications, destinations, endpoints, inbound, port_policies
 from argosy.pilot.compile.proxy_configs import personal
 from argosy.pilot.graph import authorization, proxy_configs, sidecars
 from argosy.pilot.graph import destinations as destination_formulas
@@ -145,7 +145,7 @@ def service_pool(get: Reader, role: Role, port: InboundPort) -> ConnectionPool:
     """
     traffic = get(mesh_settings).traffic
     rule = get(destination_formulas.chosen, get(scope_of, role), port.host) if port.host else None
-    policy = destinations.policy_of(rule, port.service_port, "").connection_pool
+    policy = port_policies.policy_of(rule, port.service_port, "").connection_pool
     return destinations.default_pool(traffic) if policy is None else policy.pool
 
 

@@ -5,8 +5,8 @@ from argosy.derive import Reader, formula
 from argosy.model.locality import ANYWHERE, Place, Placement
 from argosy.model.proxy import Role, Scope
 from argosy.model.workload import Endpoint, Labels
-from argosy.pilot.compile import destinations as compiling
 from argosy.pilot.compile import localities
+from argosy.pilot.compile import port_policies as compiling
 from argosy.pilot.compile.endpoints import serving
 from argosy.pilot.graph import destinations
 from argosy.pilot.graph.encode import Encoded, encode
