@@ -93,18 +93,22 @@ def test_an_injected_abort(
 
 
 def test_traffic_shifting(bookinfo: Mesh, networking: Path, anyone: httpx.Client) -> None:
-    """50 % to v3, then all; then 80 % to v1 and 20 % to v2. Within 5 % over 500 requests."""
+    """50 % to v3, then all; then 80 % to v1 and 20 % to v2. Within 5 %.
+
+    Over 1000 and 700 requests chance alone is further off once in some thousand times; over 500 it is
+    once in forty.
+    """
     bookinfo.apply(networking / "virtual-service-all-v1.yaml")
     bookinfo.apply(networking / "virtual-service-reviews-50-v3.yaml")
-    seen = Counter(stars(anyone.get("/productpage")) for _ in range(500))
+    seen = Counter(stars(anyone.get("/productpage")) for _ in range(1000))
     assert set(seen) == {"none", "red"}
-    assert abs(seen["red"] / 500 - 0.5) <= 0.05, seen
+    assert abs(seen["red"] / 1000 - 0.5) <= 0.05, seen
     bookinfo.apply(networking / "virtual-service-reviews-v3.yaml")
     assert {stars(anyone.get("/productpage")) for _ in range(30)} == {"red"}
     bookinfo.apply(networking / "virtual-service-reviews-80-20.yaml")
-    seen = Counter(stars(anyone.get("/productpage")) for _ in range(500))
+    seen = Counter(stars(anyone.get("/productpage")) for _ in range(700))
     assert set(seen) == {"none", "black"}
-    assert abs(seen["black"] / 500 - 0.2) <= 0.05, seen
+    assert abs(seen["black"] / 700 - 0.2) <= 0.05, seen
 
 
 def test_request_timeouts(bookinfo: Mesh, networking: Path, anyone: httpx.Client) -> None:

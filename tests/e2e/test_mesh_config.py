@@ -307,6 +307,14 @@ def test_policies_follow_a_mesh_that_changes_its_name(
 def test_access_logs(configure: Callable[[str], None], curl: Inside, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
 
+    def has_its_first_name() -> bool:
+        """As before the tests that changed it: both ends' certificates are of cluster.local again."""
+        answer = curl.get("http://annotated:8000/", fresh=True)
+        shown = answer.json["headers"][XFCC] if answer.status == 200 else ""
+        return all(f"{end}=spiffe://cluster.local/" in shown for end in ("By", "URI"))
+
+    eventually(lambda: all(has_its_first_name() for _ in range(4)), "the mesh is at rest", 60)
+
     def lines(configuration: str, path: str) -> list[str]:
         """What the proxies write of requests, at least two lines.
 

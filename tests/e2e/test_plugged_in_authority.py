@@ -280,7 +280,8 @@ def test_the_authority_is_replaced_under_load(plugged: Mesh, organization: Organ
     root = organization.root.root.subject.rfc4514_string()
     for command in ("certs", "status"):
         assert f"Warning: {root} expires in 6 days" in plugged.argosy(command).stderr
-    assert "certificate.expires" in state_of(plugged).control_plane_log.read_text()
+    log = state_of(plugged).control_plane_log
+    eventually(lambda: "certificate.expires" in log.read_text(), "the log tells of it", seconds=60)
     assert {one["root"] for one in certificates(plugged).values()} == {root}
 
 
