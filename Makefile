@@ -26,7 +26,7 @@ check: setup  ## format, lint, types, layers, unit and golden tests (under a min
 	$(BIN)/pytest -q -n 2 -m "not e2e and not envoy"
 
 test: check  ## everything: check, then every test with real Envoys
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "e2e or envoy"
+	$(BIN)/pytest -q -n 4 --dist loadfile -m "e2e or envoy"
 
 bench: setup  ## measure, and rewrite docs/benchmarks.md
 	$(BIN)/python -m bench
