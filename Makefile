@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test check unit e2e bench lock clean
+.PHONY: help setup demo test check debian bench lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 16
@@ -25,7 +25,10 @@ check: setup  ## format, lint, types, layers, unit and golden tests (under a min
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n 2 -m "not e2e and not envoy"
 
-test: check  ## everything: check, then every test with real Envoys
+debian: setup  ## unpack Prometheus and Redis into .venv, for the tests that need the real ones
+	@sh tools/debian.sh $(VENV)/debian
+
+test: check debian  ## everything: check, then every test with real Envoys
 	$(BIN)/pytest -q -n 4 --dist loadfile -m "e2e or envoy"
 
 bench: setup  ## measure, and rewrite docs/benchmarks.md
