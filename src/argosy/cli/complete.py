@@ -1,13 +1,14 @@
-"""What the shell offers for an argument: asks a running mesh, briefly, and never complains."""
+"""What the shell offers for an argument: asks a running mesh, briefly, and never complains.
+
+Every command imports it, so it imports what it needs when the shell asks.
+"""
 
 from collections.abc import Iterable
 
 import httpx
 import typer
 
-from argosy.api import registry
 from argosy.cli.client import ApiClient, CliError, Json, name_of
-from argosy.cli.kinds import ALL, kind_named
 from argosy.platforms.local.state import mesh_names
 
 _PODS = "/api/v1/namespaces/{}/pods"
@@ -16,6 +17,9 @@ _DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
 
 def objects(ctx: typer.Context, incomplete: str) -> list[str]:
     """A kind, ``KIND/NAME``, or after a kind its names."""
+    from argosy.api import registry
+    from argosy.cli.kinds import ALL
+
     before: list[str] = ctx.params.get("objects") or []
     if "/" in incomplete or (before and "/" in before[0]):
         word, slash, _ = incomplete.partition("/")
@@ -49,6 +53,8 @@ def meshes(incomplete: str) -> list[str]:
 
 
 def _names(ctx: typer.Context, word: str) -> list[str]:
+    from argosy.cli.kinds import kind_named
+
     try:
         return [name_of(item) for item in _ask(ctx, kind_named(word).path(_namespace(ctx)))]
     except CliError:

@@ -52,3 +52,6 @@ def exec_(
     except OSError as error:
         raise CliError(f"the command could not be run: {os.strerror(error.errno or 0)}") from error
     raise typer.Exit(code)
+
+
+COMMAND = ExecCommand

@@ -4,63 +4,78 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 
 import typer
+from typer.core import TyperCommand
 
-from argosy.cli import (
-    access,
-    analyze,
-    apply,
-    authz,
-    certs,
-    check,
-    delete,
-    demo,
-    describe,
-    execute,
-    get,
-    logs,
-    mesh,
-    proxy_config,
-    status,
-    token,
-    version,
-    wait,
-)
+from argosy.cli import access
 from argosy.cli.client import CliError
 from argosy.cli.output import show_error
 
-app = typer.Typer(
-    name="argosy",
-    help="A service mesh you install with pip: Istio's API, stock Envoy.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 _RUN, _CONFIG, _LOOK = "Run a mesh", "Configure it", "Look into it"
 
-app.callback()(access.choose)
-app.command("up", rich_help_panel=_RUN)(mesh.up)
-app.command("down", rich_help_panel=_RUN)(mesh.down)
-app.command("demo", rich_help_panel=_RUN)(demo.demo)
-app.command("check", rich_help_panel=_RUN)(check.check)
-app.command("version", rich_help_panel=_RUN)(version.version)
-app.command("apply", rich_help_panel=_CONFIG)(apply.apply)
-app.command("analyze", rich_help_panel=_CONFIG)(analyze.analyze)
-app.command("delete", rich_help_panel=_CONFIG)(delete.delete)
-app.command("wait", rich_help_panel=_CONFIG)(wait.wait)
-app.add_typer(token.app, name="token", rich_help_panel=_CONFIG)
-app.command("status", rich_help_panel=_LOOK)(status.status)
-app.command("get", rich_help_panel=_LOOK)(get.get)
-app.command("describe", rich_help_panel=_LOOK)(describe.describe)
-app.command("exec", rich_help_panel=_LOOK, cls=execute.ExecCommand)(execute.exec_)
-app.command("logs", rich_help_panel=_LOOK)(logs.logs)
-app.add_typer(authz.app, name="authz", rich_help_panel=_LOOK)
-app.add_typer(certs.app, name="certs", rich_help_panel=_LOOK)
-app.add_typer(proxy_config.app, name="proxy-config", rich_help_panel=_LOOK)
-app.add_typer(proxy_config.app, name="pc", hidden=True)
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """``function`` of module ``argosy.cli.MODULE``: a command, or an app of several commands."""
+
+    panel: str
+    module: str
+    function: str
+    hidden: bool = False
+
+    def add(self, app: typer.Typer, name: str) -> None:
+        module = import_module(f"argosy.cli.{self.module}")
+        found = getattr(module, self.function)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name, rich_help_panel=self.panel, hidden=self.hidden)
+        else:
+            kind = getattr(module, "COMMAND", TyperCommand)
+            app.command(name, rich_help_panel=self.panel, cls=kind)(found)
+
+
+COMMANDS = {
+    "up": _Command(_RUN, "mesh", "up"),
+    "down": _Command(_RUN, "mesh", "down"),
+    "demo": _Command(_RUN, "demo", "demo"),
+    "check": _Command(_RUN, "check", "check"),
+    "version": _Command(_RUN, "version", "version"),
+    "apply": _Command(_CONFIG, "apply", "apply"),
+    "analyze": _Command(_CONFIG, "analyze", "analyze"),
+    "delete": _Command(_CONFIG, "delete", "delete"),
+    "wait": _Command(_CONFIG, "wait", "wait"),
+    "token": _Command(_CONFIG, "token", "app"),
+    "status": _Command(_LOOK, "status", "status"),
+    "get": _Command(_LOOK, "get", "get"),
+    "describe": _Command(_LOOK, "describe", "describe"),
+    "exec": _Command(_LOOK, "execute", "exec_"),
+    "logs": _Command(_LOOK, "logs", "logs"),
+    "authz": _Command(_LOOK, "authz", "app"),
+    "certs": _Command(_LOOK, "certs", "app"),
+    "proxy-config": _Command(_LOOK, "proxy_config", "app"),
+    "pc": _Command(_LOOK, "proxy_config", "app", hidden=True),
+}
+
+
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """The command line. Where the arguments name one command, only that one is there: to import
+    all of them takes longer than most of them run."""
+    app = typer.Typer(
+        name="argosy",
+        help="A service mesh you install with pip: Istio's API, stock Envoy.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(access.choose)
+    named = arguments[0] if arguments else ""
+    for name in (named,) if named in COMMANDS else COMMANDS:
+        COMMANDS[name].add(app, name)
+    return app
 
 
 def main() -> None:
@@ -69,7 +84,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        app()
+        application(sys.argv[1:])()
     except CliError as error:
         show_error(str(error), error.hint)
         sys.exit(error.code)
