@@ -253,6 +253,26 @@ def test_a_child_that_dies_later_is_restarted(own_state: Path) -> None:
         mesh.stop()
 
 
+@pytest.mark.e2e
+def test_the_mesh_neither_waits_for_what_is_not_essential_nor_fails_with_it(
+    own_state: Path,
+) -> None:
+    ready = own_state / "ready.sock"
+    program = f"import socket, time; s = socket.socket(socket.AF_UNIX); s.bind({str(ready)!r}); "
+    argv = (sys.executable, "-c", f"{program}s.listen(); time.sleep(60)")
+    first = ChildSpec("first", argv, str(own_state / "first.log"), ready_socket=str(ready))
+    order = own_state / "order"
+    order.touch()
+    fails = f"test -S {ready} && echo x >> {order}; exit 1"
+    other = ChildSpec("other", ("/bin/sh", "-c", fails), "/dev/null", essential=False)
+    mesh = launcher.launch(LaunchOptions(mesh="m", children=(other, first)))
+    try:
+        wait_until(lambda: order.read_text().count("x") >= 4, "it was not started again")
+        assert mesh.wait(0) is None
+    finally:
+        mesh.stop()
+
+
 def test_a_port_in_use_is_a_clear_error(own_state: Path) -> None:
     with launcher._listen("127.0.0.1", 0, "a test") as taken:
         port = taken.getsockname()[1]

@@ -58,6 +58,7 @@ class Neighbours:
     def authenticate(self, token: str) -> Actor | None:
         actors = {
             "admin-token": Actor("admin", frozenset({Role.ADMIN})),
+            "mixer-token": Actor("mixer", frozenset({Role.MIXER})),
             "node-token": Actor("node", frozenset({Role.NODE})),
             "nobody-token": Actor("nobody", frozenset()),
             "view-token": Actor("vera", frozenset({Role.VIEW})),
@@ -101,6 +102,9 @@ class Certificates:
         if token != "workload-token":
             raise RefusedError(403, "this token proves nothing")
         return (f"leaf for {csr}", "root")
+
+    async def issue_to_mixer(self, csr: str) -> tuple[str, ...]:
+        return (f"mixer's leaf for {csr}", "root")
 
 
 @dataclass
@@ -163,23 +167,26 @@ def trusts() -> Trusts:
 
 
 @pytest.fixture
-def app(
+def services(
     store: Store, neighbours: Neighbours, tokens: Tokens, trusts: Trusts, tmp_path: Path
-) -> Starlette:
-    return create_app(
-        ApiServices(
-            store=store,
-            authenticator=neighbours,
-            proxies=neighbours,
-            problems=neighbours,
-            certificates=Certificates(),
-            tokens=tokens,
-            trust=trusts,
-            access=KeptTokens(tmp_path / "tokens.json", StandingClock()),
-            clock=StandingClock(),
-            version="0.1.0",
-        )
+) -> ApiServices:
+    return ApiServices(
+        store=store,
+        authenticator=neighbours,
+        proxies=neighbours,
+        problems=neighbours,
+        certificates=Certificates(),
+        tokens=tokens,
+        trust=trusts,
+        access=KeptTokens(tmp_path / "tokens.json", StandingClock()),
+        clock=StandingClock(),
+        version="0.1.0",
     )
+
+
+@pytest.fixture
+def app(services: ApiServices) -> Starlette:
+    return create_app(services)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Which certificates are revoked: Envoys check it themselves, the control plane does it here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from cryptography import x509
 
@@ -16,7 +16,15 @@ def revoked(chain: Sequence[x509.Certificate], trust: Trust) -> str:
     if not trust.crl:
         return ""
     own = {each for issuer in trust.trusted for each in issuer.authority.certificates}
-    lists = revocation_lists(trust.crl)
+    return revoked_by(chain, revocation_lists(trust.crl), own)
+
+
+def revoked_by(
+    chain: Sequence[x509.Certificate],
+    lists: Sequence[x509.CertificateRevocationList],
+    own: Collection[x509.Certificate] = (),
+) -> str:
+    """The same by ``lists``; ``own`` are authorities that the peer need not send."""
     seen: set[x509.Certificate] = set()
     waiting = list(chain)
     while waiting:

@@ -114,7 +114,27 @@ class CertificateService:
         """
         caller = self.authenticate(proof)
         for_whom = self._identity(caller, impersonated)
-        wanted = self._lifetime(lifetime)
+        return await self._issue(csr, caller, for_whom, self._lifetime(lifetime))
+
+    async def issue_to_server(
+        self, csr: str, namespace: str, service_account: str, dns_names: Sequence[str]
+    ) -> tuple[str, ...]:
+        """The chain for a server of the mesh itself, which the caller of this has authenticated.
+
+        Raises ``RefusedError``.
+        """
+        identity = SpiffeId.of(self._trust().trust_domain, namespace, service_account)
+        caller = Caller(identity, Proof.TOKEN)
+        return await self._issue(csr, caller, identity, self._rules.default, dns_names)
+
+    async def _issue(
+        self,
+        csr: str,
+        caller: Caller,
+        for_whom: SpiffeId,
+        lifetime: timedelta,
+        dns_names: Sequence[str] = (),
+    ) -> tuple[str, ...]:
         wait = self._limit.admit((caller.identity, caller.pod, for_whom), self._clock.monotonic())
         if wait:
             _log.warning("certificate.limited", identity=str(caller.identity), pod=caller.pod)
@@ -123,7 +143,9 @@ class CertificateService:
             )
         now = self._clock.now()
         authority = self._trust().authority
-        issued = await asyncio.to_thread(sign_workload, authority, csr, for_whom, now, wanted)
+        issued = await asyncio.to_thread(
+            sign_workload, authority, csr, for_whom, now, lifetime, dns_names=dns_names
+        )
         self._remember(caller, for_whom, issued, authority, now)
         return issued.chain
 

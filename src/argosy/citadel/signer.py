@@ -138,17 +138,20 @@ def sign_workload(
     identity: SpiffeId,
     now: datetime,
     lifetime: timedelta = WORKLOAD_LIFETIME,
+    *,
+    dns_names: Sequence[str] = (),
 ) -> Issued:
     """A workload's certificate: the key from ``csr``, the name from what the caller proved.
 
+    ``dns_names`` are further names, for servers of the mesh itself.
     It does not outlive its issuer. Raises ``RefusedError``: 400 for the request, 503 for an
     authority whose own time is over.
     """
-    name = x509.UniformResourceIdentifier(str(identity))
+    names = [x509.UniformResourceIdentifier(str(identity)), *map(x509.DNSName, dns_names)]
     return _sign_leaf(
         authority,
         _Leaf(_NOBODY, requested_key(csr), now - SKEW, _expiry(authority, now, lifetime)),
-        [name],
+        names,
         _CLIENT_AND_SERVER,
     )
 

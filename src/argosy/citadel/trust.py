@@ -32,7 +32,8 @@ class TrustDocument(msgspec.Struct, frozen=True, rename="camel"):
     ``version`` changes with anything, ``bundle`` with whom to trust. ``issuer`` is the fingerprint
     of the certificate that signs now: a certificate of another is to be renewed. ``roots`` are the
     mesh's own, by which the control plane is known. ``domains`` is empty in a mesh that
-    knows no other: then ``roots`` are trusted for whatever they signed.
+    knows no other: then ``roots`` are trusted for whatever they signed. ``aliases`` are other
+    trust domains whose certificates, signed by our own roots, are this mesh's.
     """
 
     version: str
@@ -42,6 +43,7 @@ class TrustDocument(msgspec.Struct, frozen=True, rename="camel"):
     roots: str
     crl: str = ""
     domains: tuple[DomainRoots, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,14 @@ class Trust:
         bundle = _digest((self.roots_pem, self.crl, *(f"{d.name} {d.roots}" for d in domains)))
         issuer = self.issuer.fingerprint
         return TrustDocument(
-            version=_digest((bundle, issuer, self.trust_domain)),
+            version=_digest((bundle, issuer, self.trust_domain, *self.aliases)),
             bundle=bundle,
             issuer=issuer,
             trust_domain=self.trust_domain,
             roots=self.roots_pem,
             crl=self.crl,
             domains=domains,
+            aliases=self.aliases,
         )
 
     @property

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
@@ -98,6 +98,20 @@ class ApiClient:
         answer: Json = response.json() if response.content else {}
         return answer
 
+    @contextmanager
+    def stream(
+        self, path: str, *, params: dict[str, str] | None = None, method: str = "GET"
+    ) -> Iterator[Iterator[str]]:
+        """The lines of an answer as they come, for as long as it takes. The block ends it."""
+        timeout = httpx.Timeout(None, connect=5.0)
+        with self._reaching("control plane"):
+            asked = self._api.stream(method, path, params=params, timeout=timeout)
+            with asked as response:
+                if not response.is_success:
+                    response.read()
+                    self._refuse(response)
+                yield response.iter_lines()
+
     def content(self, path: str) -> bytes:
         """An answer as it is."""
         return self._answer(lambda: self._api.get(path, timeout=120.0), repeatable=True).content
@@ -105,8 +119,12 @@ class ApiClient:
     def _answer(self, ask: Callable[[], httpx.Response], *, repeatable: bool) -> httpx.Response:
         with self._reaching("control plane"):
             response = self._patiently(ask, repeatable=repeatable)
-        if response.is_success:
-            return response
+        if not response.is_success:
+            self._refuse(response)
+        return response
+
+    def _refuse(self, response: httpx.Response) -> NoReturn:
+        """Say why the API refuses."""
         message = _message(response)
         if response.status_code == 404:
             raise NotFoundError(message)

@@ -106,6 +106,9 @@ def up(
             "cert-chain.pem, ca-crl.pem).",
         ),
     ] = None,
+    mixer: Annotated[
+        bool, typer.Option("--mixer/--no-mixer", help="With Mixer, which collects telemetry.")
+    ] = True,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until every pod is ready.")
     ] = True,
@@ -129,6 +132,7 @@ def up(
         gateways=Gateways(gateway, egress_gateway, port, https_port),
         authority=ca,
         api=None if api_port is None else (api_address, api_port),
+        mixer=mixer,
     ) as launched:
         with ApiClient(mesh) as client:
 
@@ -187,6 +191,7 @@ def running(
     gateways: Gateways = DEFAULT_GATEWAYS,
     authority: Path | None = None,
     api: tuple[str, int] | None = None,
+    mixer: bool = True,
 ) -> "Iterator[Mesh]":
     """A launched mesh. It ends when the block ends, except a detached one that started well."""
     # Imported here: it brings all of netlink, and most commands need none of it.
@@ -216,6 +221,7 @@ def running(
                 detach=detach,
                 authority=authority,
                 api=api,
+                mixer=mixer,
             )
         )
     except (AlreadyRunningError, launcher.LaunchError) as error:

@@ -25,6 +25,7 @@ from argosy.platforms.local.state import MeshRecord
 TYPES = ("CDS", "EDS", "LDS", "RDS")
 _OURS = "/apis/argosy.dev/v1alpha1"
 _PATIENCE_SECONDS = 1.0
+_MIXER = {True: "runs", False: "does not run (traffic goes on without it)", None: ""}
 _ANSWER_SECONDS = 5.0
 
 
@@ -102,6 +103,7 @@ def _facts(mesh: str, record: MeshRecord | None, control_plane: Json) -> list[tu
             ("Trust domain", str(control_plane.get("trustDomain", ""))),
             ("Root certificate", until(control_plane.get("rootExpires"))),
             ("Root rotation", str(control_plane.get("rotation", ""))),
+            ("Mixer", _MIXER[control_plane.get("mixer")]),
         ]
     else:
         facts += [

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from argosy.model.mixer import MIXER_CLUSTER, MIXER_NAME
 from argosy.model.proxy import ISTIO_VERSION, ProxyType
 from argosy.model.workload import NO_LOCALITY, Locality
 from argosy.proxy.capture import ENVOY_MARK, PROXY_DNS_PORT
@@ -57,7 +58,7 @@ class StatsInclusion:
 
 @dataclass(frozen=True, slots=True)
 class ProxyFacts:
-    """One proxy. ``ads`` is the control plane's host and port.
+    """One proxy. ``ads`` is the control plane's host and port, ``mixer`` Mixer's, if there is one.
 
     ``cluster`` empty: the workload's name and namespace. ``metadata`` is added to the node's,
     ``runtime`` to Envoy's runtime. ``statsd`` is where statistics are sent, host and port.
@@ -82,6 +83,7 @@ class ProxyFacts:
     runtime: tuple[tuple[str, str], ...] = ()
     statsd: tuple[str, int] | None = None
     connection_limit: int | None = None
+    mixer: tuple[str, int] | None = None
 
     @property
     def self_discovery(self) -> bool:
@@ -115,7 +117,12 @@ def bootstrap(facts: ProxyFacts) -> Json:
         },
         "static_resources": {
             "clusters": [
-                _control_plane(facts.ads),
+                _mesh_server("xds-grpc", CONTROL_PLANE_NAME, facts.ads),
+                *(
+                    [_mesh_server(MIXER_CLUSTER, MIXER_NAME, facts.mixer)]
+                    if facts.mixer is not None
+                    else []
+                ),
                 _loopback("prometheus_stats", ADMIN_PORT),
                 *([_local_cluster()] if facts.self_discovery else []),
             ],
@@ -195,11 +202,12 @@ def _locality(locality: Locality) -> Json:
     return {"region": locality.region, "zone": locality.zone, "sub_zone": locality.subzone}
 
 
-def _control_plane(ads: tuple[str, int]) -> Json:
-    host, port = ads
+def _mesh_server(name: str, dns_name: str, address: tuple[str, int]) -> Json:
+    """A gRPC server of the mesh itself, by mutual TLS and with this name in its certificate."""
+    host, port = address
     tls = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-        "sni": CONTROL_PLANE_NAME,
+        "sni": dns_name,
         "common_tls_context": {
             "alpn_protocols": ["h2"],
             "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
@@ -207,7 +215,7 @@ def _control_plane(ads: tuple[str, int]) -> Json:
             "combined_validation_context": {
                 "default_validation_context": {
                     "match_typed_subject_alt_names": [
-                        {"san_type": "DNS", "matcher": {"exact": CONTROL_PLANE_NAME}}
+                        {"san_type": "DNS", "matcher": {"exact": dns_name}}
                     ]
                 },
                 "validation_context_sds_secret_config": _secret(
@@ -217,10 +225,10 @@ def _control_plane(ads: tuple[str, int]) -> Json:
         },
     }
     return {
-        "name": "xds-grpc",
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
-        "load_assignment": _one_endpoint("xds-grpc", host, port),
+        "load_assignment": _one_endpoint(name, host, port),
         "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {

@@ -59,6 +59,7 @@ class NodeOptions:
     directory: MeshDirectory
     ads: tuple[str, int]
     images: images.ImageMap
+    mixer: tuple[str, int] | None = None
 
 
 @dataclass(slots=True)
@@ -93,6 +94,7 @@ class Node:
         self._facts = MeshFacts(
             mesh=directory.name,
             ads=options.ads,
+            mixer=options.mixer,
             names=lambda: self._names,
             forward=self._resolver,
             credentials=self._certificates.keeper,
@@ -418,22 +420,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="argosy.proxy.node", description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="the mesh's state directory")
     parser.add_argument("--ads-address", required=True, help="host:port of the control plane")
+    parser.add_argument("--mixer-address", help="host:port of Mixer, if there is one")
     parser.add_argument("--images", type=Path, action="append", default=[], help="image maps")
     parser.add_argument("--log-level", default="info")
     arguments = parser.parse_args()
     logging.configure(arguments.log_level)
-    host, _, port = arguments.ads_address.rpartition(":")
+    mixer = arguments.mixer_address
     try:
         options = NodeOptions(
             MeshDirectory.at(arguments.directory),
-            (host, int(port)),
+            _address(arguments.ads_address),
             images.ImageMap.read(arguments.images),
+            None if mixer is None else _address(mixer),
         )
     except images.ImageMapError as error:
         log.error("node.cannot_start", reason=str(error))
         return 1
     asyncio.run(_run(options))
     return 0
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host, int(port)
 
 
 async def _run(options: NodeOptions) -> None:

@@ -70,7 +70,8 @@ class MeshFacts:
     holds for the proxy of a pod where its annotations say nothing.
     ``policy`` are the rules of NetworkPolicies for a pod. ``dials_services``: whether proxies may
     themselves dial addresses of services, and not of endpoints.
-    ``bootstrap_patches`` are those of EnvoyFilters, for a pod that starts.
+    ``bootstrap_patches`` are those of EnvoyFilters, for a pod that starts. ``mixer``: its host and
+    port, if the mesh has one.
     """
 
     mesh: str
@@ -83,6 +84,7 @@ class MeshFacts:
     policy: Callable[[Pod], capture.Ruleset]
     dials_services: Callable[[], bool]
     bootstrap_patches: Callable[[Pod], list[dict[str, Any]]] = lambda _: []
+    mixer: tuple[str, int] | None = None
 
 
 class NameService:
@@ -347,6 +349,7 @@ class EnvoySidecar:
             workload=workload_name(pod),
             mesh=self._facts.mesh,
             ads=self._facts.ads,
+            mixer=self._facts.mixer,
             annotations=tuple(sorted(pod.metadata.annotations.items())),
             locality=locality_of(pod),
             stats=self._settings.stats,

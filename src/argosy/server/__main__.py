@@ -28,6 +28,7 @@ from argosy.server.jwks.addresses import RulesError
 from argosy.server.jwks.make import REFRESH_VARIABLE, KeySettings, key_rules
 from argosy.server.jwks.plan import REFRESH
 from argosy.server.jwks.reach import Reach, SystemReach
+from argosy.server.mixer_link import MixerFiles
 from argosy.store.journal import JournalDamagedError, JournalError
 
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--ads-address", required=True, help="host:port for proxies")
     parser.add_argument("--ca", type=Path, help="a directory with Istio's cacerts files")
     parser.add_argument("--api-fd", type=int, help="a listening socket for the API with TLS")
+    parser.add_argument("--mixer", action="store_true", help="the mesh has a Mixer")
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args()
     logging.configure(options.log_level)
@@ -63,6 +65,7 @@ def main() -> int:
         rules=_rules(),
         plugged=options.ca,
         certificate_service=directory.certificate_service,
+        mixer=MixerFiles(directory.mixer_socket, directory.mixer_token) if options.mixer else None,
     )
     try:
         asyncio.run(_run(settings))

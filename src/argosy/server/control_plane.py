@@ -37,6 +37,7 @@ from argosy.server.http import services
 from argosy.server.http.app import create_app
 from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
 from argosy.server.jwks.make import KeySettings, keys
+from argosy.server.mixer_link import MixerFiles, SocketLink
 from argosy.server.proxies import Proxies
 from argosy.server.refusals import Refusals
 from argosy.server.registrations import Registrations
@@ -61,6 +62,7 @@ CONTROL_PLANE_NAMES = ("istiod.istio-system.svc", "istiod.istio-system")
 class Settings:
     """``ads_address`` is host:port, ``api_listener`` a listening socket for TLS.
 
+    Without ``mixer`` the mesh has none.
     Paths: of the journal, the authority, the socket, the tokens. ``plugged`` is a directory with an
     authority that was made elsewhere. ``certificate_service`` is the file that says where the
     certificate service listens.
@@ -79,6 +81,7 @@ class Settings:
     rules: Rules = DEFAULT_RULES
     plugged: Path | None = None
     certificate_service: Path | None = None
+    mixer: MixerFiles | None = None
 
 
 class ControlPlane:
@@ -153,6 +156,9 @@ class ControlPlane:
         )
         self._tokens = FileTokens()
         self._tokens.issue(settings.admin_token, "admin", services.Role.ADMIN)
+        mixer = settings.mixer
+        if mixer is not None:
+            self._tokens.issue(mixer.token, "mixer", services.Role.MIXER)
         access = KeptTokens(settings.tokens, self._clock)
         self._app = create_app(
             services.ApiServices(
@@ -166,6 +172,7 @@ class ControlPlane:
                 access=access,
                 clock=self._clock,
                 version=__version__,
+                mixer=None if mixer is None else SocketLink(mixer.socket),
             )
         )
 

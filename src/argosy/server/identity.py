@@ -8,6 +8,7 @@ from pathlib import Path
 
 from argosy.citadel import refusal
 from argosy.citadel.service import CertificateService
+from argosy.model.mixer import MIXER_ACCOUNT, MIXER_NAME, MIXER_NAMESPACE
 from argosy.platforms.local.state import write_private
 from argosy.server.http import services
 
@@ -44,6 +45,14 @@ class Certificates:
     async def issue(self, csr: str, token: str) -> tuple[str, ...]:
         try:
             return await self._issuing.issue(csr, token)
+        except refusal.RefusedError as error:
+            raise services.RefusedError(error.code, error.message) from error
+
+    async def issue_to_mixer(self, csr: str) -> tuple[str, ...]:
+        try:
+            return await self._issuing.issue_to_server(
+                csr, MIXER_NAMESPACE, MIXER_ACCOUNT, (MIXER_NAME,)
+            )
         except refusal.RefusedError as error:
             raise services.RefusedError(error.code, error.message) from error
 

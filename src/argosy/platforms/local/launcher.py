@@ -23,6 +23,9 @@ from argosy.platforms.local.state import AlreadyRunningError, MeshDirectory, Pub
 from argosy.platforms.local.supervisor import ChildSpec, PublishedSocket
 
 ADS_PORT = 15012
+MIXER_PORT = 15004
+"""Istio's port for Mixer with mutual TLS, as it was."""
+
 STOP_SECONDS = 30.0
 """How long pods may take, all together, when the mesh is stopped."""
 
@@ -47,7 +50,7 @@ class LaunchOptions:
     """``authority`` is a directory with Istio's ``cacerts`` files. ``seconds`` bounds the start.
 
     ``api``: address and port of this machine where the API is served with TLS; port 0 is a free one.
-    ``children`` replaces what runs inside (for tests).
+    ``children`` replaces what runs inside (for tests). Without ``mixer`` nothing collects telemetry.
     """
 
     mesh: str = "default"
@@ -60,6 +63,7 @@ class LaunchOptions:
     children: tuple[ChildSpec, ...] | None = None
     authority: Path | None = None
     api: tuple[str, int] | None = None
+    mixer: bool = True
 
 
 @dataclass(slots=True)
@@ -146,8 +150,9 @@ def stop(name: str, seconds: float = STOP_SECONDS + 10) -> bool:
 def default_children(
     options: LaunchOptions, directory: MeshDirectory, api_fd: int = -1
 ) -> tuple[ChildSpec, ...]:
-    """The control plane and the node."""
+    """The control plane, Mixer and the node. The last is stopped first, so Mixer hears the end."""
     api = () if api_fd < 0 else ("--api-fd", str(api_fd))
+    mixer = f"{network.GATEWAY}:{MIXER_PORT}"
     common = ("--directory", str(directory.path))
     images = tuple(part for path in options.images for part in ("--images", str(path.absolute())))
     return (
@@ -157,17 +162,20 @@ def default_children(
                 *(sys.executable, "-m", "argosy.server", *common),
                 *("--ads-address", f"{network.GATEWAY}:{ADS_PORT}", *api),
                 *(("--ca", str(options.authority.absolute())) if options.authority else ()),
+                *(("--mixer",) if options.mixer else ()),
             ),
             descriptors=() if api_fd < 0 else (api_fd,),
             log=str(directory.control_plane_log),
             ready_socket=str(directory.api_socket),
             outside=True,
         ),
+        *([_mixer(directory, mixer)] if options.mixer else []),
         ChildSpec(
             name="node",
             argv=(
                 *(sys.executable, "-m", "argosy.proxy.node", *common),
                 *("--ads-address", f"{network.GATEWAY}:{ADS_PORT}", *images),
+                *(("--mixer-address", mixer) if options.mixer else ()),
             ),
             log=str(directory.node_log),
             ready_socket=str(directory.node_socket),
@@ -175,6 +183,18 @@ def default_children(
             published=True,
             stop_seconds=STOP_SECONDS,
         ),
+    )
+
+
+def _mixer(directory: MeshDirectory, address: str) -> ChildSpec:
+    return ChildSpec(
+        name="mixer",
+        argv=(
+            *(sys.executable, "-m", "argosy.mixer"),
+            *("--directory", str(directory.path), "--address", address),
+        ),
+        log=str(directory.mixer_log),
+        essential=False,
     )
 
 

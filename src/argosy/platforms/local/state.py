@@ -20,7 +20,7 @@ import msgspec
 
 _SOCKET_PATH_LIMIT = 107
 """Bytes that ``sun_path`` holds besides its final NUL (unix(7))."""
-_LONGEST_SOCKET = "node.sock"
+_LONGEST_SOCKET = "mixer.sock"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?")
 _LOCK_PATIENCE_SECONDS = 0.5
 
@@ -112,8 +112,22 @@ class MeshDirectory:
         return self.sockets / "exec.sock"
 
     @property
+    def mixer_socket(self) -> Path:
+        return self.sockets / "mixer.sock"
+
+    @property
     def admin_token(self) -> Path:
         return self.path / "admin.token"
+
+    @property
+    def mixer_token(self) -> Path:
+        """By which Mixer is known to the control plane."""
+        return self.path / "mixer.token"
+
+    @property
+    def mixer(self) -> Path:
+        """What Mixer keeps."""
+        return self.path / "mixer"
 
     @property
     def tokens(self) -> Path:
@@ -148,6 +162,10 @@ class MeshDirectory:
     @property
     def control_plane_log(self) -> Path:
         return self.path / "control-plane.log"
+
+    @property
+    def mixer_log(self) -> Path:
+        return self.path / "mixer.log"
 
     @property
     def node_log(self) -> Path:

@@ -36,7 +36,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     ``ready_socket`` is the UNIX socket on which it answers when it is ready. ``outside``: it
     inherits a channel of its own for sockets of the host. ``published``: it inherits the published
     listening sockets.
-    ``descriptors`` are further ones that it inherits.
+    ``descriptors`` are further ones that it inherits. One that is not ``essential`` is started
+    when the others are ready: the mesh neither waits for it nor fails with it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
     published: bool = False
     descriptors: tuple[int, ...] = ()
     stop_seconds: float = 5.0
+    essential: bool = True
 
 
 class PublishedSocket(msgspec.Struct, frozen=True):
@@ -109,7 +111,8 @@ class Supervisor:
         now = time.monotonic()
         if not self._stopping:
             for child in self._children:
-                if child.process is None and now >= child.start_at:
+                may_start = child.spec.essential or self._reported
+                if may_start and child.process is None and now >= child.start_at:
                     self._start(child, now)
         else:
             self._stop_next(now)
@@ -199,7 +202,7 @@ class Supervisor:
         delay = child.backoff.after_run(ran)
         child.start_at = now + delay
         _log.warning("supervisor.child.ended", child=child.spec.name, how=how, restart_in=delay)
-        if not self._reported and child.failures >= _START_ATTEMPTS:
+        if not self._reported and child.spec.essential and child.failures >= _START_ATTEMPTS:
             self._report(f"failed {child.spec.log} {child.spec.name} {how}, again and again")
             self._exit_code = FAILED_EXIT_CODE
 
@@ -219,11 +222,12 @@ class Supervisor:
         self._exit_code = 0
 
     def _report_ready(self) -> None:
-        for child in self._children:
+        essential = [child for child in self._children if child.spec.essential]
+        for child in essential:
             if not child.ready and child.process is not None:
                 path = child.spec.ready_socket
                 child.ready = not path or _answers(path)
-        if all(child.ready for child in self._children):
+        if all(child.ready for child in essential):
             self._report("ready")
             self._reported = True
 

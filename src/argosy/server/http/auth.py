@@ -91,7 +91,7 @@ def require_read(actor: Actor, kinds: Collection[str], namespace: str | None) ->
     if actor.namespace and namespace != actor.namespace:
         where = f"namespace {namespace}" if namespace else "the whole mesh"
         raise _refused(actor, f"read {_plural(kinds)} of {where}", "ask for its own namespace")
-    if _SECRET in kinds and actor.roles == {Role.VIEW}:
+    if _SECRET in kinds and actor.roles <= {Role.VIEW, Role.MIXER}:
         raise _refused(actor, "read Secrets", "it needs the role edit or admin")
 
 
@@ -126,6 +126,12 @@ def require_node(actor: Actor, what: str) -> None:
     if Role.NODE in actor.roles or (Role.ADMIN in actor.roles and not actor.namespace):
         return
     raise _refused(actor, what, "it needs the role admin for the whole mesh")
+
+
+def require_mixer(actor: Actor, what: str) -> None:
+    """403 for everybody but Mixer."""
+    if Role.MIXER not in actor.roles:
+        raise _refused(actor, what, "only Mixer may")
 
 
 def _is_mesh_config(key: ObjectKey) -> bool:

@@ -110,7 +110,9 @@ class _Endpoints:
     async def status(self, request: Request) -> Response:
         require_look(actor_of(request))
         facts = self._services.proxies.status()
-        return json_response({"version": self._services.version} | facts)
+        mixer = self._services.mixer
+        runs = None if mixer is None else await mixer.runs()
+        return json_response({"version": self._services.version, "mixer": runs} | facts)
 
     async def places(self, request: Request) -> Response:
         """Where the objects of a kind were written: files, and lines by fields.

@@ -4,7 +4,8 @@ The composition root fills in :class:`ApiServices`. Everything here is called on
 a plain method must be quick (well under a millisecond), whatever waits is async.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -23,13 +24,15 @@ from argosy.store.store import Store
 class Role(Enum):
     """What its holder may do; ``auth`` has the rules.
 
-    NODE reads, and writes what a kubelet and its controllers write.
+    NODE reads, and writes what a kubelet and its controllers write. MIXER reads what VIEW reads,
+    and gets Mixer's certificate.
     """
 
     VIEW = "view"
     EDIT = "edit"
     ADMIN = "admin"
     NODE = "node"
+    MIXER = "mixer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,10 @@ class CertificateIssuer(Protocol):
         """PEM in; the chain in PEM out, leaf first and root last."""
         ...
 
+    async def issue_to_mixer(self, csr: str) -> tuple[str, ...]:
+        """The same for Mixer, whom the caller has authenticated."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
@@ -321,6 +328,35 @@ class TrustProvider(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MixerQuestion:
+    """``target`` is a path with its query. ``headers`` say for whom it is asked."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class MixerAnswer:
+    """``body`` comes as Mixer sends it, maybe without an end."""
+
+    status: int
+    content_type: str
+    body: AsyncIterator[bytes]
+
+
+class MixerLink(Protocol):
+    """Mixer's own HTTP interface."""
+
+    def ask(self, question: MixerQuestion) -> AbstractAsyncContextManager[MixerAnswer]:
+        """Raises :class:`RefusedError` (503) when Mixer does not answer."""
+        ...
+
+    async def runs(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
 class ApiServices:
     """Everything that :func:`argosy.server.http.app.create_app` needs."""
 
@@ -334,3 +370,5 @@ class ApiServices:
     access: AccessTokens
     clock: Clock
     version: str
+    mixer: MixerLink | None = None
+    """None in a mesh without Mixer."""

@@ -1,0 +1,158 @@
+"""Which proxy calls: by the certificate of its TLS connection, and by nothing that it says itself.
+
+A guard stands before every handler of the server, so that no part can forget to ask.
+"""
+
+import inspect
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+import structlog
+from cryptography import x509
+
+from argosy.citadel.identity import SpiffeId, TrustDomains, caller_by_certificate
+from argosy.citadel.issuer import revocation_lists
+from argosy.citadel.refusal import RefusedError
+from argosy.citadel.revocation import revoked_by
+
+KNOWN = 4096
+"""Certificates whose verdict is remembered."""
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A proxy that has proven its identity. ``address`` is its IP address.
+
+    ``certificate`` is its leaf, for whatever else it states of the workload.
+    """
+
+    identity: SpiffeId
+    address: str
+    certificate: x509.Certificate
+
+
+_caller: ContextVar[Caller] = ContextVar("caller")
+
+
+def caller() -> Caller:
+    """Who sent what is being handled. For handlers, before or after they wait."""
+    return _caller.get()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Whom to let in: trust domains of this mesh, and revocation lists (PEM), which may be empty."""
+
+    domains: TrustDomains
+    crl: str = ""
+
+
+class Judge:
+    """Whether a certificate that TLS has verified is a workload's of this mesh, and in force.
+
+    ``rules`` gives those of the moment.
+    """
+
+    def __init__(self, rules: Callable[[], Rules]) -> None:
+        self._rules = rules
+        self._held: Rules | None = None
+        self._known: OrderedDict[bytes, tuple[SpiffeId, x509.Certificate]] = OrderedDict()
+
+    def judge(self, chain_pem: bytes) -> tuple[SpiffeId, x509.Certificate]:
+        """The identity and the leaf of a PEM chain, leaf first. Raises ``RefusedError``."""
+        rules = self._rules()
+        if rules is not self._held:
+            self._held = rules
+            self._known.clear()
+        found = self._known.get(chain_pem)
+        if found is None:
+            found = _judged(chain_pem, rules)
+            self._known[chain_pem] = found
+            if len(self._known) > KNOWN:
+                self._known.popitem(last=False)
+        return found
+
+
+def _judged(chain_pem: bytes, rules: Rules) -> tuple[SpiffeId, x509.Certificate]:
+    try:
+        chain = x509.load_pem_x509_certificates(chain_pem)
+    except ValueError as error:
+        raise RefusedError(401, "a client certificate is required") from error
+    if rules.crl and (why := revoked_by(chain, revocation_lists(rules.crl))):
+        raise RefusedError(401, f"the client's certificate is revoked: {why}")
+    return caller_by_certificate(chain[0], rules.domains).identity, chain[0]
+
+
+class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
+    """Refuses with UNAUTHENTICATED whoever ``judge`` refuses; for others ``caller()`` answers."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        kind = _kind(handler)
+        behaviour = getattr(handler, kind)
+        guarded = _iterating if inspect.isasyncgenfunction(behaviour) else _awaiting
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        return make(
+            guarded(behaviour, self._admit),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    async def _admit(self, context: Context) -> None:
+        found = context.auth_context()
+        leaf = found.get("x509_pem_cert", ())
+        try:
+            if not leaf:
+                raise RefusedError(401, "a client certificate is required")
+            # At a server, what gRPC calls the chain lacks the peer's own certificate.
+            chain = b"".join((*leaf, *found.get("x509_pem_cert_chain", ())))
+            identity, certificate = self._judge.judge(chain)
+        except RefusedError as error:
+            log.warning("caller.refused", peer=context.peer(), why=error.message)
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.message)
+        _caller.set(Caller(identity, address_of(context.peer()), certificate))
+
+
+def address_of(peer: str) -> str:
+    """The IP address in gRPC's name of a peer: ``ipv4:10.244.0.5:40312``, ``ipv6:%5B::1%5D:1``."""
+    _, _, rest = peer.partition(":")
+    address = rest.rpartition(":")[0]
+    return address.removeprefix("%5B").removesuffix("%5D").strip("[]")
+
+
+def _kind(handler: Any) -> str:
+    asks = "stream" if handler.request_streaming else "unary"
+    answers = "stream" if handler.response_streaming else "unary"
+    return f"{asks}_{answers}"
+
+
+_Admit = Callable[[Context], Any]
+
+
+def _awaiting(behaviour: Any, admit: _Admit) -> Any:
+    async def guarded(request: Any, context: Context) -> Any:
+        await admit(context)
+        return await behaviour(request, context)
+
+    return guarded
+
+
+def _iterating(behaviour: Any, admit: _Admit) -> Any:
+    async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
+        await admit(context)
+        async for answer in behaviour(request, context):
+            yield answer
+
+    return guarded

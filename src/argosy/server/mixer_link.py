@@ -1,0 +1,78 @@
+"""The control plane's way to Mixer: HTTP on its UNIX socket."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpcore
+
+from argosy.server.http.services import MixerAnswer, MixerQuestion, RefusedError
+
+MAX_CONNECTIONS = 64
+"""At once, most of them streams that people look at."""
+
+_CONNECT_SECONDS = 2.0
+_WRITE_SECONDS = 10.0
+_HEALTH_SECONDS = 1.0
+_FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+
+
+@dataclass(frozen=True, slots=True)
+class MixerFiles:
+    """Where Mixer listens, and the token by which the control plane knows it."""
+
+    socket: Path
+    token: Path
+
+
+class SocketLink:
+    """``services.MixerLink``."""
+
+    def __init__(self, socket: Path) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            uds=str(socket), max_connections=MAX_CONNECTIONS, max_keepalive_connections=4
+        )
+
+    @asynccontextmanager
+    async def ask(
+        self, question: MixerQuestion, *, seconds: float | None = None
+    ) -> AsyncIterator[MixerAnswer]:
+        """``seconds`` bounds each wait for a piece of the answer; streams wait as long as it takes."""
+        timeouts: Any = {
+            "connect": _CONNECT_SECONDS,
+            "pool": _CONNECT_SECONDS,
+            "write": _WRITE_SECONDS,
+            "read": seconds,
+        }
+        headers: dict[bytes | str, bytes | str] = {"Host": "mixer"}
+        headers.update(question.headers.items())
+        asked = self._pool.stream(
+            question.method,
+            f"http://mixer{question.target}",
+            headers=headers,
+            content=question.body,
+            extensions={"timeout": timeouts},
+        )
+        try:
+            answer = await asked.__aenter__()
+        except httpcore.PoolTimeout as error:
+            raise RefusedError(503, "too many people look at Mixer at once: try again") from error
+        except _FAILURES as error:
+            raise RefusedError(
+                503, "Mixer does not run: traffic goes on without it, and it is started again"
+            ) from error
+        try:
+            kind = dict(answer.headers).get(b"content-type", b"application/octet-stream")
+            yield MixerAnswer(answer.status, kind.decode("latin-1"), answer.aiter_stream())
+        finally:
+            await asked.__aexit__(None, None, None)
+
+    async def runs(self) -> bool:
+        try:
+            question = MixerQuestion("GET", "/healthz", {})
+            async with self.ask(question, seconds=_HEALTH_SECONDS) as answer:
+                return answer.status == 200
+        except RefusedError:
+            return False

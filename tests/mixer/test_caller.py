@@ -1,0 +1,156 @@
+"""A real gRPC server with mutual TLS, and callers of every sort."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from argosy import xds
+from argosy.base.log import Secret
+from argosy.base.names import TrustDomain
+from argosy.citadel.identity import TrustDomains
+from argosy.mixer.caller import Guard, Judge, Rules, address_of, caller
+from argosy.testing.certificates import Credential, ScratchAuthority
+
+NAME = "mixer.istio-system.svc"
+OWN = TrustDomains(TrustDomain("cluster.local"), frozenset({TrustDomain("old.local")}))
+WEB = "spiffe://cluster.local/ns/default/sa/web"
+
+
+class World:
+    """A server whose methods answer with the identity and the address of who calls."""
+
+    def __init__(self) -> None:
+        self.authority = ScratchAuthority()
+        self.rules = Rules(OWN)
+        self._server = grpc.aio.server(interceptors=(Guard(Judge(lambda: self.rules)),))
+        self.port = 0
+
+    async def start(self) -> None:
+        own = self.authority.credential(NAME)
+        credentials = xds.Credentials(
+            Secret(own.key.encode()), own.certificate.encode(), own.roots.encode()
+        )
+        self.port = self._server.add_secure_port(
+            "127.0.0.1:0", xds.server_credentials(lambda: credentials)
+        )
+        methods: dict[str, Any] = {
+            "Once": grpc.unary_unary_rpc_method_handler(_once),
+            "Many": grpc.unary_stream_rpc_method_handler(_many),
+            "Talk": grpc.stream_stream_rpc_method_handler(_talk),
+        }
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("test", methods),)
+        )
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop(None)
+
+    def channel(self, shown: Credential | None, *, roots: str = "") -> grpc.aio.Channel:
+        roots = roots or self.authority.credential(NAME).roots
+        credentials = grpc.ssl_channel_credentials(
+            roots.encode(),
+            shown.key.encode() if shown else None,
+            shown.certificate.encode() if shown else None,
+        )
+        options = (("grpc.ssl_target_name_override", NAME),)
+        return grpc.aio.secure_channel(f"127.0.0.1:{self.port}", credentials, options)
+
+    async def once(self, shown: Credential | None) -> str:
+        """What the server says, or the code and the words of its refusal."""
+        async with self.channel(shown) as channel:
+            try:
+                answer: bytes = await channel.unary_unary("/test/Once")(b"", timeout=10)
+                return answer.decode()
+            except grpc.aio.AioRpcError as error:
+                return f"{error.code().name}: {error.details()}"
+
+
+def _who() -> bytes:
+    return f"{caller().identity} at {caller().address}".encode()
+
+
+async def _once(_request: bytes, _context: Any) -> bytes:
+    return _who()
+
+
+async def _many(_request: bytes, _context: Any) -> AsyncIterator[bytes]:
+    yield _who()
+    yield _who()
+
+
+async def _talk(requests: AsyncIterator[bytes], context: Any) -> None:
+    async for _ in requests:
+        await context.write(_who())
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    await world.start()
+    yield world
+    await world.stop()
+
+
+async def test_every_kind_of_method_learns_who_calls(world: World) -> None:
+    expected = f"{WEB} at 127.0.0.1".encode()
+    async with world.channel(world.authority.credential(WEB)) as channel:
+        assert await channel.unary_unary("/test/Once")(b"") == expected
+        assert [answer async for answer in channel.unary_stream("/test/Many")(b"")] == [
+            expected,
+            expected,
+        ]
+        talk = channel.stream_stream("/test/Talk")()
+        await talk.write(b"")
+        assert await talk.read() == expected
+        await talk.done_writing()
+        with pytest.raises(grpc.aio.AioRpcError) as unknown:
+            await channel.unary_unary("/test/Nothing")(b"")
+        assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_an_alias_of_the_trust_domain_is_of_this_mesh(world: World) -> None:
+    old = "spiffe://old.local/ns/default/sa/web"
+    assert await world.once(world.authority.credential(old)) == f"{old} at 127.0.0.1"
+
+
+async def test_who_shows_nothing_or_another_authoritys_has_no_connection(world: World) -> None:
+    assert (await world.once(None)).startswith("UNAVAILABLE")
+    assert (await world.once(ScratchAuthority().credential(WEB))).startswith("UNAVAILABLE")
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (("spiffe://elsewhere.test/ns/default/sa/web",), "is of another trust domain"),
+        (("web.default.svc",), "the client's certificate proves nothing"),
+        ((WEB, "spiffe://cluster.local/ns/bank/sa/vault"), "proves nothing"),
+    ],
+)
+async def test_certificates_that_name_no_workload_of_the_mesh(
+    world: World, names: tuple[str, ...], why: str
+) -> None:
+    answer = await world.once(world.authority.credential(*names))
+    assert answer.startswith("UNAUTHENTICATED")
+    assert why in answer
+
+
+async def test_a_revoked_certificate_is_refused_from_the_next_call_on(world: World) -> None:
+    shown = world.authority.credential(WEB)
+    async with world.channel(shown) as channel:
+        ask = channel.unary_unary("/test/Once")
+        await ask(b"")
+        world.rules = Rules(OWN, world.authority.revocations(shown.certificate))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ask(b"")
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert "is revoked: serial" in (refused.value.details() or "")
+    assert (await world.once(world.authority.credential(WEB))).startswith(WEB)
+
+
+def test_addresses() -> None:
+    assert address_of("ipv4:10.244.0.5:40312") == "10.244.0.5"
+    assert address_of("ipv6:%5Bfd00::5%5D:40312") == "fd00::5"
+    assert address_of("ipv6:[fd00::5]:40312") == "fd00::5"
