@@ -33,7 +33,8 @@ async def test_proxies_and_status(api: httpx.AsyncClient) -> None:
         "ackedVersion": "a1",
         "error": "",
     }
-    assert (await api.get(f"{OURS}/status")).json() == {"version": "0.1.0", "proxies": 1}
+    status = (await api.get(f"{OURS}/status")).json()
+    assert status == {"version": "0.1.0", "mixer": None, "proxies": 1}
 
 
 async def test_a_workload_token(api: httpx.AsyncClient, tokens: Any) -> None:

@@ -4,11 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpcore
-
-from argosy.server.http.services import MixerAnswer, MixerQuestion, RefusedError
+from argosy.server.http.services import BrokenOffError, MixerAnswer, MixerQuestion, RefusedError
 
 MAX_CONNECTIONS = 64
 """At once, most of them streams that people look at."""
@@ -16,7 +14,10 @@ MAX_CONNECTIONS = 64
 _CONNECT_SECONDS = 2.0
 _WRITE_SECONDS = 10.0
 _HEALTH_SECONDS = 1.0
-_FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+
+
+if TYPE_CHECKING:
+    import httpcore
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +29,23 @@ class MixerFiles:
 
 
 class SocketLink:
-    """``services.MixerLink``."""
+    """``services.MixerLink``. What it needs is loaded when somebody asks."""
 
     def __init__(self, socket: Path) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            uds=str(socket), max_connections=MAX_CONNECTIONS, max_keepalive_connections=4
-        )
+        self._socket = socket
+        self._pool: httpcore.AsyncConnectionPool | None = None
 
     @asynccontextmanager
     async def ask(
         self, question: MixerQuestion, *, seconds: float | None = None
     ) -> AsyncIterator[MixerAnswer]:
         """``seconds`` bounds each wait for a piece of the answer; streams wait as long as it takes."""
+        import httpcore  # noqa: PLC0415  (2 MB that most control planes never need)
+
+        if self._pool is None:
+            self._pool = httpcore.AsyncConnectionPool(
+                uds=str(self._socket), max_connections=MAX_CONNECTIONS, max_keepalive_connections=4
+            )
         timeouts: Any = {
             "connect": _CONNECT_SECONDS,
             "pool": _CONNECT_SECONDS,
@@ -59,13 +65,17 @@ class SocketLink:
             answer = await asked.__aenter__()
         except httpcore.PoolTimeout as error:
             raise RefusedError(503, "too many people look at Mixer at once: try again") from error
-        except _FAILURES as error:
+        except (
+            httpcore.NetworkError,
+            httpcore.TimeoutException,
+            httpcore.ProtocolError,
+        ) as error:
             raise RefusedError(
                 503, "Mixer does not run: traffic goes on without it, and it is started again"
             ) from error
         try:
             kind = dict(answer.headers).get(b"content-type", b"application/octet-stream")
-            yield MixerAnswer(answer.status, kind.decode("latin-1"), answer.aiter_stream())
+            yield MixerAnswer(answer.status, kind.decode("latin-1"), _pieces(answer))
         finally:
             await asked.__aexit__(None, None, None)
 
@@ -76,3 +86,13 @@ class SocketLink:
                 return answer.status == 200
         except RefusedError:
             return False
+
+
+async def _pieces(answer: "httpcore.Response") -> AsyncIterator[bytes]:
+    import httpcore  # noqa: PLC0415  (as above)
+
+    try:
+        async for piece in answer.aiter_stream():
+            yield piece
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise BrokenOffError(f"Mixer ended in the middle of an answer: {error}") from error

@@ -5,6 +5,7 @@ role edit. Of the request's own headers only what concerns its content goes on.
 """
 
 import msgspec
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -16,6 +17,7 @@ from argosy.server.http.errors import ApiError
 from argosy.server.http.gate import actor_of
 from argosy.server.http.mesh import decode_body
 from argosy.server.http.services import (
+    BrokenOffError,
     CertificateIssuer,
     MixerLink,
     MixerQuestion,
@@ -24,6 +26,7 @@ from argosy.server.http.services import (
 
 PREFIX = "/mixer"
 CERTIFICATE_PATH = "/apis/argosy.dev/v1alpha1/mixer/certificate"
+log = structlog.get_logger()
 _READING = frozenset({"GET", "HEAD"})
 _KEPT_HEADERS = ("accept", "content-type")
 
@@ -83,3 +86,6 @@ class _PassedOn(Response):
                 await response(scope, receive, send)
         except RefusedError as error:
             raise ApiError(error.code, error.message) from error
+        except BrokenOffError as error:
+            # A response that is not completed is broken off for the client too.
+            log.warning("mixer.broken_off", error=str(error))

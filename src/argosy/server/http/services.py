@@ -339,11 +339,15 @@ class MixerQuestion:
 
 @dataclass(frozen=True, slots=True)
 class MixerAnswer:
-    """``body`` comes as Mixer sends it, maybe without an end."""
+    """``body`` comes as Mixer sends it, maybe without an end; raises :class:`BrokenOffError`."""
 
     status: int
     content_type: str
     body: AsyncIterator[bytes]
+
+
+class BrokenOffError(Exception):
+    """An answer that has begun will have no end."""
 
 
 class MixerLink(Protocol):
