@@ -4,6 +4,8 @@ https://istio.io/latest/docs/tasks/security/authentication/authn-policy/ and ...
 `foo` and `bar` have sidecars, `legacy` has none.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,8 @@ kind: Namespace
 metadata: {name: legacy, labels: {istio-injection: disabled}}
 """
 
-EVERYBODY = {(a, b): 200 for a in ("foo", "bar", "legacy") for b in ("foo", "bar", "legacy")}
+PLACES = ("foo", "bar", "legacy")
+EVERYBODY = dict.fromkeys(product(PLACES, PLACES), 200)
 RESET = 0
 
 
@@ -36,26 +39,27 @@ def mesh_of_three(
     file = tmp_path_factory.mktemp("yaml") / "namespaces.yaml"
     file.write_text(NAMESPACES)
     mesh.up(file)
-    for namespace in ("foo", "bar", "legacy"):
-        samples = (istio_samples / "httpbin" / "httpbin.yaml", istio_samples / "curl" / "curl.yaml")
+    samples = (istio_samples / "httpbin" / "httpbin.yaml", istio_samples / "curl" / "curl.yaml")
+    for namespace in PLACES:
         mesh.apply(*samples, namespace=namespace)
-    for namespace in ("foo", "bar", "legacy"):
-        for name in ("httpbin", "curl"):
-            mesh.argosy("wait", f"deploy/{name}", "-n", namespace, "--for", "available")
+    for namespace, name in product(PLACES, ("httpbin", "curl")):
+        mesh.argosy("wait", f"deploy/{name}", "-n", namespace, "--for", "available")
     eventually(lambda: matrix(mesh) == EVERYBODY, "every pair talks", seconds=20)
     return mesh
 
 
 def matrix(mesh: Mesh) -> dict[tuple[str, str], int]:
     """The status of a request from every namespace to every namespace; 0 is a reset."""
-    found = {}
-    for source in ("foo", "bar", "legacy"):
-        for target in ("foo", "bar", "legacy"):
-            (call,) = mesh.call("deploy/curl", f"http://httpbin.{target}:8000/ip", namespace=source)
-            found[source, target] = call.status
-            if call.status == 0:
-                assert "Reset" in call.error or "RemoteDisconnected" in call.error, call.error
-    return found
+
+    def status(pair: tuple[str, str]) -> int:
+        source, target = pair
+        (call,) = mesh.call("deploy/curl", f"http://httpbin.{target}:8000/ip", namespace=source)
+        if call.status == 0:
+            assert "Reset" in call.error or "RemoteDisconnected" in call.error, call.error
+        return call.status
+
+    with ThreadPoolExecutor(4) as threads:
+        return dict(zip(EVERYBODY, threads.map(status, EVERYBODY), strict=True))
 
 
 def test_automatic_mutual_tls(mesh_of_three: Mesh) -> None:
