@@ -24,7 +24,6 @@ from argosy.base.names import Hostname, Namespace
 from argosy.base.problems import Problem
 from argosy.model.gateway import GatewayServer
 from argosy.model.listener import (
-    AccessLog,
     ListenerSettings,
     OpaqueChain,
     OutboundTrafficPolicy,
@@ -33,6 +32,7 @@ from argosy.model.listener import (
 from argosy.model.proxy import ProxyType, Scope
 from argosy.model.route import HashPolicy
 from argosy.model.service import Service, ServicePort
+from argosy.model.telemetry import NO_TELEMETRY, AccessLog, FileSink, Telemetry
 from argosy.pilot.compile import (
     authn,
     endpoints,
@@ -188,7 +188,7 @@ def settings(case: Case) -> ListenerSettings:
         detection_timeout=timedelta(seconds=float(str(written.get("detection_timeout", 0)))),
         http10=bool(written.get("http10")),
         trusted_proxies=int(str(written.get("trusted_proxies", 0))),
-        access_log=AccessLog(str(log)) if log is not None else None,
+        telemetry=Telemetry(access_logs=(AccessLog(FileSink(str(log))),)) if log else NO_TELEMETRY,
     )
 
 

@@ -1,16 +1,20 @@
-"""MeshConfig's ``extensionProviders``, as far as they are external authorizers.
+"""MeshConfig's ``extensionProviders``: external authorizers, and what takes telemetry.
 
 https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-ExtensionProvider
 """
 
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import fields
+
+from argosy.api import telemetry_providers as telemetry
 from argosy.api.meta import Duration, KubernetesPart, UInt32
 from argosy.api.typed import Mistake, short
 from argosy.api.validate_values import (
     check_duration,
     check_header_name,
     check_header_value,
+    check_one_of,
     check_port,
 )
 
@@ -65,6 +69,28 @@ class ExtensionProvider(KubernetesPart, frozen=True, kw_only=True):
     name: str = ""
     envoy_ext_authz_http: ExternalAuthorizerHttp | None = None
     envoy_ext_authz_grpc: ExternalAuthorizerGrpc | None = None
+    prometheus: telemetry.Prometheus | None = None
+    envoy_file_access_log: telemetry.EnvoyFileAccessLog | None = None
+    envoy_http_als: telemetry.EnvoyHttpAls | None = None
+    envoy_tcp_als: telemetry.EnvoyTcpAls | None = None
+    envoy_otel_als: telemetry.EnvoyOtelAls | None = None
+    zipkin: telemetry.Zipkin | None = None
+    opentelemetry: telemetry.OpenTelemetry | None = None
+
+
+BUILT_IN = (
+    ExtensionProvider(name="prometheus", prometheus=telemetry.Prometheus()),
+    ExtensionProvider(
+        name="envoy", envoy_file_access_log=telemetry.EnvoyFileAccessLog(path="/dev/stdout")
+    ),
+)
+"""Those that every mesh has, unless it has others of these names."""
+
+
+def kinds(provider: ExtensionProvider) -> Mapping[str, KubernetesPart]:
+    """What it is, by the name of the field."""
+    named = ((f.encode_name, getattr(provider, f.name)) for f in fields(ExtensionProvider))
+    return {name: value for name, value in named if name != "name" and value is not None}
 
 
 def check_providers(providers: tuple[ExtensionProvider, ...], path: str) -> Iterator[Mistake]:
@@ -77,13 +103,24 @@ def check_providers(providers: tuple[ExtensionProvider, ...], path: str) -> Iter
             message = f"two providers are named {short(provider.name)}"
             yield Mistake(f"{where}.name", "DuplicateName", message, "Rename one of them")
         seen.add(provider.name)
-        if provider.envoy_ext_authz_http and provider.envoy_ext_authz_grpc:
-            message = "envoyExtAuthzHttp and envoyExtAuthzGrpc exclude each other"
-            yield Mistake(where, "ConflictingFields", message, "Keep one of them")
+        yield from check_one_of(kinds(provider), where, required=False)
         if provider.envoy_ext_authz_http is not None:
             yield from _check_http(provider.envoy_ext_authz_http, f"{where}.envoyExtAuthzHttp")
         if provider.envoy_ext_authz_grpc is not None:
             yield from _check(provider.envoy_ext_authz_grpc, f"{where}.envoyExtAuthzGrpc")
+        yield from _check_telemetry(provider, where)
+
+
+def _check_telemetry(provider: ExtensionProvider, where: str) -> Iterator[Mistake]:
+    for name, kind in kinds(provider).items():
+        path = f"{where}.{name}"
+        match kind:
+            case telemetry.EnvoyFileAccessLog():
+                yield from telemetry.check_file_log(kind, path)
+            case telemetry.EnvoyHttpAls() | telemetry.EnvoyTcpAls() | telemetry.EnvoyOtelAls():
+                yield from telemetry.check_log_service(kind, path)
+            case telemetry.Zipkin() | telemetry.OpenTelemetry():
+                yield from telemetry.check_service(kind.service, kind.port, path)
 
 
 def _check_http(http: ExternalAuthorizerHttp, path: str) -> Iterator[Mistake]:

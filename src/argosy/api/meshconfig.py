@@ -90,6 +90,14 @@ class CertificateData(KubernetesPart, frozen=True, kw_only=True):
     trust_domains: tuple[str, ...] = ()
 
 
+class DefaultProviders(KubernetesPart, frozen=True, kw_only=True):
+    """Names of providers, for what no Telemetry names any; an empty list is nobody."""
+
+    tracing: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("prometheus",)
+    access_logging: tuple[str, ...] = ()
+
+
 class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     """Durations are in ms. Empty ``default_..._export_to`` means everywhere (``*``).
 
@@ -133,7 +141,9 @@ class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     access_log_file: str = ""
     access_log_format: str = ""
     access_log_encoding: AccessLogEncoding = "TEXT"
+    disable_envoy_listener_log: bool = False
     enable_tracing: bool = False
+    default_providers: DefaultProviders = DefaultProviders()
     enable_prometheus_merge: bool = True
     default_config: ProxyConfig = ProxyConfig()
     extension_providers: tuple[ExtensionProvider, ...] = ()

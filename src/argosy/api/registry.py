@@ -27,6 +27,7 @@ from argosy.api.networking_workload_entry import WorkloadEntry, WorkloadGroup
 from argosy.api.security import PeerAuthentication
 from argosy.api.security_authorization_policy import AuthorizationPolicy
 from argosy.api.security_request_authentication import RequestAuthentication
+from argosy.api.telemetry import Telemetry
 from argosy.api.typed import Mistake
 from argosy.api.validate_authorization_policy import validate_authorization_policy
 from argosy.api.validate_core import validate_config_map, validate_secret, validate_service
@@ -41,6 +42,7 @@ from argosy.api.validate_request_authentication import validate_request_authenti
 from argosy.api.validate_security import validate_peer_authentication
 from argosy.api.validate_service_entry import validate_service_entry
 from argosy.api.validate_sidecar import validate_sidecar
+from argosy.api.validate_telemetry import validate_telemetry
 from argosy.api.validate_virtual_service import validate_virtual_service
 from argosy.api.validate_workload_entry import validate_workload_entry, validate_workload_group
 
@@ -50,6 +52,7 @@ DISCOVERY = "discovery.k8s.io"
 NETWORKING = "networking.istio.io"
 K8S_NETWORKING = "networking.k8s.io"
 SECURITY = "security.istio.io"
+TELEMETRY = "telemetry.istio.io"
 
 
 class Purpose(Enum):
@@ -220,6 +223,15 @@ KINDS: tuple[Registered, ...] = (
         _STEERS,
         validate_request_authentication,
         ("ra",),
+    ),
+    Registered(
+        TELEMETRY,
+        ("v1", "v1alpha1"),
+        "telemetries",
+        Telemetry,
+        _STEERS,
+        validate_telemetry,
+        ("telemetry",),
     ),
 )
 

@@ -14,7 +14,6 @@ _KINDS = {
     "apiextensions.k8s.io": "CustomResourceDefinition",
     "admissionregistration.k8s.io": "MutatingWebhookConfiguration ValidatingWebhookConfiguration",
     "storage.k8s.io": "StorageClass",
-    "telemetry.istio.io": "Telemetry",
     "extensions.istio.io": "TrafficExtension WasmPlugin",
     "install.istio.io": "IstioOperator",
     "gateway.networking.k8s.io": "BackendTLSPolicy Gateway GatewayClass GRPCRoute HTTPRoute "

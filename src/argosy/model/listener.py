@@ -17,6 +17,7 @@ from argosy.model.proxy_traffic import (
 from argosy.model.request_authn import RequestAuthn
 from argosy.model.route import RetryPolicy
 from argosy.model.service import Protocol
+from argosy.model.telemetry import NO_TELEMETRY, Telemetry
 from argosy.model.traffic import NO_PARAMETERS, TerminatedTls, TlsParameters
 from argosy.model.tunnel import Tunnel
 
@@ -53,17 +54,6 @@ class PathNormalization(Enum):
     DECODE_AND_MERGE_SLASHES = "DECODE_AND_MERGE_SLASHES"
 
 
-@dataclass(frozen=True, slots=True)
-class AccessLog:
-    """``format`` is Envoy's command operator text, or pairs of JSON key and operator text.
-
-    Empty: Istio's default text format. https://istio.io/latest/docs/tasks/observability/logs/access-log/
-    """
-
-    path: str
-    format: str | tuple[tuple[str, str], ...] = ""
-
-
 INBOUND_RETRIES = RetryPolicy(attempts=2, retry_on="reset-before-request")
 """A pooled connection that the application closed just now: it has not seen the request."""
 
@@ -83,7 +73,8 @@ class ListenerSettings:
     ``authorization``: who may call the one workload, or pass the one gateway.
     ``request_authn``: what its tokens of end users must be.
     ``inbound_retries``: when a workload's proxy asks its application again. ``mesh_tls`` is what
-    servers accept of mesh mTLS, ``other_tls`` of any other.
+    servers accept of mesh mTLS, ``other_tls`` of any other. ``telemetry`` is what is reported of
+    the side of the proxy that the listener is for.
     """
 
     outbound: OutboundTrafficPolicy = OutboundTrafficPolicy.ALLOW_ANY
@@ -92,7 +83,6 @@ class ListenerSettings:
     http10: bool = False
     trusted_proxies: int = 0
     trust_domains: tuple[str, ...] = ("cluster.local",)
-    access_log: AccessLog | None = None
     egress_proxy: ClusterKey | None = None
     proxy: ProxyTraffic = USUAL_TRAFFIC
     request_authn: RequestAuthn | None = None
@@ -102,6 +92,7 @@ class ListenerSettings:
     mesh_tls: TlsParameters = NO_PARAMETERS
     other_tls: TlsParameters = NO_PARAMETERS
     authorization: Authorization = NO_AUTHORIZATION
+    telemetry: Telemetry = NO_TELEMETRY
 
 
 # Where requests are routed by: the key of a route table.

@@ -74,7 +74,8 @@ class Scope(HashedOnce):
     sorted. In a mesh without such rules it is empty, so a namespace is one scope. ``sidecar`` is
     the Sidecar object that rules the proxy's egress, if one does. ``place`` is where the proxy
     stands, if any rule asks for it; only endpoints depend on it. ``proxy`` is what the proxy's
-    own configuration says of listeners and routes.
+    own configuration says of listeners and routes. ``telemetry`` are the Telemetry objects that
+    select the proxy; only listeners depend on them.
     """
 
     type: ProxyType
@@ -83,6 +84,7 @@ class Scope(HashedOnce):
     sidecar: ObjectKey | None = None
     place: Place = ANYWHERE
     proxy: ProxyTraffic = USUAL_TRAFFIC
+    telemetry: tuple[ObjectKey, ...] = ()
 
     @property
     def sight(self) -> Sight:
@@ -92,6 +94,11 @@ class Scope(HashedOnce):
     def anywhere(self) -> "Scope":
         """The same, wherever the proxy stands."""
         return self if self.place == ANYWHERE else replace(self, place=ANYWHERE)
+
+    @property
+    def routing(self) -> "Scope":
+        """As much of it as routes and clusters depend on."""
+        return replace(self.anywhere, telemetry=()) if self.telemetry else self.anywhere
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -7,10 +7,11 @@ import pytest
 
 from argosy.api.core import ConfigMap
 from argosy.base.problems import Compiled
-from argosy.model.listener import AccessLog, OutboundTrafficPolicy, PathNormalization
+from argosy.model.listener import OutboundTrafficPolicy, PathNormalization
 from argosy.model.proxy_traffic import CapturePorts
+from argosy.model.telemetry import FileSink, JsonFormat, TextFormat
 from argosy.model.traffic import TcpKeepalive, TlsParameters
-from argosy.pilot.compile.mesh import DEFAULT_MESH, JSON_ACCESS_LOG, Mesh, mesh
+from argosy.pilot.compile.mesh import DEFAULT_MESH, Mesh, mesh
 
 
 def config_map(text: str) -> ConfigMap:
@@ -36,7 +37,8 @@ def test_defaults() -> None:
     assert DEFAULT_MESH.traffic.auto_mtls
     assert DEFAULT_MESH.listeners.outbound is OutboundTrafficPolicy.ALLOW_ANY
     assert DEFAULT_MESH.listeners.path_normalization is PathNormalization.BASE
-    assert DEFAULT_MESH.listeners.access_log is None
+    assert DEFAULT_MESH.telemetry.log_file is None
+    assert DEFAULT_MESH.telemetry.metrics == ("prometheus",)
 
 
 def test_settings() -> None:
@@ -83,33 +85,55 @@ defaultTrafficPolicy:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("accessLogFile: /dev/stdout", AccessLog("/dev/stdout")),
-        ("{accessLogFile: /a, accessLogFormat: x}", AccessLog("/a", "x\n")),
-        ("{accessLogFile: /a, accessLogEncoding: JSON}", AccessLog("/a", JSON_ACCESS_LOG)),
+        ("accessLogFile: /dev/stdout", FileSink("/dev/stdout")),
+        ("{accessLogFile: /a, accessLogFormat: x}", FileSink("/a", TextFormat("x\n"))),
+        ("{accessLogFile: /a, accessLogEncoding: JSON}", FileSink("/a", JsonFormat())),
         (
             '{accessLogFile: /a, accessLogEncoding: JSON, accessLogFormat: \'{"b": "%PROTOCOL%"}\'}',
-            AccessLog("/a", (("b", "%PROTOCOL%"),)),
+            FileSink("/a", JsonFormat('{"b": "%PROTOCOL%"}')),
         ),
         ("accessLogEncoding: JSON", None),
     ],
 )
-def test_access_log(text: str, expected: AccessLog | None) -> None:
-    assert compiled(text).listeners.access_log == expected
+def test_access_log(text: str, expected: FileSink | None) -> None:
+    assert compiled(text).telemetry.log_file == expected
 
 
-@pytest.mark.parametrize("format_", ["%PROTOCOL%", "[1]", '{"a": 1}'])
+@pytest.mark.parametrize("format_", ["%PROTOCOL%", "[1]", '{"a": [{"b": true}]}'])
 def test_a_format_that_is_not_json_is_reported(format_: str) -> None:
     text = f"accessLogFile: /a\naccessLogEncoding: JSON\naccessLogFormat: '{format_}'"
     result = mesh(config_map(text))
     (problem,) = result.problems
     assert (problem.field, problem.code) == ("data.mesh.accessLogFormat", "InvalidAccessLogFormat")
-    assert result.value.listeners.access_log == AccessLog("/a", JSON_ACCESS_LOG)
+    assert result.value.telemetry.log_file == FileSink("/a", JsonFormat())
 
 
-def test_nothing_is_ignored_silently() -> None:
-    (problem,) = mesh(config_map("enableTracing: true")).problems
-    assert problem.code == "FieldNotSupported"
-    assert problem.field == "data.mesh.enableTracing"
+def test_providers() -> None:
+    found = compiled("""
+extensionProviders:
+- {name: envoy, envoyFileAccessLog: {path: /x}}
+- {name: Spans, opentelemetry: {service: spans.test, port: 4317}}
+defaultProviders: {tracing: [spans], metrics: []}
+""").telemetry
+    assert [provider.name for provider in found.providers] == ["envoy", "Spans", "prometheus"]
+    assert (found.tracing, found.metrics, found.access_logging) == (("spans",), (), ())
+
+
+def test_enabled_tracing_has_a_provider() -> None:
+    found = compiled("enableTracing: true").telemetry
+    (name,) = found.tracing
+    provider = found.provider(name)
+    assert provider is not None
+    assert provider.zipkin is not None
+    assert provider.zipkin.service == "zipkin.istio-system.svc.cluster.local"
+
+
+def test_a_default_provider_that_is_not_there_is_reported() -> None:
+    (problem,) = mesh(config_map("defaultProviders: {accessLogging: [envoy, nobody]}")).problems
+    assert (problem.field, problem.code) == (
+        "data.mesh.defaultProviders.accessLogging[1]",
+        "ProviderNotFound",
+    )
 
 
 def test_mesh_tls_does_not_heed_curves() -> None:

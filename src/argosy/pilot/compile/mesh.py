@@ -4,7 +4,6 @@ MeshConfig is the key ``mesh`` of the ConfigMap ``istio`` in the root namespace.
 https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
 """
 
-import json
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -19,7 +18,6 @@ from argosy.base.problems import Compiled
 from argosy.model.ingress import DEFAULT_INGRESS, IngressMode, IngressSettings
 from argosy.model.listener import (
     INBOUND_RETRIES,
-    AccessLog,
     ListenerSettings,
     OutboundTrafficPolicy,
     PathNormalization,
@@ -43,6 +41,11 @@ from argosy.pilot.compile.capture_ports import capture_ports
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
 from argosy.pilot.compile.localities import locality_policy, zone_policy
 from argosy.pilot.compile.report import Report
+from argosy.pilot.compile.telemetry_defaults import (
+    NO_DEFAULTS,
+    TelemetryDefaults,
+    telemetry_defaults,
+)
 from argosy.pilot.compile.traffic_policy import (
     client_tls,
     connection_pool,
@@ -53,34 +56,6 @@ from argosy.pilot.compile.trust import DOMAIN_HINT, TRUST_DOMAIN, trust_anchors
 
 PUBLIC = "*"
 """In an exportTo list: every namespace."""
-
-JSON_ACCESS_LOG = (
-    ("authority", "%REQ(:AUTHORITY)%"),
-    ("bytes_received", "%BYTES_RECEIVED%"),
-    ("bytes_sent", "%BYTES_SENT%"),
-    ("connection_termination_details", "%CONNECTION_TERMINATION_DETAILS%"),
-    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
-    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
-    ("duration", "%DURATION%"),
-    ("method", "%REQ(:METHOD)%"),
-    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
-    ("protocol", "%PROTOCOL%"),
-    ("request_id", "%REQ(X-REQUEST-ID)%"),
-    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
-    ("response_code", "%RESPONSE_CODE%"),
-    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
-    ("response_flags", "%RESPONSE_FLAGS%"),
-    ("route_name", "%ROUTE_NAME%"),
-    ("start_time", "%START_TIME%"),
-    ("upstream_cluster", "%UPSTREAM_CLUSTER_RAW%"),
-    ("upstream_host", "%UPSTREAM_HOST%"),
-    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
-    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
-    ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
-    ("user_agent", "%REQ(USER-AGENT)%"),
-    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
-)
-"""https://istio.io/latest/docs/tasks/observability/logs/access-log/#default-access-log-format"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +83,7 @@ class Mesh:
     owned_hosts: bool = True
     capture: CapturePorts = USUAL_CAPTURE
     extension_providers: tuple[ExtensionProvider, ...] = ()
+    telemetry: TelemetryDefaults = NO_DEFAULTS
     anchors: tuple[TrustAnchor, ...] = ()
 
 
@@ -131,7 +107,6 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
     if written is None or own.value is None:
         return Compiled(DEFAULT_MESH, tuple(problems))
     report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", problems)
-    _report_unsupported(written, report)
     traffic = _traffic(written, report)
     listeners = _listeners(written, traffic, report)
     if own.value.compliance_policy == "PQC":
@@ -151,6 +126,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         owned_hosts=own.value.host_ownership == "ENFORCED",
         capture=capture_ports(written, report),
         extension_providers=written.extension_providers,
+        telemetry=telemetry_defaults(written, report),
         anchors=trust_anchors(written, report),
     )
     return Compiled(compiled, tuple(report.problems))
@@ -270,7 +246,6 @@ def _listeners(
         else PathNormalization(normalization),
         detection_timeout=timedelta(milliseconds=written.protocol_detection_timeout),
         trust_domains=(traffic.trust_domain, *traffic.trust_domain_aliases),
-        access_log=_access_log(written, report.at("accessLogFormat")),
         inbound_retries=INBOUND_RETRIES
         if written.default_inbound_http_retry_policy is None
         else retries(written.default_inbound_http_retry_policy),
@@ -278,44 +253,3 @@ def _listeners(
         mesh_tls=_mesh_tls(written.mesh_mtls, report.at("meshMTLS.ecdhCurves")),
         other_tls=_tls(written.tls_defaults),
     )
-
-
-def _access_log(written: api.MeshConfig, report: Report) -> AccessLog | None:
-    """Every entry is a line, whether the format ends it or not, as in Istio."""
-    if not written.access_log_file:
-        return None
-    if written.access_log_encoding == "TEXT":
-        text = written.access_log_format
-        ended = text if not text or text.endswith("\n") else f"{text}\n"
-        return AccessLog(written.access_log_file, ended)
-    if not written.access_log_format:
-        return AccessLog(written.access_log_file, JSON_ACCESS_LOG)
-    try:
-        fields = json.loads(written.access_log_format)
-    except ValueError as error:
-        fields = None
-        reason = str(error)
-    else:
-        reason = "it is not an object whose values are texts"
-    if not isinstance(fields, dict) or not all(isinstance(v, str) for v in fields.values()):
-        report.error(
-            "InvalidAccessLogFormat",
-            f"with accessLogEncoding JSON the format must be JSON: {reason}; "
-            "the default format is used",
-        )
-        return AccessLog(written.access_log_file, JSON_ACCESS_LOG)
-    return AccessLog(written.access_log_file, tuple(sorted(fields.items())))
-
-
-def _report_unsupported(written: api.MeshConfig, report: Report) -> None:
-    """What is decoded but has no effect yet, if it is set to anything but its default.
-
-    ``serviceSettings`` is not among it: clients and endpoints are all in the one cluster that there
-    is, so what ``clusterLocal`` demands holds of itself.
-    """
-    if written.enable_tracing:
-        report.at("enableTracing").warning(
-            "FieldNotSupported",
-            "enableTracing is not supported yet and has no effect",
-            "remove it",
-        )

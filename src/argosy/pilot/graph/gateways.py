@@ -20,6 +20,7 @@ from argosy.model.secret import (
     SecretReference,
 )
 from argosy.model.server_tls import AutoPassthroughTls, PassthroughTls, TerminatedTls
+from argosy.model.telemetry import Mode
 from argosy.model.traffic import Cluster
 from argosy.pilot.compile import (
     gateway_listeners,
@@ -32,7 +33,14 @@ from argosy.pilot.compile.ingresses import ingress_of
 from argosy.pilot.compile.proxy_configs import personal
 from argosy.pilot.compile.roles import role_of
 from argosy.pilot.compile.routes import Listening
-from argosy.pilot.graph import authorization, destinations, ingresses, proxy_configs, rules
+from argosy.pilot.graph import (
+    authorization,
+    destinations,
+    ingresses,
+    proxy_configs,
+    rules,
+    telemetry,
+)
 from argosy.pilot.graph.credentials import credential
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.request_authn import request_authn
@@ -176,8 +184,10 @@ def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
         return None
     sight = Sight(role.namespace)
     dynamic = get(rules.has_dynamic_hosts, sight)
+    own = get(telemetry.own_telemetries, role)
     usual = replace(
         get(mesh_settings).listeners,
+        telemetry=get(telemetry.telemetry, sight, own, Mode.CLIENT),
         dynamic_hosts=dynamic,
         authorization=get(authorization.authorization_of, role),
         request_authn=get(request_authn, role),

@@ -9,10 +9,11 @@ from argosy.model.authn import MtlsMode
 from argosy.model.listener import InboundListener, InboundPort
 from argosy.model.proxy import Role
 from argosy.model.service import Service
+from argosy.model.telemetry import Mode
 from argosy.model.traffic import ApplicationCluster, ConnectionPool
 from argosy.pilot.compile import applications, destinations, endpoints, inbound, port_policies
 from argosy.pilot.compile.proxy_configs import personal
-from argosy.pilot.graph import authorization, proxy_configs, sidecars
+from argosy.pilot.graph import authorization, proxy_configs, sidecars, telemetry
 from argosy.pilot.graph import destinations as destination_formulas
 from argosy.pilot.graph.encode import Encoded, encode
 from argosy.pilot.graph.request_authn import request_authn
@@ -75,8 +76,10 @@ def listener_names(get: Reader, role: Role) -> tuple[str, ...]:
 
 @formula
 def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
+    scope = get(scope_of, role)
     usual = replace(
         get(mesh_settings).listeners,
+        telemetry=get(telemetry.telemetry, scope.sight, scope.telemetry, Mode.SERVER),
         authorization=get(authorization.authorization_of, role),
         request_authn=get(request_authn, role),
     )

@@ -145,10 +145,10 @@ def unpatched_names(get: Reader, layer: Layer, type_url: str) -> tuple[str, ...]
         case WorkloadLayer(role) if role.type is ProxyType.GRPC:
             return ()
         case OutboundLayer(scope) if type_url == type_urls.CLUSTER:
-            return get(outbound.cluster_names, scope.anywhere)
+            return get(outbound.cluster_names, scope.routing)
         case OutboundLayer(scope) if type_url == type_urls.LISTENER:
             is_gateway = scope.type is ProxyType.ROUTER
-            return () if is_gateway else get(outbound.listener_names, scope.anywhere)
+            return () if is_gateway else get(outbound.listener_names, scope.routing)
         case WorkloadLayer(role) if type_url == type_urls.CLUSTER:
             is_gateway = role.type is ProxyType.ROUTER
             return get(gateways.sni_cluster_names if is_gateway else inbound.cluster_names, role)
@@ -196,7 +196,7 @@ def unpatched(get: Reader, layer: Layer, type_url: str, name: str) -> Encoded | 
         case OutboundLayer(scope), type_urls.LISTENER:
             return get(outbound.listener_resource, scope.anywhere, name)
         case OutboundLayer(scope), type_urls.ROUTE:
-            return get(outbound.route_resource, scope.anywhere, name)
+            return get(outbound.route_resource, scope.routing, name)
         case WorkloadLayer(role), type_urls.CLUSTER if role.type is ProxyType.SIDECAR:
             return get(inbound.cluster_resource, role, name)
         case WorkloadLayer(role), type_urls.CLUSTER:

@@ -19,11 +19,12 @@ from argosy.model.proxy import ClusterKey, Scope
 from argosy.model.route import RouteTable, UnknownHosts, VirtualHost
 from argosy.model.service import Protocol, Service, ServicePort
 from argosy.model.tcp_route import TcpRoute
+from argosy.model.telemetry import Mode
 from argosy.model.traffic import Cluster
 from argosy.model.workload import Health
 from argosy.pilot.compile import egress_listeners, listeners, routes, tcp_routes
 from argosy.pilot.compile.proxy_configs import personal
-from argosy.pilot.graph import destinations, rules, sidecars, views
+from argosy.pilot.graph import destinations, rules, sidecars, telemetry, views
 from argosy.pilot.graph.encode import Encoded, encode, joined
 from argosy.pilot.graph.world import mesh_settings, service_endpoints
 from argosy.pilot.translate import listener as listener_translation
@@ -53,6 +54,13 @@ def settings_of(get: Reader, scope: Scope) -> ListenerSettings:
     if egress is None or egress.outbound is None:
         return settings
     return replace(settings, outbound=egress.outbound, egress_proxy=egress.egress_proxy)
+
+
+@formula
+def listener_settings(get: Reader, scope: Scope) -> ListenerSettings:
+    """With what the scope's proxies report, too."""
+    reported = get(telemetry.telemetry, scope.sight, scope.telemetry, Mode.CLIENT)
+    return replace(get(settings_of, scope.routing), telemetry=reported)
 
 
 # Clusters.
@@ -343,10 +351,10 @@ def listener_names(get: Reader, scope: Scope) -> tuple[str, ...]:
 
 @formula
 def listener_resource(get: Reader, scope: Scope, name: str) -> Encoded | None:
-    settings = get(settings_of, scope)
+    settings = get(listener_settings, scope)
     if name == names.VIRTUAL_OUTBOUND:
         return encode(name, listener_translation.virtual_outbound(settings))
-    found = get(listener_of_name, scope, name)
+    found = get(listener_of_name, scope.routing, name)
     if found is None:
         return None
     return encode(name, listener_translation.outbound_listener(found, settings))

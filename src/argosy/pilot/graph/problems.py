@@ -27,6 +27,7 @@ from argosy.pilot.graph import gateways as gateway_formulas
 from argosy.pilot.graph.authorization_problems import authorization_problems
 from argosy.pilot.graph.envoy_filter_problems import envoy_filter_problems
 from argosy.pilot.graph.request_authn import request_authentication_problems
+from argosy.pilot.graph.telemetry_problems import telemetry_problems
 from argosy.pilot.graph.world import keys
 
 
@@ -240,6 +241,7 @@ PROBLEMS: Mapping[str, Formula[[Namespace, str], tuple[Problem, ...]]] = {
     "PeerAuthentication": peer_authentication_problems,
     "AuthorizationPolicy": authorization_problems,
     "RequestAuthentication": request_authentication_problems,
+    "Telemetry": telemetry_problems,
     "EnvoyFilter": envoy_filter_problems,
     "ServiceEntry": entry_problems,
     "Secret": credential_problems.secret_problems,

@@ -2,7 +2,14 @@
 
 from argosy.derive import Reader, formula
 from argosy.model.proxy import Role, Scope
-from argosy.pilot.graph import destinations, localities, proxy_configs, rules, sidecars
+from argosy.pilot.graph import (
+    destinations,
+    localities,
+    proxy_configs,
+    rules,
+    sidecars,
+    telemetry,
+)
 
 
 @formula
@@ -13,4 +20,5 @@ def scope_of(get: Reader, role: Role) -> Scope:
     classes = tuple(sorted(s for s in selectors if set(s) <= labels))
     sidecar, place = get(sidecars.ruling_egress, role), get(localities.place_of, role)
     proxy = get(proxy_configs.traffic_of, role)
-    return Scope(role.type, role.namespace, classes, sidecar, place, proxy)
+    own = get(telemetry.own_telemetries, role)
+    return Scope(role.type, role.namespace, classes, sidecar, place, proxy, own)

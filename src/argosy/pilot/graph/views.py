@@ -34,7 +34,7 @@ def common(scope: Scope) -> Scope:
 def of_host(get: Reader, scope: Scope, host: Hostname) -> Scope:
     """The scope to compute what proxies of ``scope`` get for a host's clusters."""
     own = host in get(particular_hosts, scope.namespace)
-    return replace(scope.anywhere, proxy=scope.proxy.of_clusters) if own else common(scope)
+    return replace(scope.routing, proxy=scope.proxy.of_clusters) if own else common(scope)
 
 
 def of_endpoints(get: Reader, scope: Scope, host: Hostname) -> Scope:

@@ -20,7 +20,7 @@ from argosy.model.listener import (
     SocketRoutes,
 )
 from argosy.pilot.translate import names
-from argosy.pilot.translate.access_log import access_logs
+from argosy.pilot.translate.access_log import http_access_logs
 from argosy.pilot.translate.filters import HttpFilterFacts, Side, http_filters
 from argosy.pilot.translate.proxy_traffic import apply_to_manager
 from argosy.pilot.translate.untrusted_headers import drop_claims_of_proxies, drop_from_outside
@@ -171,7 +171,7 @@ def _defaults(stat_prefix: str, settings: ListenerSettings) -> _Manager:
     if settings.http10:
         manager.http_protocol_options.accept_http_10 = True
     _normalize_path(manager, settings.path_normalization)
-    manager.access_log.extend(access_logs(settings))
+    manager.access_log.extend(http_access_logs(settings.telemetry))
     return manager
 
 

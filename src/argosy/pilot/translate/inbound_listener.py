@@ -86,7 +86,7 @@ def virtual_inbound(listener: InboundListener, settings: ListenerSettings) -> li
     socket.port_value = captured
     proto.continue_on_listener_filters_timeout = True
     proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
-    proto.access_log.extend(listener_access_logs(settings))
+    proto.access_log.extend(listener_access_logs(settings.telemetry))
     apply_to_listener(proto, settings.proxy)
 
     # Whoever dials this port itself would be sent back to it for ever.
@@ -115,7 +115,7 @@ def bound_inbound(port: InboundPort, settings: ListenerSettings) -> listener_pb2
     set_address(proto.address, port.bind, port.port)
     proto.continue_on_listener_filters_timeout = True
     proto.listener_filters_timeout.FromTimedelta(settings.detection_timeout)
-    proto.access_log.extend(listener_access_logs(settings))
+    proto.access_log.extend(listener_access_logs(settings.telemetry))
     apply_to_listener(proto, settings.proxy)
     place = replace(_place(port), port=None)
     cases = _cases(port, settings)

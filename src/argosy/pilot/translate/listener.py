@@ -173,7 +173,7 @@ def listener_defaults(
 ) -> listener_pb2.Listener:
     proto = listener_pb2.Listener(name=name, traffic_direction=base_pb2.OUTBOUND)
     set_address(proto.address, address, port)
-    proto.access_log.extend(listener_access_logs(settings))
+    proto.access_log.extend(listener_access_logs(settings.telemetry))
     apply_to_listener(proto, settings.proxy)
     return proto
 

@@ -1,0 +1,68 @@
+"""Formulas of telemetry: which objects hold for a proxy, and what it reports.
+
+Proxies of a namespace share the result, but for those that objects select by labels.
+"""
+
+from argosy.api.telemetry import Telemetry as Written
+from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.derive import Reader, formula
+from argosy.model.proxy import ClusterKey, ProxyType, Role, Sight
+from argosy.model.telemetry import Mode, Telemetry
+from argosy.pilot.compile import telemetry as compiling
+from argosy.pilot.graph import rules
+from argosy.pilot.graph.world import mesh_settings, names_of, read
+
+KIND = "Telemetry"
+
+
+@formula
+def telemetries(get: Reader, namespace: Namespace) -> tuple[Written, ...]:
+    """Oldest first."""
+    found = (
+        read(get, ObjectKey(KIND, namespace, name), Written)
+        for name in names_of(get, KIND, namespace)
+    )
+    return compiling.by_age(one for one in found if one is not None)
+
+
+@formula
+def own_telemetries(get: Reader, role: Role) -> tuple[ObjectKey, ...]:
+    """Those that select the workload, oldest first; seldom any."""
+    if role.type is ProxyType.GRPC:
+        return ()
+    return compiling.own(get(telemetries, role.namespace), role.namespace, role.labels)
+
+
+@formula
+def choice(
+    get: Reader, namespace: Namespace, own: tuple[ObjectKey, ...], mode: Mode
+) -> compiling.Choice:
+    mesh = get(mesh_settings)
+    near = dict.fromkeys((mesh.traffic.root_namespace, namespace))
+    wide = (compiling.wide(get(telemetries, Namespace(place))) for place in near)
+    selecting = (read(get, key, Written) for key in own)
+    levels = [one.spec for one in (*wide, *selecting) if one is not None]
+    return compiling.choice(levels, mode, mesh.telemetry)
+
+
+@formula
+def telemetry(get: Reader, sight: Sight, own: tuple[ObjectKey, ...], mode: Mode) -> Telemetry:
+    """``own`` as of ``own_telemetries``; ``sight`` is that of the proxy."""
+
+    def cluster_of(service: str, port: int) -> ClusterKey | None:
+        return get(provider_cluster, sight, service, port)
+
+    chosen = get(choice, sight.namespace, own, mode)
+    return compiling.telemetry(chosen, get(mesh_settings).telemetry, cluster_of)
+
+
+@formula
+def provider_cluster(get: Reader, sight: Sight, service: str, port: int) -> ClusterKey | None:
+    """By which proxies of a ``sight`` reach a provider ``[<namespace>/]<host>``; None: they do not."""
+    namespace, _, host = service.rpartition("/")
+    found = get(rules.service_visible_to, sight, Hostname(host))
+    if found is None or found.get_port(port) is None:
+        return None
+    if namespace and found.namespace != namespace:
+        return None
+    return ClusterKey(port, "", found.hostname)
