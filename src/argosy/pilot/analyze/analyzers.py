@@ -24,6 +24,7 @@ from argosy.pilot.analyze import (
     selectors,
     service_entries,
     services,
+    telemetries,
     virtual_services,
 )
 
@@ -203,6 +204,18 @@ ANALYZERS: tuple[Analyzer, ...] = (
         "Workloads that several Sidecars select",
     ),
     _row(
+        "telemetry.SelectorAnalyzer",
+        ("Telemetry",),
+        telemetries.selector,
+        "Telemetries whose selectors match no workload",
+    ),
+    _row(
+        "telemetry.OverlapAnalyzer",
+        ("Telemetry",),
+        telemetries.overlapping,
+        "Workloads that several Telemetries select",
+    ),
+    _row(
         "virtualservice.GatewayAnalyzer",
         ("VirtualService",),
         virtual_services.gateway_hosts,
@@ -234,6 +247,8 @@ COMPILERS: tuple[tuple[str, str], ...] = (
     ("virtualservice.UnreachableRuleAnalyzer", "Rules and matches that are never used"),
     ("destinationrule.SubsetSelectPodAnalyzer", "Hosts and subsets without workloads"),
     ("sidecar.DefaultSelectorAnalyzer", "Sidecars of the same workloads or namespace"),
+    ("telemetry.DefaultSelectorAnalyzer", "Several Telemetries of a whole namespace"),
+    ("telemetry.ProviderAnalyzer", "Providers that Telemetries name and that are not there"),
     ("gateway.IngressGatewayPortAnalyzer", "Gateways' workloads, and the ports of their Services"),
 )
 """What Pilot looks for anyway when it compiles: name and description, for people."""

@@ -13,7 +13,7 @@ from argosy.base.problems import Severity
 
 ISTIO_PAGES = "https://istio.io/latest/docs/reference/config/analysis"
 _ONE_MATCH = re.compile(r"\.match\[\d+\]\Z")
-_SELECTING = frozenset({"Gateway", "Sidecar"})
+_SELECTING = frozenset({"Gateway", "Sidecar", "Telemetry"})
 """Kinds of which Istio says that the selector, and not a workload, is not there."""
 
 
@@ -55,7 +55,7 @@ CODES: tuple[Code, ...] = (
         "IST0101",
         "ReferencedResourceNotFound",
         _E,
-        "VirtualService Gateway Sidecar DestinationRule AuthorizationPolicy",
+        "VirtualService Gateway Sidecar DestinationRule AuthorizationPolicy Telemetry",
         "Something is named that is not there: a host, a subset, a Gateway, a workload's labels or a "
         "credential.",
         "Correct the name, or create what it names. A host with a dot must be complete.",
@@ -374,6 +374,30 @@ CODES: tuple[Code, ...] = (
         "an upgrade may change what the patch meets.",
         "Set priority, or use INSERT_FIRST or ADD.",
         "RelativeOperation",
+    ),
+    _code(
+        "IST0157",
+        "InvalidTelemetryProvider",
+        _W,
+        "Telemetry",
+        "No provider is named, and MeshConfig names none for this in defaultProviders.",
+        "Name a provider.",
+    ),
+    _code(
+        "IST0159",
+        "ConflictingTelemetryWorkloadSelectors",
+        _E,
+        "Telemetry",
+        "Several Telemetries of a namespace select the same workload. What the youngest says counts.",
+        "Make the selectors distinct, or merge the Telemetries.",
+    ),
+    _code(
+        "IST0160",
+        "MultipleTelemetriesWithoutWorkloadSelectors",
+        _E,
+        "Telemetry",
+        "Several Telemetries of a namespace select all of its workloads. Only the oldest counts.",
+        "Keep one of them.",
     ),
     _code(
         "IST0161",

@@ -80,11 +80,23 @@ def unmatched(
     get: Reader, key: ObjectKey, selector: Mapping[str, str], field: str
 ) -> tuple[Problem, ...]:
     """What selects workloads of its own namespace, or from the root namespace those of all."""
+    everywhere = key.namespace == get(mesh_settings).traffic.root_namespace
+    return unmatched_in(get, key, selector, field, None if everywhere else (key.namespace,))
+
+
+def unmatched_in(
+    get: Reader,
+    key: ObjectKey,
+    selector: Mapping[str, str],
+    field: str,
+    within: tuple[str, ...] | None,
+) -> tuple[Problem, ...]:
+    """As ``unmatched``, in these namespaces; None: in all."""
     if not selector:
         return ()
-    everywhere = key.namespace == get(mesh_settings).traffic.root_namespace
     wanted = tuple(sorted(selector.items()))
-    places = namespaces(get, "Pod") if everywhere else (key.namespace,)
+    everywhere = within is None
+    places = namespaces(get, "Pod") if within is None else within
     if any(get(candidate_pods, Namespace(place), wanted) for place in places):
         return ()
     labels = ", ".join(f"{name}={value}" for name, value in wanted)

@@ -14,7 +14,6 @@ from datetime import timedelta
 from argosy.api import telemetry as api
 from argosy.api.extension_providers import ExtensionProvider
 from argosy.base.names import Namespace, ObjectKey
-from argosy.base.problems import Problem
 from argosy.model.policy_scope import EVERYONE, PolicyScope
 from argosy.model.proxy import ClusterKey
 from argosy.model.span_tags import (
@@ -36,7 +35,6 @@ from argosy.model.telemetry import (
 from argosy.model.tracing import Tracing
 from argosy.model.workload import Labels
 from argosy.pilot.compile.policy_targets import policy_scope, selects
-from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.telemetry_defaults import TelemetryDefaults
 from argosy.pilot.compile.telemetry_providers import log_sink, tracing_provider
 
@@ -74,24 +72,6 @@ def own(
         if (scope := scope_of(one)) != EVERYONE
         if selects(scope, namespace, namespace, labels)
     )
-
-
-def conflicts(objects: Iterable[api.Telemetry]) -> tuple[Problem, ...]:
-    """Objects of one namespace that an older one without selector hides."""
-    problems: list[Problem] = []
-    winner: api.Telemetry | None = None
-    for one in objects:
-        if scope_of(one) != EVERYONE:
-            continue
-        if winner is None:
-            winner = one
-        else:
-            Report(one.key, "spec.selector", problems).warning(
-                "TelemetryConflict",
-                f"{winner.key} is older and for the whole namespace too, so this one has no effect",
-                "merge the two, or give one a selector",
-            )
-    return tuple(problems)
 
 
 # What they say.

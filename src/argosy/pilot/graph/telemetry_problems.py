@@ -1,12 +1,75 @@
 """Formulas of what is wrong with a Telemetry, as only the whole mesh can tell."""
 
-from argosy.base.names import Namespace
-from argosy.base.problems import Problem
+from collections.abc import Iterator
+
+from argosy.api.telemetry import Telemetry
+from argosy.base.names import Namespace, ObjectKey
+from argosy.base.problems import Problem, Severity
 from argosy.derive import Reader, formula
-from argosy.pilot.compile import telemetry as compiling
-from argosy.pilot.graph.telemetry import telemetries
+from argosy.model.policy_scope import EVERYONE, Attached
+from argosy.model.proxy import ProxyType, Role
+from argosy.pilot.compile import telemetry_checks
+from argosy.pilot.compile.policy_targets import selects
+from argosy.pilot.compile.telemetry import scope_of as selection_of
+from argosy.pilot.graph.envoy_filter_problems import proxy_roles
+from argosy.pilot.graph.scopes import scope_of
+from argosy.pilot.graph.telemetry import KIND, provider_cluster, telemetries
+from argosy.pilot.graph.world import mesh_settings, read
 
 
 @formula
-def telemetry_problems(get: Reader, namespace: Namespace, _name: str) -> tuple[Problem, ...]:
-    return compiling.conflicts(get(telemetries, namespace))
+def telemetry_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
+    written = read(get, ObjectKey(KIND, namespace, name), Telemetry)
+    if written is None:
+        return ()
+    held = get(held_for, namespace, name)
+    sights = {get(scope_of, role).sight for role in held}
+
+    def is_reachable(service: str, port: int) -> bool:
+        return all(get(provider_cluster, sight, service, port) is not None for sight in sights)
+
+    defaults = get(mesh_settings).telemetry
+    return (
+        *telemetry_checks.conflicts(get(telemetries, namespace)),
+        *telemetry_checks.provider_problems(written, defaults, is_reachable),
+        *_nobody(written, held),
+        *_without_proxy(written, held),
+    )
+
+
+@formula
+def held_for(get: Reader, namespace: Namespace, name: str) -> tuple[Role, ...]:
+    """The proxies that an object holds for, if no other one hides it."""
+    written = read(get, ObjectKey(KIND, namespace, name), Telemetry)
+    if written is None:
+        return ()
+    scope = selection_of(written)
+    everywhere = scope == EVERYONE and namespace == get(mesh_settings).traffic.root_namespace
+    return tuple(
+        role
+        for role in get(proxy_roles)
+        if everywhere or role.namespace == namespace
+        if selects(scope, namespace, role.namespace, role.labels) or everywhere
+    )
+
+
+def _nobody(written: Telemetry, held: tuple[Role, ...]) -> Iterator[Problem]:
+    """Of targets; selectors that match no workload are told by the analyzers."""
+    scope = selection_of(written)
+    if isinstance(scope, Attached) and scope.gateways and not held:
+        message = "no proxy of the Gateways that it targets runs here, so it holds for nobody"
+        hint = "Use a selector for gateways of networking.istio.io"
+        yield Problem(
+            written.key, "spec.targetRefs", "SelectsNothing", message, hint, Severity.WARNING
+        )
+
+
+def _without_proxy(written: Telemetry, held: tuple[Role, ...]) -> Iterator[Problem]:
+    """Of workloads that an object selects by name; of others it is no news."""
+    for role in held if selection_of(written) != EVERYONE else ():
+        if role.type is ProxyType.GRPC:
+            called = dict(role.labels).get("app", role.service_account)
+            message = f"{called} in {role.namespace} has no proxy, so nothing is reported there"
+            hint = "Give it a sidecar instead of the template grpc-agent"
+            yield Problem(written.key, "", "NotEnforced", message, hint, Severity.WARNING)
+            return
