@@ -24,6 +24,7 @@ from argosy.citadel.signer import (
     server_credential,
     sign_workload,
 )
+from argosy.citadel.statistics import Statistics
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
 from argosy.citadel.trust import Trust
 
@@ -36,6 +37,7 @@ INTERVAL = 10.0
 LOG_SIZE = 10_000
 """Workloads whose last certificate is remembered."""
 
+_UNREADABLE = 400
 _log = structlog.get_logger()
 
 
@@ -96,6 +98,7 @@ class CertificateService:
         self._is_current = is_current
         self._shares_node = shares_node
         self._limit = RateLimit(BURST, INTERVAL)
+        self.statistics = Statistics()
         self._records: OrderedDict[tuple[SpiffeId, str], CertificateRecord] = OrderedDict()
 
     async def issue(
@@ -112,9 +115,10 @@ class CertificateService:
         first. ``impersonated`` is the SPIFFE id that a node asks for in the place of its own.
         Raises ``RefusedError``.
         """
-        caller = self.authenticate(proof)
-        for_whom = self._identity(caller, impersonated)
-        return await self._issue(csr, caller, for_whom, self._lifetime(lifetime))
+        self.statistics.requests += 1
+        caller = self._caller(proof)
+        for_whom, wanted = self._allowed(caller, impersonated, lifetime)
+        return await self._issue(csr, caller, for_whom, wanted)
 
     async def issue_to_server(
         self, csr: str, namespace: str, service_account: str, dns_names: Sequence[str]
@@ -123,6 +127,7 @@ class CertificateService:
 
         Raises ``RefusedError``.
         """
+        self.statistics.requests += 1
         identity = SpiffeId.of(self._trust().trust_domain, namespace, service_account)
         caller = Caller(identity, Proof.TOKEN)
         return await self._issue(csr, caller, identity, self._rules.default, dns_names)
@@ -137,17 +142,42 @@ class CertificateService:
     ) -> tuple[str, ...]:
         wait = self._limit.admit((caller.identity, caller.pod, for_whom), self._clock.monotonic())
         if wait:
+            self.statistics.limited += 1
             _log.warning("certificate.limited", identity=str(caller.identity), pod=caller.pod)
             raise RefusedError(
                 429, f"{caller.identity} asks for certificates too often: wait {wait:.0f} s"
             )
         now = self._clock.now()
         authority = self._trust().authority
-        issued = await asyncio.to_thread(
-            sign_workload, authority, csr, for_whom, now, lifetime, dns_names=dns_names
-        )
+        try:
+            issued = await asyncio.to_thread(
+                sign_workload, authority, csr, for_whom, now, lifetime, dns_names=dns_names
+            )
+        except RefusedError as error:
+            if error.code == _UNREADABLE:
+                self.statistics.unreadable += 1
+            else:
+                self.statistics.unsigned += 1
+            raise
+        self.statistics.issued += 1
         self._remember(caller, for_whom, issued, authority, now)
         return issued.chain
+
+    def _caller(self, proof: str | Sequence[x509.Certificate]) -> Caller:
+        try:
+            return self.authenticate(proof)
+        except RefusedError:
+            self.statistics.unauthenticated += 1
+            raise
+
+    def _allowed(
+        self, caller: Caller, impersonated: str, lifetime: timedelta | None
+    ) -> tuple[SpiffeId, timedelta]:
+        try:
+            return self._identity(caller, impersonated), self._lifetime(lifetime)
+        except RefusedError:
+            self.statistics.forbidden += 1
+            raise
 
     def authenticate(self, proof: str | Sequence[x509.Certificate]) -> Caller:
         """Who holds this token or certificate; ``RefusedError`` (401) for nobody of ours."""

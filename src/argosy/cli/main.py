@@ -53,6 +53,7 @@ COMMANDS = {
     "describe": _Command(_LOOK, "describe", "describe"),
     "exec": _Command(_LOOK, "execute", "exec_"),
     "logs": _Command(_LOOK, "logs", "logs"),
+    "admin": _Command(_LOOK, "admin", "app"),
     "authz": _Command(_LOOK, "authz", "app"),
     "certs": _Command(_LOOK, "certs", "app"),
     "proxy-config": _Command(_LOOK, "proxy_config", "app"),

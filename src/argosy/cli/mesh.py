@@ -1,11 +1,13 @@
 """``argosy up`` and ``argosy down``: a mesh on this machine."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from argosy.base import log as logs
 from argosy.cli.apply import send, show_results
 from argosy.cli.client import (
     ApiClient,
@@ -47,6 +50,11 @@ ImagesFlag = Annotated[
     list[Path] | None,
     typer.Option("--images", help="Which command stands in for which image (YAML)."),
 ]
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,18 @@ def up(
     mixer: Annotated[
         bool, typer.Option("--mixer/--no-mixer", help="With Mixer, which collects telemetry.")
     ] = True,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option("--log-format", envvar=logs.FORMAT_VARIABLE, help="Of the mesh's own logs."),
+    ] = None,
+    log_level: Annotated[
+        str,
+        typer.Option(
+            "--log-level",
+            envvar=logs.LEVELS_VARIABLE,
+            help="Of the mesh's own logs: info, or by scope default:info,xds:debug.",
+        ),
+    ] = "",
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until every pod is ready.")
     ] = True,
@@ -123,6 +143,7 @@ def up(
     the exit code tells how it began (1: something is wrong, 4: not ready in time); it runs on.
     """
     code = 0
+    _choose_logs(log_format, log_level)
     if detach:
         outlive_readers()
     with running(
@@ -180,6 +201,18 @@ def down(mesh: MeshOption = "default") -> None:
     others = [name for name in mesh_names() if MeshDirectory.of(name).is_running()]
     hint = f" Running meshes: {', '.join(others)}." if others else ""
     err.print(f"No mesh {mesh!r} is running.{hint}", markup=False)
+
+
+def _choose_logs(form: LogFormat | None, levels: str) -> None:
+    """For the processes that this one starts."""
+    try:
+        logs.parse_levels(levels)
+    except logs.LevelError as error:
+        raise CliError(str(error), code=2) from error
+    if form is not None:
+        os.environ[logs.FORMAT_VARIABLE] = form.value
+    if levels:
+        os.environ[logs.LEVELS_VARIABLE] = levels
 
 
 @contextmanager

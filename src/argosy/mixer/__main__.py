@@ -15,9 +15,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="argosy.mixer", description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="the mesh's state directory")
     parser.add_argument("--address", required=True, help="host:port for proxies")
-    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--log-level", default="", help="debug, or default:info,graph:debug")
     options = parser.parse_args()
-    logging.configure(options.log_level)
+    try:
+        logging.configure(options.log_level)
+    except logging.LevelError as error:
+        parser.error(str(error))
     directory = MeshDirectory.at(options.directory)
     asyncio.run(
         _run(

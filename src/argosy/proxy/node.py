@@ -422,10 +422,13 @@ def main() -> int:
     parser.add_argument("--ads-address", required=True, help="host:port of the control plane")
     parser.add_argument("--mixer-address", help="host:port of Mixer, if there is one")
     parser.add_argument("--images", type=Path, action="append", default=[], help="image maps")
-    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--log-level", default="", help="debug, or default:info,dns:debug")
     arguments = parser.parse_args()
-    logging.configure(arguments.log_level)
     mixer = arguments.mixer_address
+    try:
+        logging.configure(arguments.log_level)
+    except logging.LevelError as error:
+        parser.error(str(error))
     try:
         options = NodeOptions(
             MeshDirectory.at(arguments.directory),

@@ -45,12 +45,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="argosy.server", description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="the mesh's state directory")
     parser.add_argument("--ads-address", required=True, help="host:port for proxies")
+    parser.add_argument("--metrics-address", default="", help="host:port for scrapes with mTLS")
     parser.add_argument("--ca", type=Path, help="a directory with Istio's cacerts files")
     parser.add_argument("--api-fd", type=int, help="a listening socket for the API with TLS")
     parser.add_argument("--mixer", action="store_true", help="the mesh has a Mixer")
-    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--log-level", default="", help="debug, or default:info,xds:debug")
     options = parser.parse_args()
-    logging.configure(options.log_level)
+    try:
+        logging.configure(options.log_level)
+    except logging.LevelError as error:
+        parser.error(str(error))
     directory = MeshDirectory.of(options.directory.name)
     settings = Settings(
         mesh=directory.name,
@@ -66,6 +70,7 @@ def main() -> int:
         plugged=options.ca,
         certificate_service=directory.certificate_service,
         mixer=MixerFiles(directory.mixer_socket, directory.mixer_token) if options.mixer else None,
+        metrics_address=options.metrics_address,
     )
     try:
         asyncio.run(_run(settings))

@@ -20,6 +20,10 @@ from argosy.model.proxy import ProxyType
 from argosy.pilot.compile.registrations import METADATA, registered_role
 from argosy.pilot.compile.roles import proxy_type, role_of
 
+VERSION = "ISTIO_VERSION"
+_LONGEST_VERSION = 64
+"""Characters of what a proxy says of its version."""
+
 GRPC_GENERATOR = "grpc"
 """By this word of its metadata a gRPC library says that it is no sidecar; Istio's."""
 
@@ -75,7 +79,8 @@ def admit(
         if isinstance(group, xds.Refusal):
             return group
         role = registered_role(pod, group)
-    return xds.Admission(role, client, (("type", kind),))
+    version = message.metadata.fields[VERSION].string_value[:_LONGEST_VERSION]
+    return xds.Admission(role, client, (("type", kind), ("version", version)))
 
 
 def _identity(peer: xds.Peer, trusted: TrustDomains) -> SpiffeId | xds.Refusal:

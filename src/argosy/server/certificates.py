@@ -44,7 +44,7 @@ class MeshCertificates:
     def warn(self) -> None:
         """Each warning when it gets louder, and as often as its level says."""
         now = self._clock.now()
-        for warning in self._warnings(now):
+        for warning in self.warnings():
             before = self._said.get(warning.about)
             lately = before is not None and now - before[1] < warning.level.every
             if before is not None and before[0] is warning.level and lately:
@@ -52,6 +52,11 @@ class MeshCertificates:
             self._said[warning.about] = (warning.level, now)
             speak = _log.error if warning.level is Level.ERROR else _log.warning
             speak("certificate.expires", about=warning.about, message=warning.message)
+
+    def reports(self) -> list[CertificateReport]:
+        """Of every proxy that there is: the last, if there was one."""
+        found = (self._keeper.reports.of(name) for name in sorted(self._keeper.proxies()))
+        return [report for report in found if report is not None]
 
     # ``services.TrustProvider``.
 
@@ -64,7 +69,7 @@ class MeshCertificates:
         self._keeper.take(list(reports))
 
     def overview(self) -> services.CertificateOverview:
-        trust, now = self._keeper.trust, self._clock.now()
+        trust = self._keeper.trust
         issuers = {issuer.fingerprint: issuer for issuer in (trust.current, trust.coming) if issuer}
         authorities = []
         for issuer in issuers.values():
@@ -88,12 +93,11 @@ class MeshCertificates:
                     issuer=_name(names[found.issuer].certificate) if found.issuer in names else "",
                     root=_name(names[found.issuer].root) if found.issuer in names else "",
                 )
-                for name in sorted(self._keeper.proxies())
-                if (found := self._keeper.reports.of(name)) is not None
+                for found in self.reports()
             ),
             warnings=tuple(
                 services.CertificateWarning(one.level.value, one.about, one.message)
-                for one in self._warnings(now)
+                for one in self.warnings()
             ),
         )
 
@@ -128,8 +132,9 @@ class MeshCertificates:
             raise services.RefusedError(409, str(error)) from error
         return self.rotation()
 
-    def _warnings(self, now: datetime) -> list[ExpiryWarning]:
-        trust = self._keeper.trust
+    def warnings(self) -> list[ExpiryWarning]:
+        """What people must hear of now."""
+        trust, now = self._keeper.trust, self._clock.now()
         hint = (
             "plug in a new authority" if self._keeper.is_plugged else "run argosy certs rotate-root"
         )
@@ -139,13 +144,12 @@ class MeshCertificates:
             found.append(ExpiryWarning(Level.ERROR, "authority", words))
         certificates = dict.fromkeys((*trust.authority.certificates, *trust.roots))
         found += [authority_warning(_name(one), one, now, hint) for one in certificates]
-        for name in self._keeper.proxies():
-            report = self._keeper.reports.of(name)
-            if report is None or not report.not_after:
+        for report in self.reports():
+            if not report.not_after:
                 continue
             begins = datetime.fromisoformat(report.not_before)
             ends = datetime.fromisoformat(report.not_after)
-            found.append(leaf_warning(name, begins, ends, now, report.last_failure))
+            found.append(leaf_warning(report.client, begins, ends, now, report.last_failure))
         return [warning for warning in found if warning is not None]
 
 

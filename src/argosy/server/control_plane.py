@@ -32,12 +32,15 @@ from argosy.server.access_tokens import AnyOf, KeptTokens
 from argosy.server.admission import admit
 from argosy.server.certificates import MeshCertificates
 from argosy.server.delivery import Delivery, Publisher
-from argosy.server.doors import Door, OwnerDoor, TlsDoor, tls_context
+from argosy.server.doors import Door, MemberDoor, OwnerDoor, TlsDoor, tls_context
 from argosy.server.http import services
 from argosy.server.http.app import create_app
+from argosy.server.http.metrics import member_app
 from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
 from argosy.server.jwks.make import KeySettings, keys
 from argosy.server.mixer_link import MixerFiles, SocketLink
+from argosy.server.metrics.collect import Metrics
+from argosy.server.metrics.objects import ObjectCounts
 from argosy.server.proxies import Proxies
 from argosy.server.refusals import Refusals
 from argosy.server.registrations import Registrations
@@ -65,7 +68,8 @@ class Settings:
     Without ``mixer`` the mesh has none.
     Paths: of the journal, the authority, the socket, the tokens. ``plugged`` is a directory with an
     authority that was made elsewhere. ``certificate_service`` is the file that says where the
-    certificate service listens.
+    certificate service listens. ``metrics_address`` (host:port) is where workloads of the mesh scrape;
+    empty: nowhere.
     """
 
     mesh: str
@@ -82,6 +86,7 @@ class Settings:
     plugged: Path | None = None
     certificate_service: Path | None = None
     mixer: MixerFiles | None = None
+    metrics_address: str = ""
 
 
 class ControlPlane:
@@ -154,6 +159,22 @@ class ControlPlane:
             keeper=self._keeper,
             clock=self._clock,
         )
+        self._objects = ObjectCounts()
+        self._metrics = Metrics(
+            server=self._xds,
+            issuing=self._issuing.statistics,
+            keeper=self._keeper,
+            certificates=self._certificates,
+            engine=self._engine,
+            delivery=self._delivery,
+            publisher=self._publisher,
+            keys=self._keys,
+            store=self.store,
+            objects=self._objects,
+            clock=self._clock,
+            version=__version__,
+            began=self._clock.monotonic(),
+        )
         self._tokens = FileTokens()
         self._tokens.issue(settings.admin_token, "admin", services.Role.ADMIN)
         mixer = settings.mixer
@@ -170,6 +191,7 @@ class ControlPlane:
                 tokens=WorkloadTokens(self._issuing),
                 trust=self._certificates,
                 access=access,
+                metrics=self._metrics,
                 clock=self._clock,
                 version=__version__,
                 mixer=None if mixer is None else SocketLink(mixer.socket),
@@ -179,8 +201,9 @@ class ControlPlane:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set. Raises JournalDamagedError or JournalError at the start."""
         self.store.load()
-        self._publisher.receive(self.store.snapshot(), self.store.revision)
-        self.store.subscribe(self._publisher.receive)
+        for receive in (self._objects.receive, self._publisher.receive):
+            receive(self.store.snapshot(), self.store.revision)
+            self.store.subscribe(receive)
         self._keys.begin()
         self.store.subscribe(self._keys.receive)
         self.store.subscribe(self._refusals.receive)
@@ -224,16 +247,24 @@ class ControlPlane:
             write_private(self._settings.certificate_service, f"{host}:{port}\n".encode())
 
     def _doors(self) -> list[Door]:
-        owner = OwnerDoor(self._app, self._settings.api_socket)
+        doors: list[Door] = [OwnerDoor(self._app, self._settings.api_socket)]
+        address = self._settings.metrics_address
+        if address:
+            context = tls_context(self._certificate.current, lambda: self._keeper.trust.roots_pem)
+            served = member_app(self._metrics, self._proxies)
+            doors.append(
+                MemberDoor(served, address, context, lambda one: self._issuing.authenticate((one,)))
+            )
         listener = self._settings.api_listener
         if listener is None:
-            return [owner]
+            return doors
         host = listener.getsockname()[0]
         names = dict.fromkeys((*LOCAL_NAMES, socket.gethostname(), host, *CONTROL_PLANE_NAMES))
         certificate = ServerCertificate(
             lambda: self._keeper.trust.authority, tuple(names), self._clock
         )
-        return [owner, TlsDoor(self._app, listener, tls_context(certificate.current))]
+        doors.append(TlsDoor(self._app, listener, tls_context(certificate.current)))
+        return doors
 
     def _admit(self, peer: xds.Peer, node: bytes) -> xds.Admission | xds.Refusal:
         trust = self._keeper.trust

@@ -4,6 +4,7 @@ The only place where the engine's observations and the xDS library's layers meet
 event loop's thread; nothing here waits.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
@@ -19,6 +20,7 @@ from argosy.pilot.graph.envoy_filter_problems import blamed_patches
 from argosy.pilot.graph.hosts import HostSet
 from argosy.pilot.graph.views import apart
 from argosy.pilot.translate.patching import PatchRef
+from argosy.server.metrics.objects import reason
 from argosy.store.cells import CellFeed
 from argosy.store.transaction import Event
 
@@ -47,6 +49,8 @@ class Delivery:
         self._sharing: dict[_Key, set[graph.Layer]] = {}
         self._particular: dict[graph.Layer, HostSet] = {}
         self._shared: dict[graph.Layer, graph.Layer] = {}
+        self.failed = 0
+        """Formulas that failed: mistakes of our own."""
 
     # What the xDS library asks (``xds.Source``).
 
@@ -111,6 +115,7 @@ class Delivery:
         resources: list[tuple[_Key, str]] = []
         for change in changed:
             if isinstance(change.new, derive.Failed):
+                self.failed += 1
                 log.error("formula.failed", where=str(change.new.where), error=str(change.new))
             elif change.formula is graph.layers:
                 role = cast("Role", change.args[0])
@@ -277,18 +282,25 @@ class Publisher:
         self._server = server
         self._feed = CellFeed(derive.ABSENT)
         self._revision = 0
+        self.triggers: Counter[str] = Counter()
+        """How many publications had something to tell, by the reason."""
 
     def receive(self, events: Sequence[Event], revision: int) -> None:
         """A subscriber of the store."""
         self._revision = revision
-        self.set(self._feed.cells(events))
+        reasons = {reason(event.key.kind) for event in events}
+        self._set(self._feed.cells(events), reasons)
 
     def set(self, cells: Mapping[Hashable, object]) -> None:
         """Cells that are not the store's."""
-        revision = self._revision
+        self._set(cells, ("global",))
+
+    def _set(self, cells: Mapping[Hashable, object], reasons: Iterable[str]) -> None:
         changed = self._engine.set(cells)
         changes, rescoped = self._delivery.changes(changed)
-        self._server.publish(changes, revision, rescoped)
+        if changes or rescoped:
+            self.triggers.update(reasons)
+        self._server.publish(changes, self._revision, rescoped)
 
 
 def _resource(value: Encoded | None) -> xds.Resource | None:

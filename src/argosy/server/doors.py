@@ -1,6 +1,6 @@
-"""The HTTP API's two doors: a UNIX socket for the mesh's owner, and TLS for others (ADR 023).
+"""The control plane's HTTP doors: for the mesh's owner, for holders of tokens, for workloads.
 
-Both speak HTTP/1.1 by h11, which bounds the head of a request. Here is what is refused before
+A UNIX socket and TLS lead to the API (ADR 023), mutual TLS to the metrics. All speak HTTP/1.1 by h11, which bounds the head of a request. Here is what is refused before
 anybody has said who he is.
 """
 
@@ -10,12 +10,16 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
+from cryptography import x509
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from argosy.citadel.refusal import RefusedError
 from argosy.citadel.signer import Credential
 
 HEAD_SECONDS = 10.0
@@ -101,15 +105,40 @@ class GuardedProtocol(H11Protocol):
             self.transport.abort()
 
 
+class MemberProtocol(GuardedProtocol):
+    """For workloads of the mesh: ``authenticate`` gets the certificate that TLS has verified, and
+    raises RefusedError."""
+
+    def __init__(
+        self, authenticate: Callable[[x509.Certificate], object], *args: Any, **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        self._authenticate = authenticate
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        try:
+            self._authenticate(x509.load_der_x509_certificate(shown))
+        except (RefusedError, ValueError) as error:
+            log.warning("metrics.refused", reason=str(error))
+            transport.abort()
+            return
+        super().connection_made(transport)
+
+
 class Door(uvicorn.Server):
     """Leaves signals to the process."""
 
     def __init__(
-        self, app: object, protocol: type[H11Protocol], context: ssl.SSLContext | None = None
+        self,
+        app: object,
+        protocol: Callable[..., H11Protocol],
+        context: ssl.SSLContext | None = None,
     ) -> None:
         config = uvicorn.Config(
             app,  # type: ignore[arg-type]  # an ASGI application
-            http=protocol,
+            http=protocol,  # type: ignore[arg-type]  # uvicorn calls it, no more
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             log_config=None,
             access_log=False,
@@ -157,25 +186,57 @@ class TlsDoor(Door):
         await super().serve(sockets=[self._listener])
 
 
-def tls_context(current: Callable[[], Credential]) -> ssl.SSLContext:
-    """A server's, with the certificate that ``current`` gives at each handshake."""
-    held = current()
-    context = _context(held)
+class MemberDoor(Door):
+    """On a TCP address inside the mesh, for clients with a certificate of the mesh."""
+
+    def __init__(
+        self,
+        app: object,
+        address: str,
+        context: ssl.SSLContext,
+        authenticate: Callable[[x509.Certificate], object],
+    ) -> None:
+        super().__init__(app, partial(MemberProtocol, authenticate), context)
+        host, _, port = address.rpartition(":")
+        self._address = (host, int(port))
+        self.port = 0
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        with socket.create_server(self._address) as listener:
+            self.port = listener.getsockname()[1]
+            await super().serve(sockets=[listener])
+
+
+def tls_context(
+    current: Callable[[], Credential], roots: Callable[[], str] | None = None
+) -> ssl.SSLContext:
+    """A server's, with the certificate that ``current`` gives at each handshake.
+
+    With ``roots`` (PEM) a client needs a certificate that they certify; these too may change.
+    """
+    held = (current(), roots() if roots else "")
+    context = _context(*held)
     latest = (held, context)
 
     def choose(connection: ssl.SSLObject, _name: str | None, _: ssl.SSLContext) -> None:
         nonlocal latest
-        credential = current()
-        if credential is not latest[0]:
-            latest = (credential, _context(credential))
+        found = (current(), roots() if roots else "")
+        if found != latest[0]:
+            latest = (found, _context(*found))
         connection.context = latest[1]
 
     context.sni_callback = choose
     return context
 
 
-def _context(credential: Credential) -> ssl.SSLContext:
+def _context(credential: Credential, roots: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if roots:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=roots)
+        # A resumed session would be one of a certificate that nobody looks at again.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     # The key goes through memory: load_cert_chain reads files only.

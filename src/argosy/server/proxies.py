@@ -167,6 +167,7 @@ class Proxies:
                 for one in client.types
             },
             certificate=_certificate(client, issued),
+            version=dict(client.labels).get("version", ""),
             mtls=self._mtls(client.group),
         )
 

@@ -75,9 +75,10 @@ class Publications:
     def progress(self, key: Hashable, generation: int, now: float) -> list[Publication]:
         """The client has answered everything up to the generation.
 
-        Returns the publications that this completes.
+        Returns the publications that it has answered now; those that no other client is awaited
+        for have nobody in ``waiting``.
         """
-        done = []
+        answered = []
         for publication in self._all:
             if publication.generation > generation:
                 break
@@ -85,9 +86,8 @@ class Publications:
                 continue
             publication.settled[key] = publication.waiting.pop(key)
             publication.last = now
-            if not publication.waiting:
-                done.append(publication)
-        return done
+            answered.append(publication)
+        return answered
 
     def reject(self, key: Hashable, rejection: Rejection) -> None:
         """The client refused something that was sent for these publications."""

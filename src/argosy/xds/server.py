@@ -81,6 +81,7 @@ class Client:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     events: list[Event] = field(default_factory=list)
     queued: bool = False
+    queued_at: float = 0.0
     wake_at: float | None = None
     refusal: Refusal | None = None
     reader: "asyncio.Task[object] | None" = None
@@ -342,6 +343,7 @@ class Server:
             client.events.append(event)
         if not client.queued:
             client.queued = True
+            client.queued_at = self._clock.monotonic()
             self._idle.clear()
             self._ready.append(client)
             self._work.release()
@@ -351,6 +353,7 @@ class Server:
             await self._work.acquire()
             client = self._ready.popleft()
             client.queued = False
+            self.statistics.queue.observe(self._clock.monotonic() - client.queued_at)
             if not client.lock.locked():
                 await self._deliver(client)
             # Otherwise its reader is at it, and takes the events with it when it is done.
@@ -372,8 +375,7 @@ class Server:
         for command in commands:
             match command:
                 case Send(response):
-                    self.statistics.pushes[response.type_url] += 1
-                    self.statistics.pushed_bytes += len(response.body)
+                    self.statistics.pushed(response.type_url, len(response.body))
                     await self._write(client, response.body)
                 case Wake(at):
                     self._wake(client, at)
@@ -388,18 +390,20 @@ class Server:
                     self._close(client, Refusal(message, kind))
                 case _:
                     assert_never(command)
-        self._completed(
-            self._publications.progress(
-                client.number, client.machine.acknowledged(), self._clock.monotonic()
-            )
-        )
+        now = self._clock.monotonic()
+        answered = self._publications.progress(client.number, client.machine.acknowledged(), now)
+        for publication in answered:
+            self.statistics.client_convergence.observe(now - publication.at)
+        self._completed([one for one in answered if not one.waiting])
 
     async def _write(self, client: Client, body: bytes) -> None:
         if client.refusal is not None:
             return
+        began = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._limits.write_seconds):
                 await client.write(body)
+            self.statistics.write.observe(self._clock.monotonic() - began)
         except TimeoutError:
             self.statistics.slow_writes += 1
             text = f"the client did not read for {self._limits.write_seconds:g} s"

@@ -3,23 +3,32 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds of the histogram's buckets, in seconds."""
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 3.0, 5.0, 10.0, 20.0, 30.0)
+"""Upper bounds of buckets for times."""
+
+BYTES = (1.0, 10_000.0, 100_000.0, 1_000_000.0, 4_000_000.0, 10_000_000.0, 40_000_000.0)
+"""Upper bounds of buckets for sizes."""
 
 
 @dataclass(slots=True)
 class Histogram:
     """How many observations fell under each bound; ``counts`` has one more, for the rest."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    bounds: tuple[float, ...] = SECONDS
+    counts: list[int] = field(default_factory=list)
     total: float = 0.0
-    number: int = 0
 
-    def observe(self, seconds: float) -> None:
-        self.total += seconds
-        self.number += 1
-        for index, bound in enumerate(BUCKETS):
-            if seconds <= bound:
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    @property
+    def number(self) -> int:
+        return sum(self.counts)
+
+    def observe(self, value: float) -> None:
+        self.total += value
+        for index, bound in enumerate(self.bounds):
+            if value <= bound:
                 self.counts[index] += 1
                 return
         self.counts[-1] += 1
@@ -30,7 +39,9 @@ class Statistics:
     """Since the server was made. Counters by type are keyed by type URL.
 
     ``acknowledgement``: from a response's sending to its answer. ``convergence``: from a
-    publication to the last answer of the clients it concerned.
+    publication to the last answer of the clients it concerned; ``client_convergence``: to the last
+    answer of each of them. ``queue``: from the moment that there is something for a client until a
+    writer turns to it. ``write``: of one response. ``sizes``: of responses, in bytes.
     """
 
     connected: int = 0
@@ -44,3 +55,13 @@ class Statistics:
     slow_writes: int = 0
     acknowledgement: Histogram = field(default_factory=Histogram)
     convergence: Histogram = field(default_factory=Histogram)
+    client_convergence: Histogram = field(default_factory=Histogram)
+    queue: Histogram = field(default_factory=Histogram)
+    write: Histogram = field(default_factory=Histogram)
+    sizes: dict[str, Histogram] = field(default_factory=dict)
+
+    def pushed(self, type_url: str, size: int) -> None:
+        """A response of so many bytes is about to be written."""
+        self.pushes[type_url] += 1
+        self.pushed_bytes += size
+        self.sizes.setdefault(type_url, Histogram(BYTES)).observe(size)

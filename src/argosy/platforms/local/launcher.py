@@ -26,6 +26,7 @@ ADS_PORT = 15012
 MIXER_PORT = 15004
 """Istio's port for Mixer with mutual TLS, as it was."""
 
+METRICS_PORT = 15014
 STOP_SECONDS = 30.0
 """How long pods may take, all together, when the mesh is stopped."""
 
@@ -161,6 +162,7 @@ def default_children(
             argv=(
                 *(sys.executable, "-m", "argosy.server", *common),
                 *("--ads-address", f"{network.GATEWAY}:{ADS_PORT}", *api),
+                *("--metrics-address", f"{network.GATEWAY}:{METRICS_PORT}"),
                 *(("--ca", str(options.authority.absolute())) if options.authority else ()),
                 *(("--mixer",) if options.mixer else ()),
             ),

@@ -327,6 +327,12 @@ class TrustProvider(Protocol):
         ...
 
 
+class MetricsProvider(Protocol):
+    """What the control plane counts, in Prometheus' text format."""
+
+    def text(self) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class MixerQuestion:
     """``target`` is a path with its query. ``headers`` say for whom it is asked."""
@@ -372,6 +378,7 @@ class ApiServices:
     tokens: TokenIssuer
     trust: TrustProvider
     access: AccessTokens
+    metrics: MetricsProvider
     clock: Clock
     version: str
     mixer: MixerLink | None = None

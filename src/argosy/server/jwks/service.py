@@ -58,6 +58,8 @@ class Keys:
         self._failures: dict[KeySource, KeysFailure] = {}
         self._wake = asyncio.Event()
         self._answered = asyncio.Condition()
+        self.fetched = 0
+        self.failed = 0
 
     @property
     def failures(self) -> tuple[tuple[KeySource, KeysFailure], ...]:
@@ -120,11 +122,14 @@ class Keys:
         try:
             found = await self._fetch(fetch.source, fetch.wait)
         except FetchError as error:
+            self.failed += 1
             self._failed(fetch.source, str(error))
         except Exception as error:
+            self.failed += 1
             log.exception("jwks.internal_error", url=fetch.source.url)
             self._failed(fetch.source, f"a mistake of Argosy's: {type(error).__name__}: {error}")
         else:
+            self.fetched += 1
             self._succeeded(fetch.source, found)
         self._wake.set()
         async with self._answered:

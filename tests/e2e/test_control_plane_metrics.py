@@ -1,0 +1,216 @@
+"""What the control plane counts, with real Envoys: pushes, refusals, certificates; who may read it."""
+
+import json
+import re
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from manifests import deployment, server, service, virtual_service
+from mesh import Mesh, directory, eventually
+from patches import ROUTER, envoy_filter, lua, of_manager, patch
+from prometheus_client.parser import text_string_to_metric_families
+
+pytestmark = pytest.mark.e2e
+
+GRPC_AGENT = {"inject.istio.io/templates": "grpc-agent"}
+SCRAPE = """
+import http.client, os, ssl, sys
+from pathlib import Path
+certs = Path(os.environ["GRPC_XDS_BOOTSTRAP"]).parent / "certs" if len(sys.argv) < 2 else None
+context = ssl.create_default_context(cafile=certs / "root-cert.pem") if certs else ssl._create_unverified_context()
+if certs:
+    context.load_cert_chain(certs / "cert-chain.pem", certs / "key.pem")
+elif sys.argv[1] != "-":
+    context.load_cert_chain(sys.argv[1])
+connection = http.client.HTTPSConnection("10.244.0.1", 15014, context=context, timeout=10)
+try:
+    connection.request("GET", "/metrics")
+    answer = connection.getresponse()
+    print(answer.status, answer.getheader("content-type"))
+    print(answer.read().decode())
+except (OSError, http.client.HTTPException) as error:
+    print("refused", type(error).__name__)
+"""
+
+
+class Numbers:
+    """One scrape."""
+
+    def __init__(self, text: str) -> None:
+        self.types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+        self.values: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                # The library thinks that every counter is called so.
+                bare = sample.name.removesuffix("_total")
+                name = bare if self.types.get(bare) == "counter" else sample.name
+                labels = tuple(sorted(sample.labels.items()))
+                self.values.setdefault(name, {})[labels] = sample.value
+
+    def of(self, name: str, **labels: str) -> float:
+        """The sum of the samples with these labels; an AssertionError for an unknown name."""
+        assert name in self.values, sorted(self.values)
+        wanted = set(labels.items())
+        return sum(v for found, v in self.values[name].items() if wanted <= set(found))
+
+
+class World(NamedTuple):
+    mesh: Mesh
+
+    def numbers(self) -> Numbers:
+        return Numbers(self.mesh.argosy("admin", "metrics").stdout)
+
+
+@pytest.fixture(scope="module")
+def world(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> World:
+    file = tmp_path_factory.mktemp("manifests") / "all.yaml"
+    file.write_text(
+        deployment("echo", *server("any", 9080), port=9080)
+        + service("echo", "echo", {"name": "http", "port": 9080})
+        + deployment("client", image="curlimages/curl")
+        + deployment("prometheus", image="curlimages/curl", annotations=GRPC_AGENT)
+    )
+    mesh.up(file, options=("--log-format", "json"))
+    return World(mesh)
+
+
+def test_pushes_and_convergence(world: World) -> None:
+    before = world.numbers()
+    assert before.of("pilot_xds", version="1.31.0") == 3, "echo, client and the ingress gateway"
+    assert before.of("pilot_virt_services") == 0
+    assert before.of("istio_build", component="pilot") == 1
+    for kind in ("cds", "eds", "lds", "rds"):
+        assert before.of("pilot_xds_pushes", type=kind) >= 1, kind
+    rules = virtual_service("echo", "- route: [{destination: {host: echo}}]\n  timeout: 7s")
+    world.mesh.apply(rules)
+    after = world.numbers()
+
+    def grown(name: str, **labels: str) -> float:
+        return after.of(name, **labels) - before.of(name, **labels)
+
+    assert after.of("pilot_virt_services") == 1
+    assert grown("pilot_proxy_convergence_time_count") == 2, "both sidecars; no route of the gateway"
+    assert 0 < grown("pilot_proxy_convergence_time_sum") < 20
+    assert grown("argosy_xds_convergence_seconds_count") == 1
+    assert grown("pilot_xds_pushes", type="rds") == 2
+    assert grown("pilot_push_triggers", type="config") == 1
+    assert after.of("pilot_k8s_cfg_events", type="VirtualService", event="add") == 1
+    assert grown("pilot_xds_config_size_bytes_count", type="rds") == 2
+    assert after.types["pilot_xds_pushes"] == "counter", "with Istio's name, without _total"
+    assert after.types["pilot_proxy_convergence_time"] == "histogram"
+    assert after.of("process_resident_memory_bytes") > 1e7
+    world.mesh.delete(rules)
+    gone = world.numbers()
+    assert gone.of("pilot_virt_services") == 0
+    assert gone.of("pilot_k8s_cfg_events", type="VirtualService", event="delete") == 1
+
+
+def test_a_refusal_is_counted(world: World) -> None:
+    match = of_manager("SIDECAR_OUTBOUND", ROUTER)
+    broken = envoy_filter("broken", patch("HTTP_FILTER", match, "INSERT_BEFORE", lua("x", "funct (")))
+    world.mesh.argosy("apply", "--wait", "-f", "-", stdin=broken, check=False)
+    found = world.numbers()
+    assert found.of("pilot_total_xds_rejects", type="lds") >= 1
+    assert found.of("pilot_xds_cds_reject") == 0
+    world.mesh.delete(broken)
+    eventually(lambda: world.numbers().of("pilot_xds_lds_reject") == 0, "nobody refuses any more")
+
+
+def test_certificates(world: World) -> None:
+    before = world.numbers()
+    pods = 4.0
+    assert before.of("citadel_server_success_cert_issuance_count") == pods
+    assert before.of("citadel_server_csr_count") == pods
+    years = before.of("citadel_server_root_cert_expiry_seconds") / 86400 / 365
+    assert 9.9 < years < 10.1
+    assert 1.9 < before.of("citadel_server_cert_chain_expiry_seconds") / 86400 / 365 < 2.1
+
+    def ends() -> dict[tuple[tuple[str, str], ...], float]:
+        return world.numbers().values["argosy_workload_certificate_expiry_timestamp_seconds"]
+
+    eventually(lambda: len(ends()) == pods, "one for each workload")
+    assert any(("identity", "spiffe://cluster.local/ns/default/sa/default") in key for key in ends())
+    late = deployment("late", image="curlimages/curl")
+    world.mesh.apply(late)
+    world.mesh.argosy("wait", "--for=condition=Available", "deployment/late", "--timeout", "30")
+    after = world.numbers()
+    assert after.of("citadel_server_success_cert_issuance_count") == pods + 1
+    assert after.of("citadel_server_csr_count") == pods + 1
+    eventually(lambda: len(ends()) == pods + 1, "and of the new one")
+    certificate = world.mesh.argosy("exec", "deploy/client", "--", "true", check=False)
+    assert certificate.returncode == 0
+    world.mesh.delete(late)
+    eventually(lambda: len(ends()) == pods, "of nobody who is gone")
+
+
+def test_a_scrape_with_a_certificate_of_the_mesh(world: World, tmp_path: Path) -> None:
+    def scrape(where: str, *args: str) -> tuple[str, str]:
+        done = world.mesh.exec(where, sys.executable, "-c", SCRAPE, *args)
+        first, _, rest = done.stdout.partition("\n")
+        return first, rest
+
+    head, text = scrape("deploy/prometheus")
+    assert head.startswith("200 text/plain")
+    assert Numbers(text).of("pilot_xds", version="1.31.0") == 3
+    head, _ = scrape("deploy/client", "-")
+    assert head.startswith("refused"), "without a certificate nothing is told"
+    stranger = tmp_path / "stranger.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+        + ["-subj", "/CN=x", "-addext", "subjectAltName=URI:spiffe://cluster.local/ns/a/sa/b"]
+        + ["-keyout", str(stranger), "-out", str(tmp_path / "own.pem")],
+        check=True,
+        capture_output=True,
+    )
+    with stranger.open("a") as file:
+        file.write((tmp_path / "own.pem").read_text())
+    head, _ = scrape("deploy/client", str(stranger))
+    assert head.startswith("refused"), "nor to somebody who signs himself"
+
+
+def test_the_api_gives_them_to_those_who_may_look_at_all(world: World) -> None:
+    def token(*args: str) -> str:
+        return world.mesh.argosy("token", "create", *args).stdout.strip()
+
+    def ask(*options: str) -> int:
+        done = world.mesh.argosy(*options, "admin", "metrics", check=False)
+        assert ("# TYPE pilot_xds gauge" in done.stdout) == (done.returncode == 0)
+        return done.returncode
+
+    assert ask("--token", token("all", "--role", "view")) == 0
+    assert ask("--token", token("one", "--role", "view", "-n", "default")) != 0
+    assert ask("--token", "nonsense") != 0
+
+
+def test_logs_are_json_and_their_level_changes_while_it_runs(world: World) -> None:
+    log = directory(world.mesh) / "control-plane.log"
+
+    def events() -> list[str]:
+        lines = log.read_text().splitlines()
+        return [json.loads(line)["event"] for line in lines if line.startswith("{")]
+
+    def change(number: int) -> None:
+        rule = virtual_service("logged", "- route: [{destination: {host: echo}}]\n  timeout: %ds" % number)
+        world.mesh.apply(rule)
+
+    assert all(line.startswith("{") for line in log.read_text().splitlines())
+    change(1)
+    assert "xds.published" not in events()
+    shown = world.mesh.argosy("admin", "log", "--level", "xds:debug,default:warning").stdout
+    assert shown == "default: warning\nxds: debug\n"
+    quiet = events().count("certificate.issued")
+    change(2)
+    assert "xds.published" in events()
+    assert events().count("certificate.issued") == quiet
+    world.mesh.argosy("admin", "log", "--level", "info")
+    assert world.mesh.argosy("admin", "log").stdout == "default: info\n"
+    before = events().count("xds.published")
+    change(3)
+    assert events().count("xds.published") == before
+    wrong = world.mesh.argosy("admin", "log", "--level", "loud", check=False)
+    assert wrong.returncode == 2
+    assert re.search("loud.*debug, info, warning", wrong.stderr)
