@@ -21,6 +21,7 @@ from argosy.citadel.service import (
     ServerCertificate,
 )
 from argosy.citadel.signer import create_intermediate, create_root
+from argosy.citadel.statistics import Statistics
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
 from argosy.citadel.trust import Trust
 
@@ -231,3 +232,30 @@ async def test_certificates_under_an_alias_are_renewed_under_the_name() -> None:
     mesh.trust = replace(mesh.trust, aliases=())
     with pytest.raises(RefusedError, match="another trust domain"):
         await mesh.service.issue(csr(), [leaf(before)])
+
+
+async def test_what_happened_is_counted() -> None:
+    mesh = Mesh()
+    token = mesh.token("curl", "curl-1")
+    await mesh.service.issue(csr(), token)
+    for proof, request, options in (
+        ("nonsense", csr(), {}),
+        ((), csr(), {}),
+        (token, "no request", {}),
+        (token, csr(), {"lifetime": timedelta(days=400)}),
+        (token, csr(), {"impersonated": "spiffe://cluster.local/ns/default/sa/reviews"}),
+    ):
+        with pytest.raises(RefusedError):
+            await mesh.service.issue(request, proof, **options)  # type: ignore[arg-type]
+    for _ in range(BURST - 2):
+        await mesh.service.issue(csr(), token)
+    with pytest.raises(RefusedError, match="too often"):
+        await mesh.service.issue(csr(), token)
+    assert mesh.service.statistics == Statistics(
+        requests=BURST + 5,
+        issued=BURST - 1,
+        unauthenticated=2,
+        unreadable=1,
+        forbidden=2,
+        limited=1,
+    )

@@ -2,20 +2,25 @@
 
 import json
 import re
-import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 from manifests import deployment, server, service, virtual_service
 from mesh import Mesh, directory, eventually
 from patches import ROUTER, envoy_filter, lua, of_manager, patch
 from prometheus_client.parser import text_string_to_metric_families
+from rules import Rules
+
+from argosy.platforms.local.state import MeshDirectory
 
 pytestmark = pytest.mark.e2e
 
+OURS = "/apis/argosy.dev/v1alpha1"
 GRPC_AGENT = {"inject.istio.io/templates": "grpc-agent"}
 SCRAPE = """
 import http.client, os, ssl, sys
@@ -59,14 +64,20 @@ class Numbers:
 
 
 class World(NamedTuple):
+    """``api`` is a client with the owner's token."""
+
     mesh: Mesh
+    rules: Rules
+    api: httpx.Client
 
     def numbers(self) -> Numbers:
-        return Numbers(self.mesh.argosy("admin", "metrics").stdout)
+        answer = self.api.get("/metrics")
+        assert answer.status_code == 200, answer.text
+        return Numbers(answer.text)
 
 
 @pytest.fixture(scope="module")
-def world(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     file = tmp_path_factory.mktemp("manifests") / "all.yaml"
     file.write_text(
         deployment("echo", *server("any", 9080), port=9080)
@@ -75,7 +86,14 @@ def world(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> World:
         + deployment("prometheus", image="curlimages/curl", annotations=GRPC_AGENT)
     )
     mesh.up(file, options=("--log-format", "json"))
-    return World(mesh)
+    found = MeshDirectory.at(directory(mesh))
+    transport = httpx.HTTPTransport(uds=str(found.api_socket))
+    with (
+        Rules(mesh) as rules,
+        httpx.Client(transport=transport, base_url="http://argosy", timeout=60) as api,
+    ):
+        api.headers["Authorization"] = f"Bearer {found.admin_token.read_text().strip()}"
+        yield World(mesh, rules, api)
 
 
 def test_pushes_and_convergence(world: World) -> None:
@@ -86,14 +104,16 @@ def test_pushes_and_convergence(world: World) -> None:
     for kind in ("cds", "eds", "lds", "rds"):
         assert before.of("pilot_xds_pushes", type=kind) >= 1, kind
     rules = virtual_service("echo", "- route: [{destination: {host: echo}}]\n  timeout: 7s")
-    world.mesh.apply(rules)
+    world.rules.apply("echo", rules)
     after = world.numbers()
 
     def grown(name: str, **labels: str) -> float:
         return after.of(name, **labels) - before.of(name, **labels)
 
     assert after.of("pilot_virt_services") == 1
-    assert grown("pilot_proxy_convergence_time_count") == 2, "both sidecars; no route of the gateway"
+    assert grown("pilot_proxy_convergence_time_count") == 2, (
+        "both sidecars; no route of the gateway"
+    )
     assert 0 < grown("pilot_proxy_convergence_time_sum") < 20
     assert grown("argosy_xds_convergence_seconds_count") == 1
     assert grown("pilot_xds_pushes", type="rds") == 2
@@ -103,7 +123,7 @@ def test_pushes_and_convergence(world: World) -> None:
     assert after.types["pilot_xds_pushes"] == "counter", "with Istio's name, without _total"
     assert after.types["pilot_proxy_convergence_time"] == "histogram"
     assert after.of("process_resident_memory_bytes") > 1e7
-    world.mesh.delete(rules)
+    world.rules.delete("echo")
     gone = world.numbers()
     assert gone.of("pilot_virt_services") == 0
     assert gone.of("pilot_k8s_cfg_events", type="VirtualService", event="delete") == 1
@@ -111,12 +131,19 @@ def test_pushes_and_convergence(world: World) -> None:
 
 def test_a_refusal_is_counted(world: World) -> None:
     match = of_manager("SIDECAR_OUTBOUND", ROUTER)
-    broken = envoy_filter("broken", patch("HTTP_FILTER", match, "INSERT_BEFORE", lua("x", "funct (")))
-    world.mesh.argosy("apply", "--wait", "-f", "-", stdin=broken, check=False)
+    broken = envoy_filter(
+        "broken", patch("HTTP_FILTER", match, "INSERT_BEFORE", lua("x", "funct ("))
+    )
+    assert "pilot_total_xds_rejects" not in world.numbers().values
+    files = [{"path": "broken.yaml", "text": broken}]
+    assert world.api.post(f"{OURS}/apply", json={"files": files}).status_code == 200
+    refused = {"pilot_total_xds_rejects"}
+    eventually(lambda: refused <= world.numbers().values.keys(), "an Envoy says no")
     found = world.numbers()
     assert found.of("pilot_total_xds_rejects", type="lds") >= 1
     assert found.of("pilot_xds_cds_reject") == 0
-    world.mesh.delete(broken)
+    gone = {"files": files, "delete": True}
+    assert world.api.post(f"{OURS}/apply", json=gone).status_code == 200
     eventually(lambda: world.numbers().of("pilot_xds_lds_reject") == 0, "nobody refuses any more")
 
 
@@ -133,17 +160,16 @@ def test_certificates(world: World) -> None:
         return world.numbers().values["argosy_workload_certificate_expiry_timestamp_seconds"]
 
     eventually(lambda: len(ends()) == pods, "one for each workload")
-    assert any(("identity", "spiffe://cluster.local/ns/default/sa/default") in key for key in ends())
+    assert any(
+        ("identity", "spiffe://cluster.local/ns/default/sa/default") in key for key in ends()
+    )
     late = deployment("late", image="curlimages/curl")
-    world.mesh.apply(late)
-    world.mesh.argosy("wait", "--for=condition=Available", "deployment/late", "--timeout", "30")
+    world.rules.apply("late", late)
+    eventually(lambda: len(ends()) == pods + 1, "and of the new one", 30)
     after = world.numbers()
     assert after.of("citadel_server_success_cert_issuance_count") == pods + 1
     assert after.of("citadel_server_csr_count") == pods + 1
-    eventually(lambda: len(ends()) == pods + 1, "and of the new one")
-    certificate = world.mesh.argosy("exec", "deploy/client", "--", "true", check=False)
-    assert certificate.returncode == 0
-    world.mesh.delete(late)
+    world.rules.delete("late")
     eventually(lambda: len(ends()) == pods, "of nobody who is gone")
 
 
@@ -160,9 +186,11 @@ def test_a_scrape_with_a_certificate_of_the_mesh(world: World, tmp_path: Path) -
     assert head.startswith("refused"), "without a certificate nothing is told"
     stranger = tmp_path / "stranger.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-        + ["-subj", "/CN=x", "-addext", "subjectAltName=URI:spiffe://cluster.local/ns/a/sa/b"]
-        + ["-keyout", str(stranger), "-out", str(tmp_path / "own.pem")],
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=x", "-addext", "subjectAltName=URI:spiffe://cluster.local/ns/a/sa/b"),
+            *("-keyout", str(stranger), "-out", str(tmp_path / "own.pem")),
+        ],
         check=True,
         capture_output=True,
     )
@@ -173,17 +201,20 @@ def test_a_scrape_with_a_certificate_of_the_mesh(world: World, tmp_path: Path) -
 
 
 def test_the_api_gives_them_to_those_who_may_look_at_all(world: World) -> None:
-    def token(*args: str) -> str:
-        return world.mesh.argosy("token", "create", *args).stdout.strip()
+    def made(name: str, **more: str) -> str:
+        body = {"name": name, "role": "view", **more}
+        token: str = world.api.post(f"{OURS}/tokens", json=body).json()["token"]
+        return token
 
-    def ask(*options: str) -> int:
-        done = world.mesh.argosy(*options, "admin", "metrics", check=False)
-        assert ("# TYPE pilot_xds gauge" in done.stdout) == (done.returncode == 0)
-        return done.returncode
+    def ask(token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        return world.api.get("/metrics", headers=headers).status_code
 
-    assert ask("--token", token("all", "--role", "view")) == 0
-    assert ask("--token", token("one", "--role", "view", "-n", "default")) != 0
-    assert ask("--token", "nonsense") != 0
+    assert ask(made("all")) == 200
+    assert ask(made("one", namespace="default")) == 403
+    assert ask("nonsense") == 401
+    shown = world.mesh.argosy("admin", "metrics").stdout
+    assert Numbers(shown).types.keys() == world.numbers().types.keys()
 
 
 def test_logs_are_json_and_their_level_changes_while_it_runs(world: World) -> None:
@@ -194,8 +225,8 @@ def test_logs_are_json_and_their_level_changes_while_it_runs(world: World) -> No
         return [json.loads(line)["event"] for line in lines if line.startswith("{")]
 
     def change(number: int) -> None:
-        rule = virtual_service("logged", "- route: [{destination: {host: echo}}]\n  timeout: %ds" % number)
-        world.mesh.apply(rule)
+        route = f"- route: [{{destination: {{host: echo}}}}]\n  timeout: {number}s"
+        world.rules.apply("logged", virtual_service("logged", route))
 
     assert all(line.startswith("{") for line in log.read_text().splitlines())
     change(1)
@@ -206,8 +237,8 @@ def test_logs_are_json_and_their_level_changes_while_it_runs(world: World) -> No
     change(2)
     assert "xds.published" in events()
     assert events().count("certificate.issued") == quiet
-    world.mesh.argosy("admin", "log", "--level", "info")
-    assert world.mesh.argosy("admin", "log").stdout == "default: info\n"
+    answer = world.api.put(f"{OURS}/logging", json={"levels": {"default": "info"}})
+    assert answer.json() == {"levels": {"default": "info"}}
     before = events().count("xds.published")
     change(3)
     assert events().count("xds.published") == before

@@ -140,6 +140,11 @@ class Trusts:
         return self.rotation()
 
 
+class Counted:
+    def text(self) -> bytes:
+        return b"# TYPE pilot_xds gauge\npilot_xds 0.0\n"
+
+
 @pytest.fixture
 def store() -> Store:
     numbers = count(1)
@@ -181,6 +186,21 @@ def services(
         access=KeptTokens(tmp_path / "tokens.json", StandingClock()),
         clock=StandingClock(),
         version="0.1.0",
+) -> Starlette:
+    return create_app(
+        ApiServices(
+            store=store,
+            authenticator=neighbours,
+            proxies=neighbours,
+            problems=neighbours,
+            certificates=Certificates(),
+            tokens=tokens,
+            trust=trusts,
+            access=KeptTokens(tmp_path / "tokens.json", StandingClock()),
+            metrics=Counted(),
+            clock=StandingClock(),
+            version="0.1.0",
+        )
     )
 
 

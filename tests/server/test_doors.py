@@ -14,19 +14,26 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from starlette.applications import Starlette
 
 from argosy.base.names import TrustDomain
+from argosy.citadel.identity import SpiffeId, identity_of
+from argosy.citadel.refusal import RefusedError
 from argosy.citadel.signer import (
     Authority,
     Credential,
     create_intermediate,
     create_root,
     pem,
+    private_pem,
     server_credential,
+    sign_workload,
 )
 from argosy.server import doors
-from argosy.server.doors import Door, OwnerDoor, TlsDoor, is_owner, tls_context
+from argosy.server.doors import Door, MemberDoor, OwnerDoor, TlsDoor, is_owner, tls_context
 
 AS_NOBODY = """
 import os, socket, sys
@@ -210,3 +217,50 @@ async def test_the_open_endpoint_takes_small_bodies_only(api: httpx.AsyncClient)
         headers = [(b"content-length", length.encode())]
         refused = await api.post(path, content=b"{}", headers=headers)
         assert refused.status_code == 400
+
+
+def member(authority: Authority, tmp_path: Path, name: str = "prometheus") -> ssl.SSLContext:
+    """A client's, with a workload's certificate of that authority, which trusts its root."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256())
+    csr = request.public_bytes(serialization.Encoding.PEM).decode()
+    identity = SpiffeId.of(TrustDomain("cluster.local"), "default", name)
+    issued = sign_workload(authority, csr, identity, datetime.now(UTC))
+    file = tmp_path / f"{name}-{issued.serial:x}.pem"
+    file.write_text(private_pem(key).decode() + "".join(issued.chain[:-1]))
+    context = trusting(authority)
+    context.load_cert_chain(file)
+    return context
+
+
+async def test_the_members_door(app: Starlette, authority: Authority, tmp_path: Path) -> None:
+    domain, now = TrustDomain("cluster.local"), datetime.now(UTC)
+    other = create_intermediate(create_root(domain, now), domain, now)
+    roots = [pem(authority.root)]
+    own = credential(authority)
+
+    def authenticate(certificate: x509.Certificate) -> None:
+        if identity_of(certificate).service_account == "revoked":
+            raise RefusedError(401, "the client's certificate is revoked")
+
+    context = tls_context(lambda: own, lambda: roots[0])
+    door = MemberDoor(app, "127.0.0.1:0", context, authenticate)
+
+    async def ask(client: ssl.SSLContext) -> int:
+        """0: refused."""
+        async with httpx.AsyncClient(verify=client) as http:
+            try:
+                return (await http.get(f"https://127.0.0.1:{door.port}/healthz")).status_code
+            except (httpx.ReadError, httpx.RemoteProtocolError, httpx.ConnectError):
+                return 0
+
+    async with serving(door):
+        assert await ask(member(authority, tmp_path)) == 200
+        assert await ask(trusting(authority)) == 0, "no certificate"
+        stranger = member(other, tmp_path)
+        stranger.load_verify_locations(cadata=pem(authority.root))
+        assert await ask(stranger) == 0, "of another authority"
+        assert await ask(member(authority, tmp_path, "revoked")) == 0
+        roots[0] = pem(other.root)
+        assert await ask(stranger) == 200, "the roots have changed"
+        assert await ask(member(authority, tmp_path)) == 0

@@ -12,7 +12,8 @@ def test_an_answer_counts_for_every_publication_up_to_it() -> None:
     publications = Publications()
     first = publications.begin(1, 10, 100.0, [(1, "a"), (2, "b")])
     second = publications.begin(2, 11, 101.0, [(1, "a")])
-    assert publications.progress(1, 11, 102.0) == [second]
+    assert publications.progress(1, 11, 102.0) == [first, second]
+    assert (first.waiting, second.waiting) == ({2: "b"}, {}), "one is done, one is not"
     assert publications.progress(2, 9, 103.0) == []
     assert first.distribution(103.0).pending == ("b",)
     assert first.distribution(103.0).seconds == 3.0
