@@ -56,6 +56,11 @@ class Clock:
         return 0.0
 
 
+class Counted:
+    def text(self) -> bytes:
+        return b"# TYPE pilot_xds gauge\npilot_xds 0.0\n"
+
+
 @dataclass
 class Neighbours:
     """Authenticator, proxies and problems; proxies and their answers are what a test puts here."""
@@ -233,6 +238,7 @@ class FakeMesh:
                 tokens=Tokens(),
                 trust=self.trusts,
                 access=self.tokens,
+                metrics=Counted(),
                 clock=Clock(),
                 version="0.1.0",
             )

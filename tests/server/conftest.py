@@ -184,23 +184,9 @@ def services(
         tokens=tokens,
         trust=trusts,
         access=KeptTokens(tmp_path / "tokens.json", StandingClock()),
+        metrics=Counted(),
         clock=StandingClock(),
         version="0.1.0",
-) -> Starlette:
-    return create_app(
-        ApiServices(
-            store=store,
-            authenticator=neighbours,
-            proxies=neighbours,
-            problems=neighbours,
-            certificates=Certificates(),
-            tokens=tokens,
-            trust=trusts,
-            access=KeptTokens(tmp_path / "tokens.json", StandingClock()),
-            metrics=Counted(),
-            clock=StandingClock(),
-            version="0.1.0",
-        )
     )
 
 

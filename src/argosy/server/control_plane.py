@@ -38,9 +38,9 @@ from argosy.server.http.app import create_app
 from argosy.server.http.metrics import member_app
 from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
 from argosy.server.jwks.make import KeySettings, keys
-from argosy.server.mixer_link import MixerFiles, SocketLink
 from argosy.server.metrics.collect import Metrics
 from argosy.server.metrics.objects import ObjectCounts
+from argosy.server.mixer_link import MixerFiles, SocketLink
 from argosy.server.proxies import Proxies
 from argosy.server.refusals import Refusals
 from argosy.server.registrations import Registrations
