@@ -16,6 +16,7 @@ from argosy.citadel.identity import SpiffeId, identity_of
 from argosy.citadel.refusal import RefusedError
 from argosy.citadel.requests import MAXIMUM_SIZE
 from argosy.citadel.signer import (
+    WORKLOAD_FACTS,
     Authority,
     create_intermediate,
     create_root,
@@ -91,6 +92,28 @@ def test_a_workload_certificate_has_the_profile_of_an_svid(root: Authority) -> N
         key.public_key()
     )
     leaf.verify_directly_issued_by(root.certificate)
+
+
+@pytest.mark.parametrize("size", [1, 127, 128, 255, 256, 700])
+def test_facts_of_a_workload_are_one_more_name(root: Authority, size: int) -> None:
+    """As UTF8String in DER (X.690, 8.1.3): OpenSSL shows it, and the identity is as without."""
+    facts = "reviews;" + "x" * (size - 8) if size > 8 else "x" * size
+    issued = sign_workload(root, csr(p256()), REVIEWS, NOW, facts=facts)
+    names = leaf_of(issued.chain).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    (other,) = names.value.get_values_for_type(x509.OtherName)
+    assert other.type_id == WORKLOAD_FACTS
+    assert other.value.endswith(facts.encode())
+    assert identity_of(leaf_of(issued.chain)) == REVIEWS
+    done = subprocess.run(
+        ["openssl", "x509", "-noout", "-ext", "subjectAltName"],
+        input=issued.chain[0],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"UTF8:{facts}" in done.stdout.replace("othername: ", "").replace(" ", "") or (
+        facts in done.stdout
+    )
 
 
 def test_what_the_request_wishes_for_is_ignored(root: Authority) -> None:

@@ -11,6 +11,7 @@ A case is ``configuration/<name>.yaml``. Its first document says who looks::
     mesh: [Service]       # of ../mesh.yml only these kinds; all when left out, [] for none
     fails: true           # Envoy refuses it, and that is what the case is about
     refused: true         # the API refuses objects, which so are not there; only what it says is
+    metrics: true         # loggers of standard metrics are shown; they stand in every listener
 
 ``show`` limits what is shown of a proxy to these types, ``like`` to names that are like one of
 these.
@@ -22,6 +23,7 @@ the resources that it has because of these objects (whole), has otherwise than w
 """
 
 import fnmatch
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,6 +50,7 @@ from argosy.model.proxy import ProxyType, Role
 from argosy.model.proxy_traffic import CapturePorts
 from argosy.model.workload import Locality
 from argosy.pilot.graph.problems import problems_of
+from argosy.pilot.translate.stats_log import STATS_ACCESS_LOG
 from argosy.testing.certificates import ScratchAuthority
 from argosy.testing.difference import difference, plain
 from argosy.testing.golden import Golden
@@ -103,6 +106,7 @@ class Header(msgspec.Struct, forbid_unknown_fields=True):
     mesh: list[str] | None = None
     fails: bool = False
     refused: bool = False
+    metrics: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,12 +175,33 @@ def rendered(name: str) -> str:
     documents = []
     for who, after in built(name).items():
         proxy = case.header.proxies[who]
-        documents += changes(who, proxy, resources(before, proxy), after)
+        shown = plain if case.header.metrics else without_metrics
+        documents += changes(who, proxy, resources(before, proxy), after, shown)
     documents.append({"problems": problems(name)})
     return yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=100)
 
 
-def changes(who: str, proxy: Proxy, old: Resources, new: Resources) -> list[dict[str, Any]]:
+def without_metrics(message: Message) -> Any:
+    """As ``plain``, but for the loggers of standard metrics."""
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, list):
+            return [walk(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        others = [log for log in value.get("access_log", ()) if log["name"] != STATS_ACCESS_LOG]
+        return {
+            key: others if key == "access_log" else walk(item)
+            for key, item in value.items()
+            if key != "access_log_options" and (key != "access_log" or others)
+        }
+
+    return walk(plain(message))
+
+
+def changes(
+    who: str, proxy: Proxy, old: Resources, new: Resources, shown: Callable[[Message], Any]
+) -> list[dict[str, Any]]:
     found = []
     for key in sorted(new.keys() | old.keys()):
         if not proxy.shows(key) or old.get(key) == new.get(key):
@@ -185,9 +210,9 @@ def changes(who: str, proxy: Proxy, old: Resources, new: Resources) -> list[dict
         if key not in new:
             found.append({**about, "lost": True})
         elif key not in old:
-            found.append({**about, "added": plain(new[key])})
+            found.append({**about, "added": shown(new[key])})
         else:
-            changed = difference(plain(old[key]), plain(new[key]))
+            changed = difference(shown(old[key]), shown(new[key]))
             found.append({**about, "changed": changed})
     return found
 

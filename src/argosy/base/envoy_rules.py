@@ -20,6 +20,9 @@ from argosy.base.envoy_types import get_descriptor, new_message, type_name
 _HEADER_NAME = re2.compile(r"^:?[0-9a-zA-Z!#$%&'*+\-.^_|~`]+$")
 _HEADER_VALUE = re2.compile("^[^\x00-\x08\x0a-\x1f\x7f]*$")
 _NOT_STRICT = re2.compile("^[^\x00\x0a\x0d]*$")
+_DROPPED = frozenset({"envoy.extensions.access_loggers.stats.v3.Config.stat_prefix"})
+"""Fields whose rules our messages still have, and Envoy no more."""
+
 WRAPPERS = frozenset(
     f"google.protobuf.{name}Value"
     for name in ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
@@ -75,7 +78,7 @@ def _ruled(descriptor: Descriptor) -> tuple[tuple[FieldDescriptor, Any], ...]:
     found = []
     for field in descriptor.fields:
         options = field.GetOptions()
-        if options.HasExtension(validate_pb2.rules):
+        if options.HasExtension(validate_pb2.rules) and field.full_name not in _DROPPED:
             found.append((field, options.Extensions[validate_pb2.rules]))
     return tuple(found)
 

@@ -78,7 +78,7 @@ class CertificateService:
 
     ``trust`` says who signs now. ``is_current`` says whether the pod of a token still exists; a
     token outlives its pod. ``shares_node``: whether a pod with that identity runs where the caller
-    runs. All methods belong to the event loop; only the signing itself leaves it.
+    runs. ``facts`` says what is known of the caller's own pod. All methods belong to the event loop; only the signing itself leaves it.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class CertificateService:
         rules: Rules = DEFAULT_RULES,
         is_current: Callable[[WorkloadToken], bool] = lambda _: True,
         shares_node: Callable[[Caller, SpiffeId], bool] = lambda _caller, _wanted: False,
+        facts: Callable[[Caller], str] = lambda _: "",
     ) -> None:
         self._trust = trust
         self._tokens = tokens
@@ -97,6 +98,7 @@ class CertificateService:
         self._rules = rules
         self._is_current = is_current
         self._shares_node = shares_node
+        self._facts = facts
         self._limit = RateLimit(BURST, INTERVAL)
         self.statistics = Statistics()
         self._records: OrderedDict[tuple[SpiffeId, str], CertificateRecord] = OrderedDict()
@@ -149,9 +151,17 @@ class CertificateService:
             )
         now = self._clock.now()
         authority = self._trust().authority
+        facts = self._facts(caller) if for_whom == caller.identity else ""
         try:
             issued = await asyncio.to_thread(
-                sign_workload, authority, csr, for_whom, now, lifetime, dns_names=dns_names
+                sign_workload,
+                authority,
+                csr,
+                for_whom,
+                now,
+                lifetime,
+                dns_names=dns_names,
+                facts=facts,
             )
         except RefusedError as error:
             if error.code == _UNREADABLE:

@@ -29,6 +29,9 @@ SERVER_LIFETIME = timedelta(days=30)
 ROOT_LIFETIME = timedelta(days=3650)
 INTERMEDIATE_LIFETIME = timedelta(days=730)
 
+WORKLOAD_FACTS = x509.ObjectIdentifier("2.25.274844203413528320154932381369407427399")
+"""The name in a certificate that holds the facts of a workload; made from a UUID (X.667)."""
+
 SKEW = timedelta(minutes=2)
 """How far back a certificate's validity begins, for clocks that are behind; Istio's as well."""
 
@@ -140,14 +143,18 @@ def sign_workload(
     lifetime: timedelta = WORKLOAD_LIFETIME,
     *,
     dns_names: Sequence[str] = (),
+    facts: str = "",
 ) -> Issued:
     """A workload's certificate: the key from ``csr``, the name from what the caller proved.
 
-    ``dns_names`` are further names, for servers of the mesh itself.
+    ``dns_names`` are further names, for servers of the mesh itself. ``facts`` are what the mesh
+    knows of the workload besides, for the metrics of those it calls.
     It does not outlive its issuer. Raises ``RefusedError``: 400 for the request, 503 for an
     authority whose own time is over.
     """
     names = [x509.UniformResourceIdentifier(str(identity)), *map(x509.DNSName, dns_names)]
+    if facts:
+        names.append(x509.OtherName(WORKLOAD_FACTS, _utf8_string(facts)))
     return _sign_leaf(
         authority,
         _Leaf(_NOBODY, requested_key(csr), now - SKEW, _expiry(authority, now, lifetime)),
@@ -316,6 +323,16 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
         crl_sign=authority,
         encipher_only=False,
         decipher_only=False,
+    )
+
+
+def _utf8_string(text: str) -> bytes:
+    """In DER: X.690, 8.1.3 and 8.23."""
+    content = text.encode()
+    size = len(content)
+    length = size.to_bytes((size.bit_length() + 7) // 8)
+    return (
+        b"\x0c" + (bytes((size,)) if size < 128 else bytes((128 + len(length),)) + length) + content
     )
 
 

@@ -127,11 +127,11 @@ class TagOverride:
 class MetricOverride:
     """What holds for one metric. ``metric`` is one of Istio's, or the name of another.
 
-    ``tags`` are sorted by name.
+    ``disabled`` None: it is there if it usually is. ``tags`` are sorted by name.
     """
 
     metric: Metric | str
-    disabled: bool = False
+    disabled: bool | None = None
     tags: tuple[TagOverride, ...] = ()
 
 

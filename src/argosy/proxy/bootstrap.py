@@ -11,6 +11,7 @@ from typing import Any
 
 from argosy.model.mixer import MIXER_CLUSTER, MIXER_NAME
 from argosy.model.proxy import ISTIO_VERSION, ProxyType
+from argosy.model.standard_metrics import SCOPE
 from argosy.model.workload import NO_LOCALITY, Locality
 from argosy.proxy.capture import ENVOY_MARK, PROXY_DNS_PORT
 from argosy.proxy.secret_files import CONTROL_PLANE_FILE, CONTROL_PLANE_SECRET
@@ -18,6 +19,7 @@ from argosy.proxy.secret_files import CONTROL_PLANE_FILE, CONTROL_PLANE_SECRET
 ADMIN_PORT = 15000
 STATUS_PORT = 15021
 PROMETHEUS_PORT = 15090
+AGENT_PORT = 15020
 LOCAL_CLUSTER = "local_cluster"
 """Istio's name; the control plane knows it too."""
 CONTROL_PLANE_NAME = "istiod.istio-system.svc"
@@ -30,6 +32,7 @@ _DEFAULT_STATS = (
     "server",
     "cluster.xds-grpc",
     "istio_",
+    f"{SCOPE}.",
 )
 _DEFAULT_STAT_SUFFIXES = ("rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied")
 """What Istio keeps by default; each cluster's statistics cost memory in every sidecar."""
@@ -124,11 +127,14 @@ def bootstrap(facts: ProxyFacts) -> Json:
                     else []
                 ),
                 _loopback("prometheus_stats", ADMIN_PORT),
+                _loopback("agent", AGENT_PORT),
                 *([_local_cluster()] if facts.self_discovery else []),
             ],
             "listeners": [
-                _exposed("prometheus", PROMETHEUS_PORT, "/stats/prometheus", "/stats/prometheus"),
-                _exposed("health", STATUS_PORT, "/healthz/ready", "/ready"),
+                _exposed(
+                    "prometheus", PROMETHEUS_PORT, "/stats/prometheus", "agent", "/stats/envoy"
+                ),
+                _exposed("health", STATUS_PORT, "/healthz/ready", "prometheus_stats", "/ready"),
             ],
         },
         "typed_dns_resolver_config": _resolver(),
@@ -270,11 +276,11 @@ def _secret(name: str, file: str) -> Json:
     }
 
 
-def _exposed(name: str, port: int, path: str, admin_path: str) -> Json:
-    """A listener that shows one path of the admin interface, and nothing else, to the network."""
+def _exposed(name: str, port: int, path: str, cluster: str, inner_path: str) -> Json:
+    """A listener that shows one path of ``cluster``, and nothing else, to the network."""
     route = {
         "match": {"path": path},
-        "route": {"cluster": "prometheus_stats", "prefix_rewrite": admin_path},
+        "route": {"cluster": cluster, "prefix_rewrite": inner_path},
     }
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network."

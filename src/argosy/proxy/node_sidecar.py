@@ -22,7 +22,9 @@ from argosy.api.core_pod import Pod
 from argosy.api.meta import Metadata
 from argosy.api.proxy_config import ProxyConfig
 from argosy.model.proxy import ProxyType
+from argosy.model.standard_metrics import WORKLOAD_ENVIRONMENT
 from argosy.pilot.compile.capture_ports import ports_of
+from argosy.pilot.compile.endpoints import facts_of
 from argosy.pilot.compile.injection import Injection
 from argosy.pilot.compile.localities import locality_of
 from argosy.platforms.local import netns, process, procfs, state
@@ -32,13 +34,14 @@ from argosy.platforms.local.mounts import View
 from argosy.platforms.local.process import Command, Process, Sandbox
 from argosy.proxy import capture, dns, envoy
 from argosy.proxy.annotations import proxy_settings
-from argosy.proxy.bootstrap import ProxyFacts, bootstrap
+from argosy.proxy.bootstrap import AGENT_PORT, ProxyFacts, bootstrap
 from argosy.proxy.bootstrap_patches import patched_bootstrap
-from argosy.proxy.capture import DNS_PORT, OWN_PORTS, PROXY_DNS_PORT
+from argosy.proxy.capture import BYPASS_MARK, DNS_PORT, OWN_PORTS, PROXY_DNS_PORT
 from argosy.proxy.connection_limit import usual_limit
 from argosy.proxy.interception import interception
 from argosy.proxy.names import Answer, NameTable
 from argosy.proxy.node_injection import proxy_labels, workload_name
+from argosy.proxy.node_metrics import MetricsServer, application_metrics
 from argosy.proxy.node_rules import KeptRules, load
 from argosy.proxy.user_volumes import user_view
 
@@ -228,6 +231,7 @@ class EnvoySidecar:
                     for_ever("proxy dns", lambda: self._names.run_for_proxy(pod_netns))
                 )
                 tasks.create_task(for_ever("credentials", credentials.run))
+                tasks.create_task(for_ever("metrics", self._serve_metrics))
                 tasks.create_task(self._rules.run(pod_netns))
                 content = self._bootstrap(address)
                 self._write_bootstrap(content)
@@ -237,6 +241,14 @@ class EnvoySidecar:
                 await self._keep_envoy(await self._user_view(address))
         finally:
             await self.admin.close()
+
+    async def _serve_metrics(self) -> None:
+        server = MetricsServer(
+            lambda: netns.socket_in(self._netns, mark=BYPASS_MARK),
+            lambda: self.ready,
+            lambda: application_metrics(self._pod.metadata.annotations),
+        )
+        await server.run(await asyncio.to_thread(_metrics_socket, self._netns))
 
     async def drain(self) -> None:
         """Ask clients to leave, and wait until they have, for a bounded time."""
@@ -271,6 +283,7 @@ class EnvoySidecar:
 
     async def _keep_envoy(self, view: View | None) -> None:
         backoff = Backoff(initial=0.1, maximum=30.0, reset_after=60.0)
+        metadata = self._pod.metadata
         command = Command(
             envoy.command(
                 concurrency=self._settings.concurrency,
@@ -279,7 +292,11 @@ class EnvoySidecar:
                 flush_ms=self._settings.flush_ms,
                 flush_kb=self._settings.flush_kb,
             ),
-            {"PATH": os.environ.get("PATH", ""), **dict(self._settings.environment)},
+            {
+                "PATH": os.environ.get("PATH", ""),
+                **dict(self._settings.environment),
+                WORKLOAD_ENVIRONMENT: facts_of(metadata.name, metadata.namespace, metadata.labels),
+            },
             cwd=str(self._directory),
             log=self._directory / "logs" / "envoy.log",
         )
@@ -385,6 +402,18 @@ async def for_ever(what: str, serve: Callable[[], Coroutine[Any, Any, None]]) ->
         except (OSError, ExceptionGroup) as error:
             log.warning("sidecar.part_failed", part=what, error=str(error))
         await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _metrics_socket(pod_netns: int) -> socket.socket:
+    listener = netns.socket_in(pod_netns)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("0.0.0.0", AGENT_PORT))
+        listener.listen(16)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _dns_sockets(pod_netns: int, port: int) -> tuple[socket.socket, socket.socket]:

@@ -26,6 +26,7 @@ from argosy.citadel.revocation import revoked
 from argosy.citadel.service import DEFAULT_RULES, CertificateService, Rules, ServerCertificate
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
 from argosy.model.proxy import Role
+from argosy.pilot.compile.endpoints import facts_of
 from argosy.pilot.translate.patching import PatchRef
 from argosy.platforms.local.state import write_private
 from argosy.server.access_tokens import AnyOf, KeptTokens
@@ -113,6 +114,7 @@ class ControlPlane:
             rules=settings.rules,
             is_current=self._is_current,
             shares_node=self._shares_node,
+            facts=self._workload_facts,
         )
         self.store = Store(
             clock=self._clock,
@@ -301,6 +303,14 @@ class ControlPlane:
             and (pod.spec.node_name or _ONLY_NODE) == (own.spec.node_name or _ONLY_NODE)
             for pod in self.store.list("Pod", wanted.namespace)
         )
+
+    def _workload_facts(self, caller: Caller) -> str:
+        """Of the pod whose token the caller has, as the mesh knows it; empty: of no such pod."""
+        namespace = caller.identity.namespace
+        pod = self.store.get(ObjectKey("Pod", namespace, caller.pod)) if caller.pod else None
+        if not isinstance(pod, Pod) or pod.spec.account != caller.identity.service_account:
+            return ""
+        return facts_of(pod.metadata.name, namespace, pod.metadata.labels)
 
     def _last_trust_domain(self) -> TrustDomain:
         """The one of the certificates that are out; MeshConfig may want another by now."""

@@ -65,7 +65,7 @@ def test_an_endpoint() -> None:
     assert (one.address, one.port) == ("10.244.0.1", 8080)
     assert one.identity == "spiffe://cluster.local/ns/default/sa/sa"
     assert one.mtls
-    assert one.workload == "reviews-1;default;reviews;v1;Kubernetes"
+    assert one.workload == "reviews-1;default;reviews;v1;Kubernetes;reviews;v1"
 
 
 def test_only_selected_workloads_of_the_same_namespace() -> None:

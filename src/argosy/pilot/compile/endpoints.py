@@ -13,6 +13,7 @@ from sys import intern
 from argosy.base.names import Namespace
 from argosy.model.authn import MtlsMode
 from argosy.model.service import Resolution, Service, ServicePort
+from argosy.model.standard_metrics import workload_facts
 from argosy.model.workload import Endpoint, Health, Labels, Workload
 
 ContainerPorts = tuple[tuple[str, int], ...]
@@ -188,9 +189,13 @@ def identity(trust_domain: str, namespace: Namespace, service_account: str) -> s
 
 
 def telemetry_name(workload: Workload) -> str:
-    """Istio's ``<workload>;<namespace>;<canonical name>;<canonical revision>;<cluster>``."""
-    labels = dict(workload.labels)
-    name = workload_name(workload.name, labels)
+    """What metrics tell of it, as ``workload_facts`` has it."""
+    return intern(facts_of(workload.name, workload.namespace, dict(workload.labels)))
+
+
+def facts_of(pod: str, namespace: str, labels: Mapping[str, str]) -> str:
+    """What metrics tell of a pod's workload."""
+    name = workload_name(pod, labels)
     canonical = (
         labels.get("service.istio.io/canonical-name")
         or labels.get("app.kubernetes.io/name")
@@ -203,10 +208,10 @@ def telemetry_name(workload: Workload) -> str:
         or labels.get("version")
         or "latest"
     )
-    return intern(";".join((name, workload.namespace, canonical, revision, CLUSTER_ID)))
+    return workload_facts(name, namespace, (canonical, revision), CLUSTER_ID, labels)
 
 
-def workload_name(pod: str, labels: dict[str, str]) -> str:
+def workload_name(pod: str, labels: Mapping[str, str]) -> str:
     """What made the pod: ``reviews-v1`` for ``reviews-v1-5d8f9c7b6-x2x9z``."""
     named = labels.get("service.istio.io/workload-name")
     if named:

@@ -1,21 +1,55 @@
 """Which access loggers stand where, from all who want to know of requests and connections."""
 
 from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.data.accesslog.v3 import accesslog_pb2 as log_data_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from argosy.model.telemetry import Telemetry
 from argosy.pilot.translate import log_sinks
+from argosy.pilot.translate.stats_log import connection_stats, request_stats
 
 
 def http_access_logs(telemetry: Telemetry) -> list[accesslog_pb2.AccessLog]:
     """Of a connection manager: one entry a request."""
-    return log_sinks.http_logs(telemetry.access_logs)
+    metrics = telemetry.metrics
+    stats = () if metrics is None else request_stats(metrics, telemetry.mode)
+    return [*stats, *log_sinks.http_logs(telemetry.access_logs)]
 
 
 def tcp_access_logs(telemetry: Telemetry) -> list[accesslog_pb2.AccessLog]:
-    """Of opaque bytes: one entry a connection."""
-    return log_sinks.tcp_logs(telemetry.access_logs)
+    """Of opaque bytes: one entry a connection, at its end; metrics count its beginning too."""
+    stats = _of_connections(telemetry)
+    logs = log_sinks.tcp_logs(telemetry.access_logs)
+    if stats:
+        for log in logs:
+            _only_at_the_end(log)
+    return [*stats, *logs]
+
+
+def apply_tcp_access_logs(proto: tcp_proxy_pb2.TcpProxy, telemetry: Telemetry) -> None:
+    """Where metrics are counted, Envoy asks the loggers also when it has connected."""
+    proto.access_log.extend(tcp_access_logs(telemetry))
+    if _of_connections(telemetry):
+        proto.access_log_options.flush_access_log_on_connected = True
 
 
 def listener_access_logs(telemetry: Telemetry) -> list[accesslog_pb2.AccessLog]:
     """Connections that no filter chain took (``NR``), such as plaintext under STRICT mTLS."""
     return log_sinks.listener_logs(telemetry.access_logs) if telemetry.listener_logs else []
+
+
+def _of_connections(telemetry: Telemetry) -> tuple[accesslog_pb2.AccessLog, ...]:
+    metrics = telemetry.metrics
+    return () if metrics is None else connection_stats(metrics, telemetry.mode)
+
+
+def _only_at_the_end(log: accesslog_pb2.AccessLog) -> None:
+    """Besides what its own filter says."""
+    at_the_end = accesslog_pb2.AccessLogFilter()
+    at_the_end.log_type_filter.types.append(log_data_pb2.TcpConnectionEnd)
+    if log.HasField("filter"):
+        both = accesslog_pb2.AccessLogFilter()
+        both.and_filter.filters.extend([at_the_end, log.filter])
+        log.filter.CopyFrom(both)
+    else:
+        log.filter.CopyFrom(at_the_end)

@@ -8,8 +8,10 @@ from envoy.config.core.v3 import address_pb2, config_source_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import struct_pb2
 
+from argosy.base.names import Hostname, Namespace
 from argosy.model.application import Loopback, OwnAddress, UnixSocket
 from argosy.model.locality import ZonePolicy
+from argosy.model.standard_metrics import SERVICE_METADATA, joined
 from argosy.model.traffic import (
     ApplicationCluster,
     ClientTls,
@@ -132,6 +134,7 @@ def application_cluster(value: ApplicationCluster) -> cluster_pb2.Cluster:
     _set_http_options(proto, http_options(value.protocol, value.connection_pool))
     if value.services:
         _services(proto.metadata.filter_metadata[ISTIO_METADATA], value.services)
+        _service(proto, value.services[0])
     return proto
 
 
@@ -151,12 +154,14 @@ def passthrough_cluster(pool: ConnectionPool) -> cluster_pb2.Cluster:
     assert options is not None
     options.common_http_protocol_options.idle_timeout.seconds = _PASSTHROUGH_IDLE_SECONDS
     _set_http_options(proto, options)
+    _service(proto, _no_service(proto.name))
     return proto
 
 
 def dynamic_dns_cluster(pool: ConnectionPool, originated: ClientTls) -> cluster_pb2.Cluster:
     """To the host that a request names, whatever address its client dialled."""
     proto = _named(names.DYNAMIC_DNS_CLUSTER)
+    _service(proto, _no_service(proto.name))
     secured = originated if isinstance(originated, OriginatedTls) else None
     apply_dynamic_forward(proto, verified=_is_verified(originated))
     apply_connection_pool(proto, pool, None)
@@ -171,6 +176,7 @@ def inbound_passthrough_cluster(pool: ConnectionPool) -> cluster_pb2.Cluster:
     """The application's ports that no service names."""
     proto = passthrough_cluster(pool)
     proto.name = names.INBOUND_PASSTHROUGH_CLUSTER
+    _service(proto, _no_service(proto.name))
     proto.alt_stat_name = proto.name + _STAT_DELIMITER
     _bind_inbound(proto)
     return proto
@@ -182,6 +188,7 @@ def black_hole_cluster(pool: ConnectionPool) -> cluster_pb2.Cluster:
     proto.type = cluster_pb2.Cluster.STATIC
     proto.lb_policy = cluster_pb2.Cluster.ROUND_ROBIN
     proto.connect_timeout.FromTimedelta(pool.connect_timeout)
+    _service(proto, _no_service(proto.name))
     return proto
 
 
@@ -291,6 +298,7 @@ def _metadata(proto: cluster_pb2.Cluster, value: Cluster) -> None:
     fields = istio.fields
     fields["default_original_port"].number_value = value.key.port
     _services(istio, (value.service,))
+    _service(proto, value.service)
     if value.key.subset:
         fields["subset"].string_value = value.key.subset
     if value.rule is not None:
@@ -307,6 +315,18 @@ def _services(istio: struct_pb2.Struct, services: tuple[ServiceName, ...]) -> No
         fields["host"].string_value = service.host
         fields["name"].string_value = service.name
         fields["namespace"].string_value = service.namespace
+
+
+def _service(proto: cluster_pb2.Cluster, service: ServiceName) -> None:
+    """The same for metrics, as one value: access logs cannot take lists apart."""
+    namespace, key = SERVICE_METADATA
+    text = joined((service.host, service.name, service.namespace))
+    proto.metadata.filter_metadata[namespace].fields[key].string_value = text
+
+
+def _no_service(cluster: str) -> ServiceName:
+    """What metrics call a cluster that is no service's, as Istio's do."""
+    return ServiceName(Hostname(""), cluster, Namespace(""))
 
 
 _RAW_BUFFER = tls.raw_buffer_transport_socket()

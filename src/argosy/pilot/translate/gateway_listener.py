@@ -19,7 +19,7 @@ from argosy.model.gateway import (
 from argosy.model.listener import ListenerSettings, OpaqueChain
 from argosy.model.server_tls import MeshCertificates
 from argosy.pilot.translate import names
-from argosy.pilot.translate.access_log import tcp_access_logs
+from argosy.pilot.translate.access_log import apply_tcp_access_logs
 from argosy.pilot.translate.authorization import network_filters
 from argosy.pilot.translate.http_connection_manager import gateway_http
 from argosy.pilot.translate.listener import add_opaque_chains, listener_defaults, match_chain
@@ -110,6 +110,6 @@ def _by_server_name(settings: ListenerSettings) -> list[listener_components_pb2.
     forward = tcp_proxy_pb2.TcpProxy(
         stat_prefix=names.BLACK_HOLE_CLUSTER, cluster=names.BLACK_HOLE_CLUSTER
     )
-    forward.access_log.extend(tcp_access_logs(settings.telemetry))
+    apply_tcp_access_logs(forward, settings.telemetry)
     authorization = network_filters(settings.authorization.tcp)
     return [*authorization, choose, network_filter(TCP_PROXY_FILTER, forward)]

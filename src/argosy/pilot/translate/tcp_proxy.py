@@ -8,7 +8,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from argosy.model.listener import ListenerSettings, TcpForward
 from argosy.pilot.translate import names
-from argosy.pilot.translate.access_log import tcp_access_logs
+from argosy.pilot.translate.access_log import apply_tcp_access_logs
 from argosy.pilot.translate.authorization import network_filters
 from argosy.pilot.translate.dynamic_forward import sni_filter
 
@@ -63,7 +63,7 @@ def tcp_proxy(forward: TcpForward, settings: ListenerSettings) -> tcp_proxy_pb2.
     if forward.tunnel is not None:
         proto.tunneling_config.hostname = forward.tunnel.target
         proto.tunneling_config.use_post = forward.tunnel.post
-    proto.access_log.extend(tcp_access_logs(settings.telemetry))
+    apply_tcp_access_logs(proto, settings.telemetry)
     return proto
 
 
@@ -79,7 +79,7 @@ def single_cluster(
     if authenticated:
         forward.upstream_connect_mode = tcp_proxy_pb2.ON_DOWNSTREAM_TLS_HANDSHAKE
         forward.max_early_data_bytes.value = EARLY_DATA_BYTES
-    forward.access_log.extend(tcp_access_logs(settings.telemetry))
+    apply_tcp_access_logs(forward, settings.telemetry)
     return network_filter(TCP_PROXY_FILTER, forward)
 
 
