@@ -1,5 +1,8 @@
 """Expressions: what is one, and what only looks like one."""
 
+import subprocess
+import sys
+
 import pytest
 
 from argosy.base.cel import MAX_DEPTH, CelError, check_expression
@@ -38,3 +41,14 @@ def test_bad(expression: str, reason: str) -> None:
     with pytest.raises(CelError) as error:
         check_expression(expression)
     assert reason in str(error.value)
+
+
+def test_a_server_needs_nothing_that_draws_on_a_terminal() -> None:
+    program = """
+import sys
+import argosy.server.lean
+from argosy.base.cel import check_expression
+check_expression("a > 1")
+assert not {"typer", "prompt_toolkit", "cel.cli"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

@@ -4,7 +4,10 @@ https://github.com/google/cel-spec/blob/master/doc/langdef.md
 """
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
+from typing import Any
 
 MAX_DEPTH = 32
 """Of brackets and operators before their operand, within each other."""
@@ -49,15 +52,28 @@ class CelError(ValueError):
     """Why a text is no expression."""
 
 
+@cache
+def _library() -> Any:
+    """The compiled part of ``common-expression-language``, alone.
+
+    The package itself would load its command too, with all that draws on a terminal.
+    """
+    package = find_spec("cel")
+    assert package is not None, "it is a dependency of this package"
+    spec = PathFinder.find_spec("cel.cel", package.submodule_search_locations)
+    assert spec is not None, "the package has no compiled part"
+    assert spec.loader is not None, "it is a file"
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @lru_cache(maxsize=4096)
 def _error(expression: str) -> str:
-    # Not at the top: what the package brings for its command takes longer to load than all of ours.
-    from cel import compile as parse  # noqa: PLC0415
-
     if _depth(expression) > MAX_DEPTH:
         return f"it is nested more than {MAX_DEPTH} deep"
     try:
-        program = parse(expression)
+        program = _library().compile(expression)
     except ValueError as error:
         found = _REASON.search(str(error))
         if found is None:

@@ -127,4 +127,4 @@ def test_otlp(logs: Callable[[Telemetry], list[accesslog_pb2.AccessLog]]) -> Non
     assert config.body.string_value == "%PROTOCOL%"
     (attribute,) = config.attributes.values
     assert (attribute.key, attribute.value.string_value) == ("code", "%RESPONSE_CODE%")
-    assert config.disable_builtin_labels
+    assert not config.disable_builtin_labels

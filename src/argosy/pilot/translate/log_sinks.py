@@ -154,7 +154,8 @@ def _file(sink: FileSink) -> file_pb2.FileAccessLog:
 
 
 def _otel(sink: OtelSink) -> logs_service_pb2.OpenTelemetryAccessLogConfig:
-    proto = logs_service_pb2.OpenTelemetryAccessLogConfig(disable_builtin_labels=True)
+    """Envoy's own attributes of the resource stay: they tell which proxy writes, and ``log_name``."""
+    proto = logs_service_pb2.OpenTelemetryAccessLogConfig()
     _grpc(proto.common_config, sink.cluster, sink.log_name, ())
     proto.body.string_value = sink.body.text or DEFAULT_TEXT
     for key, value in sink.attributes:
