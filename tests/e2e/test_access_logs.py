@@ -22,10 +22,11 @@ from argosy.platforms.local.state import MeshDirectory
 pytestmark = pytest.mark.e2e
 
 COLLECTOR = Path(__file__).with_name("log_collector.py")
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 GRPC: dict[str, object] = {"name": "grpc", "port": 4317}
 WORKLOADS = (
     namespace("observability")
-    + deployment("curl", image="curlimages/curl")
+    + deployment("curl", image="curlimages/curl", labels={GATEWAY_NAME: "edge"})
     + deployment("httpbin", image="mccutchen/go-httpbin", port=8080)
     + service("httpbin", "httpbin", {"name": "http", "port": 8000, "targetPort": 8080})
     + deployment("echo", *server("any", "9000"), port=9000)
@@ -114,9 +115,9 @@ def ask(curl: Inside) -> Ask:
     count = iter(range(10_000))
 
     def request(code: int) -> str:
-        path = f"/status/{code}?n={next(count)}"
+        path = f"/status/{code}?n={next(count)}."
         assert curl.get(f"{URL}{path}", headers={"x-own": "mine"}).status == code
-        return f"{path} "
+        return path
 
     return request
 
@@ -136,6 +137,8 @@ def changed(ask: Ask, logs: Logs, code: int = 204) -> None:
     "Telemetry.accessLogging[].providers[].name",
     "Telemetry.accessLogging[].disabled",
     "Telemetry.selector.matchLabels[]",
+    "Telemetry.targetRef",
+    "Telemetry.targetRefs[]",
 )
 def test_the_lines_of_istios_page(meshed: Mesh, rules: Rules, logs: Logs, ask: Ask) -> None:
     """https://istio.io/latest/docs/tasks/observability/logs/access-log/#test-the-access-log"""
@@ -144,7 +147,7 @@ def test_the_lines_of_istios_page(meshed: Mesh, rules: Rules, logs: Logs, ask: A
     changed(ask, logs)
     path = ask(418)
     client, server_line = logs.line("curl", path), logs.line("httpbin", path)
-    request = re.escape(f'"GET {path}HTTP/1.1" 418 - via_upstream - "-" 0 ')
+    request = re.escape(f'"GET {path} HTTP/1.1" 418 - via_upstream - "-" 0 ')
     assert re.match(
         rf"\[[-\d:.TZ]+\] {request}\d+ \d+ \d+ "
         rf'"-" "[^"]*" "[-0-9a-f]+" "httpbin:8000" {PORT_AND_ADDRESS} '
@@ -168,6 +171,14 @@ def test_the_lines_of_istios_page(meshed: Mesh, rules: Rules, logs: Logs, ask: A
     eventually(lambda: not logged(ask, logs, "httpbin"), "httpbin logs no more", 30)
     assert logged(ask, logs, "curl")
 
+    target = "{group: gateway.networking.k8s.io, kind: Gateway, name: edge}"
+    for field in (f"targetRefs: [{target}]", f"targetRef: {target}"):
+        spec = f"{{{field}, accessLogging: [{{disabled: true}}]}}"
+        rules.apply("target", telemetry("disable-target", spec))
+        eventually(lambda: not logged(ask, logs, "curl"), "curl logs no more", 30)
+        rules.delete("target")
+        eventually(lambda: logged(ask, logs, "curl"), "curl logs again", 30)
+
 
 def logged(ask: Ask, logs: Logs, who: str, code: int = 200) -> bool:
     path = ask(code)
@@ -178,7 +189,6 @@ def logged(ask: Ask, logs: Logs, who: str, code: int = 200) -> bool:
 @pytest.mark.covers(
     "Telemetry.accessLogging[].filter.expression",
     "Telemetry.accessLogging[].match.mode",
-    "Telemetry.targetRefs[]",
     "MeshConfig.extensionProviders[].envoyFileAccessLog",
     "MeshConfig.defaultProviders.accessLogging[]",
 )
@@ -192,12 +202,12 @@ defaultProviders: {{accessLogging: [json]}}
 extensionProviders:
 - name: text
   envoyFileAccessLog:
-    logFormat: {{text: "own %REQ(:PATH)% gave %RESPONSE_CODE% %REQ_WITHOUT_QUERY(:PATH)%"}}
+    omitEmptyValues: true
+    logFormat: {{text: "own%REQ(X-NO)% %REQ(:PATH)% gave %RESPONSE_CODE% %REQ_WITHOUT_QUERY(:PATH)%"}}
 - name: json
   envoyFileAccessLog:
     path: {tmp_path}/json.log
-    omitEmptyValues: true
-    logFormat: {{labels: {{path: "%REQ(:PATH)% ", of: {{code: "%RESPONSE_CODE%", no: "%REQ(X-NO)%"}}}}}}
+    logFormat: {{labels: {{path: "%REQ(:PATH)%", of: {{code: "%RESPONSE_CODE%"}}}}}}
 """),
     )
     file = tmp_path / "json.log"
@@ -225,8 +235,8 @@ extensionProviders:
     eventually(lambda: logged(ask, logs, "httpbin"), "the server logs what is well", 30)
     bad, good = ask(503), ask(200)
     client, server_line = logs.line("curl", bad), logs.line("httpbin", good)
-    assert client == f"own {bad}gave 503 /status/503"
-    assert server_line == f"own {good}gave 200 /status/200"
+    assert client == f"own {bad} gave 503 /status/503"
+    assert server_line == f"own {good} gave 200 /status/200"
     time.sleep(FLUSH_SECONDS)
     assert logs.about("curl", good) == logs.about("httpbin", bad) == []
     assert not any(path in file.read_text() for path in (good, bad)), "who names has no default"
@@ -311,14 +321,14 @@ extensionProviders:
     ]
     assert {of["cluster_name"] for of, _ in records} == {"curl.default", "httpbin.default"}
     assert {of["log_name"] for of, _ in records} == {"records"}
-    assert {record["body"]["string_value"] for _, record in records} == {f"GET {path}"}
+    assert {record["body"]["string_value"] for _, record in records} == {f"GET {path} "}
     assert [pairs(record["attributes"]) for _, record in records] == [{"code": "418"}] * 2
 
     entries = [
         entry
         for message in found
         for entry in message.get("http_logs", {}).get("log_entry", ())
-        if entry["request"]["path"] == path.strip()
+        if entry["request"]["path"] == path
     ]
     assert [entry["response"]["response_code"] for entry in entries] == [418, 418]
     for entry in entries:
