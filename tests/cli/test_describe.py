@@ -242,6 +242,58 @@ def test_a_peer_authentication(bookinfo: Any, argosy: Argosy) -> None:
     assert "default/reviews-v1-a" in wide
 
 
+TELEMETRY = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    defaultProviders: {tracing: [spans]}
+    extensionProviders:
+    - {name: spans, opentelemetry: {service: reviews.default.svc.cluster.local, port: 9080}}
+    - {name: als, envoyHttpAls: {service: reviews.default.svc.cluster.local, port: 9080}}
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: mesh, namespace: istio-system}
+spec:
+  accessLogging: [{providers: [{name: envoy}], filter: {expression: "response.code >= 400"}}]
+  tracing: [{randomSamplingPercentage: 12.5}]
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: reviews}
+spec:
+  selector: {matchLabels: {app: reviews}}
+  accessLogging: [{match: {mode: CLIENT}, providers: [{name: als}]}]
+  metrics: [{overrides: [{match: {mode: SERVER}, disabled: true}]}]
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: edge}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+"""
+
+
+def test_telemetry(bookinfo: Any, argosy: Argosy) -> None:
+    bookinfo.put(TELEMETRY)
+    text = said(argosy, "telemetry", "reviews")
+    assert "Concerns: workloads with app=reviews in default" in text
+    assert (
+        "default/reviews-v1-a client reviews.default.svc.cluster.local:9080 12.5 % yes "
+        "server /dev/stdout if response.code >= 400 12.5 % - " in text
+    )
+    wide = said(argosy, "telemetry", "mesh", "-n", "istio-system")
+    assert "Concerns: the whole mesh" in wide
+    assert "istio-system/gateway-a client /dev/stdout if response.code >= 400 12.5 % yes" in wide
+    target = said(argosy, "telemetry", "edge")
+    assert "Concerns: Gateway edge in default" in target
+    assert "Workloads: none at present" in target
+    for workload in ("pod/reviews-v1-a", "deploy/reviews-v1"):
+        assert "Telemetry: istio-system/mesh, default/reviews " in said(argosy, workload)
+
+
 def test_a_secret_is_kept(mesh: Any, argosy: Argosy) -> None:
     mesh.put("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {key: c2VjcmV0}\n")
     text = said(argosy, "secret", "a")

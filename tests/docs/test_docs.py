@@ -47,6 +47,7 @@ LISTS = (
     "/apis/security.istio.io/v1/peerauthentications",
     "/apis/security.istio.io/v1/authorizationpolicies",
     "/apis/security.istio.io/v1/requestauthentications",
+    "/apis/telemetry.istio.io/v1/telemetries",
     "/apis/apps/v1/deployments",
     "/api/v1/services",
     "/api/v1/namespaces",

@@ -61,7 +61,12 @@ def describe(
 def description(kind: str, item: Json, snapshot: "Snapshot") -> Description:
     """What there is to say of an object of this kind, beside what holds for every object."""
     # Imported here: the compilers are large, and no other command needs them.
-    from argosy.cli import describe_rules, describe_service, describe_workload
+    from argosy.cli import (
+        describe_rules,
+        describe_service,
+        describe_telemetry,
+        describe_workload,
+    )
 
     match kind:
         case "Pod":
@@ -78,6 +83,8 @@ def description(kind: str, item: Json, snapshot: "Snapshot") -> Description:
             return describe_rules.gateway(item, snapshot)
         case "PeerAuthentication":
             return describe_rules.peer_authentication(item, snapshot)
+        case "Telemetry":
+            return describe_telemetry.telemetry(item, snapshot)
     return Description()
 
 

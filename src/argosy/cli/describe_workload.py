@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from argosy.cli import describe_telemetry
 from argosy.cli.client import Json, is_ready, name_of, namespace_of, of_workload, why_late
 from argosy.cli.columns import pod_state, replicas, restarts
 from argosy.cli.description import NONE, Description, Table, pairs, path_of, spec_of
@@ -36,6 +37,7 @@ def pod(item: Json, snapshot: Snapshot) -> Description:
             ("Proxy", _proxy(item, proxy)),
             ("mTLS", accepts(namespace_of(item), labels, snapshot)),
             ("Tokens", tokens(namespace_of(item), labels, snapshot)),
+            ("Telemetry", describe_telemetry.objects(namespace_of(item), labels, snapshot)),
         ),
         tables=(_services(namespace_of(item), labels, snapshot),),
     )
@@ -58,6 +60,7 @@ def replicated(kind: str, item: Json, snapshot: Snapshot) -> Description:
             ("Service account", _account(spec)),
             ("mTLS", accepts(namespace, labels, snapshot)),
             ("Tokens", tokens(namespace, labels, snapshot)),
+            ("Telemetry", describe_telemetry.objects(namespace, labels, snapshot)),
         ),
         tables=(
             Table(

@@ -19,6 +19,7 @@ from argosy.model.authz import Authorization, Policy
 from argosy.model.proxy import ProxyType, Role, Scope, Sight
 from argosy.model.route import Attachment
 from argosy.model.service import Service
+from argosy.model.telemetry import Mode, Telemetry
 from argosy.model.traffic import Destination
 from argosy.model.workload import Endpoint, Labels
 from argosy.pilot.analyze.findings import findings_of
@@ -30,6 +31,7 @@ from argosy.pilot.graph import (
     gateways,
     request_authn,
     rules,
+    telemetry,
     world,
 )
 from argosy.platforms.local.state import Published
@@ -99,6 +101,22 @@ class Snapshot:
     ) -> tuple[RequestPolicy, ...]:
         """The RequestAuthentications that hold for a workload."""
         return self._ask(request_authn.policies_for, Namespace(namespace), label_pairs(labels))
+
+    def telemetries(self, namespace: str, labels: Mapping[str, str]) -> tuple[ObjectKey, ...]:
+        """The Telemetry objects that hold for a workload, the widest first."""
+        near, own = self._telemetries(namespace, labels)
+        return self._ask(telemetry.holding, near, own)
+
+    def telemetry(self, namespace: str, labels: Mapping[str, str], mode: Mode) -> Telemetry:
+        """What a workload's proxy reports of one side, if no Sidecar hides who takes it."""
+        near, own = self._telemetries(namespace, labels)
+        return self._ask(telemetry.telemetry, Sight(near), own, mode)
+
+    def _telemetries(
+        self, namespace: str, labels: Mapping[str, str]
+    ) -> tuple[Namespace, tuple[ObjectKey, ...]]:
+        near = Namespace(namespace)
+        return near, self._ask(telemetry.selecting, near, label_pairs(labels))
 
     def routing(self, host: Hostname, namespace: str) -> ObjectKey | None:
         """The VirtualService that rules a host for callers in a namespace, HTTP before TCP."""

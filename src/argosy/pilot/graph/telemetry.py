@@ -8,6 +8,7 @@ from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ClusterKey, ProxyType, Role, Sight
 from argosy.model.telemetry import Mode, Telemetry
+from argosy.model.workload import Labels
 from argosy.pilot.compile import telemetry as compiling
 from argosy.pilot.graph import rules
 from argosy.pilot.graph.world import mesh_settings, names_of, read
@@ -30,19 +31,30 @@ def own_telemetries(get: Reader, role: Role) -> tuple[ObjectKey, ...]:
     """Those that select the workload, oldest first; seldom any."""
     if role.type is ProxyType.GRPC:
         return ()
-    return compiling.own(get(telemetries, role.namespace), role.namespace, role.labels)
+    return get(selecting, role.namespace, role.labels)
+
+
+@formula
+def selecting(get: Reader, namespace: Namespace, labels: Labels) -> tuple[ObjectKey, ...]:
+    """Those that select workloads with these labels, oldest first."""
+    return compiling.own(get(telemetries, namespace), namespace, labels)
+
+
+@formula
+def holding(get: Reader, namespace: Namespace, own: tuple[ObjectKey, ...]) -> tuple[ObjectKey, ...]:
+    """All that hold for a workload: the mesh's, its namespace's, those that select it."""
+    near = dict.fromkeys((get(mesh_settings).traffic.root_namespace, namespace))
+    wide = (compiling.wide(get(telemetries, Namespace(place))) for place in near)
+    return (*(one.key for one in wide if one is not None), *own)
 
 
 @formula
 def choice(
     get: Reader, namespace: Namespace, own: tuple[ObjectKey, ...], mode: Mode
 ) -> compiling.Choice:
-    mesh = get(mesh_settings)
-    near = dict.fromkeys((mesh.traffic.root_namespace, namespace))
-    wide = (compiling.wide(get(telemetries, Namespace(place))) for place in near)
-    selecting = (read(get, key, Written) for key in own)
-    levels = [one.spec for one in (*wide, *selecting) if one is not None]
-    return compiling.choice(levels, mode, mesh.telemetry)
+    found = (read(get, key, Written) for key in get(holding, namespace, own))
+    levels = [one.spec for one in found if one is not None]
+    return compiling.choice(levels, mode, get(mesh_settings).telemetry)
 
 
 @formula
