@@ -137,3 +137,14 @@ def test_problems() -> None:
         ("spec.selector", "MultipleTelemetriesWithoutWorkloadSelectors"),
         ("spec.tracing[0]", "InvalidTelemetryProvider"),
     ]
+
+
+def test_a_wider_object_may_name_the_provider() -> None:
+    graph = Graph(POD, written("own", {"accessLogging": [{"disabled": False}]}, app="one"))
+    missing = [("spec.accessLogging[0]", "InvalidTelemetryProvider")]
+    assert problems(graph, "own") == missing
+    for namespace in ("default", "istio-system"):
+        graph.apply(written("wide", log("envoy"), namespace))
+        assert problems(graph, "own") == []
+        graph.delete("Telemetry", namespace, "wide")
+    assert problems(graph, "own") == missing

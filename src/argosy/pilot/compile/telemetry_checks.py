@@ -1,6 +1,6 @@
 """What is wrong with Telemetry objects, as only MeshConfig and other objects can tell."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from argosy.api import telemetry as api
@@ -16,15 +16,26 @@ IsReachable = Callable[[str, int], bool]
 """Whether proxies know a provider's service, by ``[<namespace>/]<host>``, with that port."""
 
 
+Blocks = Sequence[api.Tracing | api.Metrics | api.AccessLogging]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sort:
+    """``default``: who takes it where no provider is named."""
+
+    what: str
+    takes: Callable[[ExtensionProvider], bool]
+    default: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """``default``: who takes it where no provider is named."""
+    """``missing``: nobody is named, neither here nor in a wider object nor by default."""
 
     field: str
     providers: tuple[api.ProviderRef, ...]
-    default: tuple[str, ...]
-    what: str
-    takes: Callable[[ExtensionProvider], bool]
+    sort: _Sort
+    missing: bool
 
 
 def conflicts(objects: Iterable[api.Telemetry]) -> tuple[Problem, ...]:
@@ -46,26 +57,30 @@ def conflicts(objects: Iterable[api.Telemetry]) -> tuple[Problem, ...]:
 
 
 def provider_problems(
-    written: api.Telemetry, defaults: TelemetryDefaults, is_reachable: IsReachable
+    written: api.Telemetry,
+    wider: Sequence[api.TelemetrySpec],
+    defaults: TelemetryDefaults,
+    is_reachable: IsReachable,
 ) -> tuple[Problem, ...]:
     """Providers that are not there, or take nothing of the sort."""
     problems: list[Problem] = []
-    for block in _blocks(written.spec, defaults):
-        if not block.providers and not block.default:
+    for block in _blocks(written.spec, wider, defaults):
+        if block.missing:
+            what = block.sort.what
             Report(written.key, block.field, problems).warning(
                 "InvalidTelemetryProvider",
-                f"no provider is named, and the mesh has no default, so nobody gets {block.what}",
+                f"no provider is named, and the mesh has no default, so nobody gets {what}",
                 "name providers, or write defaultProviders in MeshConfig",
             )
         for index, reference in enumerate(block.providers):
             report = Report(written.key, f"{block.field}.providers[{index}].name", problems)
-            _check(reference.name, block, defaults, is_reachable, report)
+            _check(reference.name, block.sort, defaults, is_reachable, report)
     return tuple(problems)
 
 
 def _check(
     name: str,
-    block: _Block,
+    sort: _Sort,
     defaults: TelemetryDefaults,
     is_reachable: IsReachable,
     report: Report,
@@ -75,37 +90,48 @@ def _check(
         known = ", ".join(sorted(one.name for one in defaults.providers))
         report.error(
             "ProviderNotFound",
-            f"there is no provider {name}, so it gets no {block.what}",
+            f"there is no provider {name}, so it gets no {sort.what}",
             f"add it to extensionProviders of MeshConfig; there are: {known}",
         )
-    elif not block.takes(provider):
+    elif not sort.takes(provider):
         kind = ", ".join(kinds(provider)) or "nothing that is known"
         report.error(
             "ProviderNotFound",
-            f"{name} takes no {block.what}: it is {kind}",
+            f"{name} takes no {sort.what}: it is {kind}",
             "name another provider",
         )
     elif (service := service_of(provider)) is not None and not is_reachable(*service):
         report.error(
             "ProviderNotFound",
             f"proxies do not know the service {service[0]} with port {service[1]}, so {name} gets "
-            f"no {block.what}",
+            f"no {sort.what}",
             "correct extensionProviders of MeshConfig, or the Sidecar that hides it",
         )
 
 
-def _blocks(spec: api.TelemetrySpec, defaults: TelemetryDefaults) -> Iterator[_Block]:
+def _blocks(
+    spec: api.TelemetrySpec, wider: Sequence[api.TelemetrySpec], defaults: TelemetryDefaults
+) -> Iterator[_Block]:
     log_file = ("accessLogFile",) if defaults.log_file is not None else ()
-    for index, tracing in enumerate(spec.tracing):
-        field = f"spec.tracing[{index}]"
-        yield _Block(field, tracing.providers, defaults.tracing, "spans", takes_spans)
-    for index, metrics in enumerate(spec.metrics):
-        field = f"spec.metrics[{index}]"
-        yield _Block(field, metrics.providers, defaults.metrics, "metrics", _takes_metrics)
-    for index, logging in enumerate(spec.access_logging):
-        field = f"spec.accessLogging[{index}]"
-        default = defaults.access_logging or log_file
-        yield _Block(field, logging.providers, default, "access logs", takes_logs)
+    sorts: tuple[tuple[str, Callable[[api.TelemetrySpec], Blocks], _Sort], ...] = (
+        ("tracing", lambda of: of.tracing, _Sort("spans", takes_spans, defaults.tracing)),
+        ("metrics", lambda of: of.metrics, _Sort("metrics", _takes_metrics, defaults.metrics)),
+        (
+            "accessLogging",
+            lambda of: of.access_logging,
+            _Sort("access logs", takes_logs, defaults.access_logging or log_file),
+        ),
+    )
+    for field, blocks_of, sort in sorts:
+        named = bool(sort.default) or any(b.providers for one in wider for b in blocks_of(one))
+        for index, block in enumerate(blocks_of(spec)):
+            named = named or bool(block.providers)
+            missing = not named and not _switches_off(block)
+            yield _Block(f"spec.{field}[{index}]", block.providers, sort, missing)
+
+
+def _switches_off(block: api.Tracing | api.Metrics | api.AccessLogging) -> bool:
+    return isinstance(block, api.AccessLogging) and bool(block.disabled)
 
 
 def _takes_metrics(provider: ExtensionProvider) -> bool:

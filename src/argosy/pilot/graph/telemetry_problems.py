@@ -13,7 +13,7 @@ from argosy.pilot.compile.policy_targets import selects
 from argosy.pilot.compile.telemetry import scope_of as selection_of
 from argosy.pilot.graph.envoy_filter_problems import proxy_roles
 from argosy.pilot.graph.scopes import scope_of
-from argosy.pilot.graph.telemetry import KIND, provider_cluster, telemetries
+from argosy.pilot.graph.telemetry import KIND, holding, provider_cluster, telemetries
 from argosy.pilot.graph.world import mesh_settings, read
 
 
@@ -28,10 +28,15 @@ def telemetry_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Pr
     def is_reachable(service: str, port: int) -> bool:
         return all(get(provider_cluster, sight, service, port) is not None for sight in sights)
 
-    defaults = get(mesh_settings).telemetry
+    mesh = get(mesh_settings)
+    root = mesh.traffic.root_namespace
+    # The mesh's object is above a namespace's, and both above one that selects.
+    level = root if selection_of(written) == EVERYONE else namespace
+    others = (read(get, key, Telemetry) for key in get(holding, level, ()))
+    wider = [one.spec for one in others if one is not None and one.key != written.key]
     return (
         *telemetry_checks.conflicts(get(telemetries, namespace)),
-        *telemetry_checks.provider_problems(written, defaults, is_reachable),
+        *telemetry_checks.provider_problems(written, wider, mesh.telemetry, is_reachable),
         *_nobody(written, held),
         *_without_proxy(written, held),
     )
