@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inside import Inside, inside
+from inside import Inside, InsideError, inside
 from manifests import deployment, mesh_config, namespace, server, service
 from mesh import Json, Mesh, eventually
 from rules import Rules
@@ -40,6 +40,12 @@ URL = "http://httpbin:8000"
 SERVICE = "collector.observability.svc.cluster.local"
 FLUSH_SECONDS = 1.1
 """After this what was logged is in the file."""
+STRICT = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict}
+spec: {mtls: {mode: STRICT}}
+"""
 PORT_AND_ADDRESS = r'"10\.244\.\d+\.\d+:8080"'
 
 
@@ -82,8 +88,10 @@ class Logs:
         parent = Path(mesh.environment["ARGOSY_STATE_DIR"])
         directory = MeshDirectory.at(parent / mesh.name)
         self._files = {}
+        self.addresses = {}
         for pod in mesh.get("pods", "-A"):
             metadata = pod["metadata"]
+            self.addresses[metadata["labels"].get("app", "")] = pod["status"]["podIP"]
             logs = directory.pod(metadata["namespace"], metadata["name"]) / "logs"
             app = metadata["labels"].get("app", metadata["name"])
             self._files[app] = logs / "envoy.log"
@@ -347,3 +355,42 @@ extensionProviders:
     eventually(lambda: len(connections()) >= 2, "the client and the server tell", 30)
     clusters = {one["common_properties"]["upstream_cluster"] for one in connections()}
     assert "outbound|9000||echo.default.svc.cluster.local" in clusters
+
+
+def plaintext(curl: Inside, logs: Logs) -> None:
+    """A connection that no filter chain of httpbin's proxy takes."""
+    with pytest.raises(InsideError):
+        curl.call("raw_http", host=logs.addresses["httpbin"], port=8080, text="GET / HTTP/1.0")
+
+
+@pytest.mark.covers(
+    "MeshConfig.enableEnvoyAccessLogService",
+    "MeshConfig.defaultConfig.envoyAccessLogService.address",
+    "MeshConfig.disableEnvoyListenerLog",
+)
+def test_older_settings(rules: Rules, logs: Logs, ask: Ask, curl: Inside) -> None:
+    """https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/"""
+    rules.apply(
+        "config",
+        mesh_config("""
+enableEnvoyAccessLogService: true
+accessLogFile: /dev/stdout
+defaultConfig: {envoyAccessLogService: {address: "collector.observability:4317"}}
+"""),
+    )
+    rules.apply("strict", STRICT)
+    refused = "filter_chain_not_found"
+
+    def told() -> bool:
+        path = ask(200)
+        plaintext(curl, logs)
+        time.sleep(2 * FLUSH_SECONDS)
+        return len(collected(logs, path)) == 2 and bool(logs.about("httpbin", refused))
+
+    eventually(told, "the service and the file get what the mesh has for everybody", 45)
+    rules.apply("config", mesh_config("accessLogFile: /dev/stdout\ndisableEnvoyListenerLog: true"))
+    eventually(lambda: logged(ask, logs, "httpbin"), "the listener is the new one", 30)
+    before = len(logs.about("httpbin", refused))
+    plaintext(curl, logs)
+    time.sleep(FLUSH_SECONDS)
+    assert len(logs.about("httpbin", refused)) == before

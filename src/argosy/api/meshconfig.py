@@ -141,6 +141,7 @@ class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     access_log_file: str = ""
     access_log_format: str = ""
     access_log_encoding: AccessLogEncoding = "TEXT"
+    enable_envoy_access_log_service: bool = False
     disable_envoy_listener_log: bool = False
     enable_tracing: bool = False
     default_providers: DefaultProviders = DefaultProviders()

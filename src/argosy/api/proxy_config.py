@@ -73,6 +73,12 @@ class ProxyHeaders(KubernetesPart, frozen=True, kw_only=True):
     set_current_client_cert_details: ClientCertDetails | None = None
 
 
+class RemoteService(KubernetesPart, frozen=True, kw_only=True):
+    """``address`` is a host and a port."""
+
+    address: str = ""
+
+
 class ConnectionSettings(KubernetesPart, frozen=True, kw_only=True):
     """None is what ``profile`` has; SIDECAR has Envoy's and Istio's defaults.
 
@@ -108,6 +114,7 @@ class ProxyConfig(KubernetesPart, frozen=True, kw_only=True):
     termination_drain_duration: Duration | None = None
     hold_application_until_proxy_starts: bool | None = None
     statsd_udp_address: str = ""
+    envoy_access_log_service: RemoteService | None = None
     proxy_stats_matcher: ProxyStatsMatcher | None = None
     proxy_metadata: Mapping[str, str] = {}
     runtime_values: Mapping[str, str] = {}

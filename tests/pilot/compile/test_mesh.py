@@ -128,6 +128,19 @@ def test_enabled_tracing_has_a_provider() -> None:
     assert provider.zipkin.service == "zipkin.istio-system.svc.cluster.local"
 
 
+@pytest.mark.parametrize("address", ["", "als", "als:", ":9000", "als.logs:70000"])
+def test_a_log_service_has_an_address(address: str) -> None:
+    text = (
+        "enableEnvoyAccessLogService: true\n"
+        f"defaultConfig: {{envoyAccessLogService: {{address: '{address}'}}}}"
+    )
+    (problem,) = mesh(config_map(text)).problems
+    assert (problem.field, problem.code) == (
+        "data.mesh.enableEnvoyAccessLogService",
+        "InvalidValue",
+    )
+
+
 def test_a_default_provider_that_is_not_there_is_reported() -> None:
     (problem,) = mesh(config_map("defaultProviders: {accessLogging: [envoy, nobody]}")).problems
     assert (problem.field, problem.code) == (

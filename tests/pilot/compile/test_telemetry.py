@@ -177,6 +177,20 @@ defaultProviders: {accessLogging: [http, tcp, otel, nowhere]}
     ]
 
 
+def test_the_older_service_takes_what_nobody_else_does() -> None:
+    config = """
+enableEnvoyAccessLogService: true
+defaultConfig: {envoyAccessLogService: {address: "als.logs:9000"}}
+"""
+    als = ClusterKey(9000, "", "als.logs.svc.cluster.local")
+    http = AccessLog(HttpGrpcSink(als, "http_envoy_accesslog"))
+    tcp = AccessLog(TcpGrpcSink(als, "tcp_envoy_accesslog"))
+    assert logs(config=config) == (http, tcp)
+    assert logs(config=config + FILE) == (AccessLog(FileSink("/old")), http, tcp)
+    assert logs(LOG_A, config=config) == (AccessLog(A),)
+    assert logs(NONE, config=config) == ()
+
+
 def test_connections_that_nothing_takes_may_be_left_out() -> None:
     assert effective().listener_logs
     assert not effective(config="disableEnvoyListenerLog: true").listener_logs

@@ -7,7 +7,7 @@ https://istio.io/latest/docs/reference/config/telemetry/ (rules as in Istio's
 ``pilot/pkg/model/telemetry.go``)
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -25,18 +25,26 @@ from argosy.model.span_tags import (
 )
 from argosy.model.telemetry import (
     AccessLog,
+    HttpGrpcSink,
+    LogSink,
     Metric,
     MetricOverride,
     Metrics,
     Mode,
     TagOverride,
+    TcpGrpcSink,
     Telemetry,
 )
 from argosy.model.tracing import Tracing
 from argosy.model.workload import Labels
 from argosy.pilot.compile.policy_targets import policy_scope, selects
 from argosy.pilot.compile.telemetry_defaults import TelemetryDefaults
-from argosy.pilot.compile.telemetry_providers import log_sink, tracing_provider
+from argosy.pilot.compile.telemetry_providers import (
+    HTTP_LOG_NAME,
+    TCP_LOG_NAME,
+    log_sink,
+    tracing_provider,
+)
 
 ClusterOf = Callable[[str, int], ClusterKey | None]
 """The cluster of a provider's service, by ``[<namespace>/]<host>`` and port; None: there is none."""
@@ -284,17 +292,26 @@ def telemetry(chosen: Choice, defaults: TelemetryDefaults, cluster_of: ClusterOf
 def _access_logs(
     chosen: tuple[LogChoice, ...] | None, defaults: TelemetryDefaults, cluster_of: ClusterOf
 ) -> tuple[AccessLog, ...]:
-    """Where no provider is named that there is, MeshConfig's ``accessLogFile`` holds."""
+    """Where no provider is named that there is, MeshConfig's older settings hold."""
     known = []
     for one in chosen or ():
         provider = defaults.provider(one.provider)
         sink = None if provider is None else log_sink(provider, defaults, cluster_of)
         if sink is not None:
             known.append((one, sink))
-    if not known and defaults.log_file is not None:
+    if not known:
         unnamed = next((one for one in chosen or () if not one.provider), LogChoice(""))
-        known.append((unnamed, defaults.log_file))
+        known = [(unnamed, sink) for sink in _older_sinks(defaults, cluster_of)]
     return tuple(AccessLog(sink, one.expression) for one, sink in known if not one.disabled)
+
+
+def _older_sinks(defaults: TelemetryDefaults, cluster_of: ClusterOf) -> Iterator[LogSink]:
+    if defaults.log_file is not None:
+        yield defaults.log_file
+    cluster = None if defaults.log_service is None else cluster_of(*defaults.log_service)
+    if cluster is not None:
+        yield HttpGrpcSink(cluster, HTTP_LOG_NAME)
+        yield TcpGrpcSink(cluster, TCP_LOG_NAME)
 
 
 def _prometheus(

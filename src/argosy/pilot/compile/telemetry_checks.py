@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from argosy.api import telemetry as api
 from argosy.api.extension_providers import ExtensionProvider, kinds
+from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
 from argosy.model.policy_scope import EVERYONE
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.telemetry import scope_of
-from argosy.pilot.compile.telemetry_defaults import TelemetryDefaults
+from argosy.pilot.compile.telemetry_defaults import ENABLED_TRACING, TelemetryDefaults
 from argosy.pilot.compile.telemetry_providers import service_of, takes_logs, takes_spans
 
 IsReachable = Callable[[str, int], bool]
@@ -78,6 +79,34 @@ def provider_problems(
     return tuple(problems)
 
 
+def default_problems(
+    config: ObjectKey, defaults: TelemetryDefaults, is_reachable: IsReachable
+) -> tuple[Problem, ...]:
+    """Of the providers that MeshConfig itself names: services that are not there."""
+    problems: list[Problem] = []
+    named: list[tuple[str, tuple[str, int] | None]] = [
+        ("enableEnvoyAccessLogService", defaults.log_service)
+    ]
+    for field, names in (
+        ("accessLogging", defaults.access_logging),
+        ("tracing", defaults.tracing),
+    ):
+        for index, name in enumerate(names):
+            provider = defaults.provider(name)
+            if provider is not None:
+                where = f"defaultProviders.{field}[{index}]"
+                where = "enableTracing" if provider == ENABLED_TRACING else where
+                named.append((where, service_of(provider)))
+    for field, service in named:
+        if service is not None and not is_reachable(*service):
+            Report(config, f"data.mesh.{field}", problems).warning(
+                "ProviderNotFound",
+                f"there is no service {service[0]} with port {service[1]}, so it gets nothing",
+                "correct the provider, or start the service",
+            )
+    return tuple(problems)
+
+
 def _check(
     name: str,
     sort: _Sort,
@@ -112,14 +141,14 @@ def _check(
 def _blocks(
     spec: api.TelemetrySpec, wider: Sequence[api.TelemetrySpec], defaults: TelemetryDefaults
 ) -> Iterator[_Block]:
-    log_file = ("accessLogFile",) if defaults.log_file is not None else ()
+    older = ("accessLogFile",) if defaults.log_file or defaults.log_service else ()
     sorts: tuple[tuple[str, Callable[[api.TelemetrySpec], Blocks], _Sort], ...] = (
         ("tracing", lambda of: of.tracing, _Sort("spans", takes_spans, defaults.tracing)),
         ("metrics", lambda of: of.metrics, _Sort("metrics", _takes_metrics, defaults.metrics)),
         (
             "accessLogging",
             lambda of: of.access_logging,
-            _Sort("access logs", takes_logs, defaults.access_logging or log_file),
+            _Sort("access logs", takes_logs, defaults.access_logging or older),
         ),
     )
     for field, blocks_of, sort in sorts:

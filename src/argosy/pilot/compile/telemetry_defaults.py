@@ -10,6 +10,7 @@ from argosy.api import extension_providers, meshconfig
 from argosy.api.extension_providers import ExtensionProvider
 from argosy.api.telemetry_providers import Zipkin, unusable_fields
 from argosy.model.telemetry import DEFAULT_FORMAT, FileSink, JsonFormat, LogFormat, TextFormat
+from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
 from argosy.pilot.compile.report import Report
 
 STDOUT = "/dev/stdout"
@@ -29,7 +30,8 @@ https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#Tracing
 class TelemetryDefaults:
     """``tracing``, ``metrics`` and ``access_logging`` are names of ``providers``.
 
-    ``log_file`` is for what neither they nor any Telemetry decide (``accessLogFile``).
+    ``log_file`` is for what neither they nor any Telemetry decide (``accessLogFile``), and so is
+    ``log_service``, host and port of an access log service.
     ``log_format`` is that of the built-in provider ``envoy``. ``listener_logs``: connections that no
     filter chain takes are logged too.
     """
@@ -39,6 +41,7 @@ class TelemetryDefaults:
     access_logging: tuple[str, ...] = ()
     providers: tuple[ExtensionProvider, ...] = extension_providers.BUILT_IN
     log_file: FileSink | None = None
+    log_service: tuple[str, int] | None = None
     log_format: LogFormat = DEFAULT_FORMAT
     listener_logs: bool = True
 
@@ -69,6 +72,7 @@ def telemetry_defaults(written: meshconfig.MeshConfig, report: Report) -> Teleme
             *(one for one in others if one.name not in own),
         ),
         log_file=FileSink(written.access_log_file, log_format) if written.access_log_file else None,
+        log_service=_log_service(written, report),
         log_format=log_format,
         listener_logs=not written.disable_envoy_listener_log,
     )
@@ -86,6 +90,23 @@ def telemetry_defaults(written: meshconfig.MeshConfig, report: Report) -> Teleme
                     f"add it to extensionProviders; there are: {known}",
                 )
     return found
+
+
+def _log_service(written: meshconfig.MeshConfig, report: Report) -> tuple[str, int] | None:
+    if not written.enable_envoy_access_log_service:
+        return None
+    service = written.default_config.envoy_access_log_service
+    address = "" if service is None else service.address
+    host, _, port = address.rpartition(":")
+    if host and port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535:
+        short = host.count(".") == 1
+        return (f"{host}.svc.{CLUSTER_DOMAIN}" if short else host), int(port)
+    report.at("enableEnvoyAccessLogService").error(
+        "InvalidValue",
+        f"{address!r} is not the address of an access log service, so none gets anything",
+        "write defaultConfig.envoyAccessLogService.address: <name>.<namespace>:<port>",
+    )
+    return None
 
 
 def ended(text: str) -> str:

@@ -27,7 +27,7 @@ from argosy.pilot.graph import gateways as gateway_formulas
 from argosy.pilot.graph.authorization_problems import authorization_problems
 from argosy.pilot.graph.envoy_filter_problems import envoy_filter_problems
 from argosy.pilot.graph.request_authn import request_authentication_problems
-from argosy.pilot.graph.telemetry_problems import telemetry_problems
+from argosy.pilot.graph.telemetry_problems import default_problems, telemetry_problems
 from argosy.pilot.graph.world import keys
 
 
@@ -228,7 +228,7 @@ def peer_authentication_problems(
 def config_map_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
     if (namespace, name) != (world.MESH_CONFIG.namespace, world.MESH_CONFIG.name):
         return ()
-    return get(world.compiled_mesh).problems
+    return (*get(world.compiled_mesh).problems, *get(default_problems))
 
 
 PROBLEMS: Mapping[str, Formula[[Namespace, str], tuple[Problem, ...]]] = {

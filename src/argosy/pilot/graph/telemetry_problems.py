@@ -7,14 +7,15 @@ from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Problem, Severity
 from argosy.derive import Reader, formula
 from argosy.model.policy_scope import EVERYONE, Attached
-from argosy.model.proxy import ProxyType, Role
+from argosy.model.proxy import ProxyType, Role, Sight
 from argosy.pilot.compile import telemetry_checks
 from argosy.pilot.compile.policy_targets import selects
 from argosy.pilot.compile.telemetry import scope_of as selection_of
 from argosy.pilot.graph.envoy_filter_problems import proxy_roles
+from argosy.pilot.graph.rules import EVERYBODY
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.telemetry import KIND, holding, provider_cluster, telemetries
-from argosy.pilot.graph.world import mesh_settings, read
+from argosy.pilot.graph.world import MESH_CONFIG, mesh_settings, read
 
 
 @formula
@@ -39,6 +40,18 @@ def telemetry_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Pr
         *telemetry_checks.provider_problems(written, wider, mesh.telemetry, is_reachable),
         *_nobody(written, held),
         *_without_proxy(written, held),
+    )
+
+
+@formula
+def default_problems(get: Reader) -> tuple[Problem, ...]:
+    """What is wrong with the providers that MeshConfig names, for most proxies."""
+
+    def is_reachable(service: str, port: int) -> bool:
+        return get(provider_cluster, Sight(EVERYBODY), service, port) is not None
+
+    return telemetry_checks.default_problems(
+        MESH_CONFIG, get(mesh_settings).telemetry, is_reachable
     )
 
 
