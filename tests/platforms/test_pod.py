@@ -43,6 +43,9 @@ class NoSidecar:
     async def drain(self) -> None:
         self.drained_at = time.monotonic()
 
+    async def report(self) -> None:
+        """Nothing is counted."""
+
 
 class Pods:
     """Runs pods written as YAML, and waits for what they become."""

@@ -49,6 +49,8 @@ COMMANDS = {
     "wait": _Command(_CONFIG, "wait", "wait"),
     "token": _Command(_CONFIG, "token", "app"),
     "status": _Command(_LOOK, "status", "status"),
+    "top": _Command(_LOOK, "top", "top"),
+    "graph": _Command(_LOOK, "graph", "graph"),
     "get": _Command(_LOOK, "get", "get"),
     "describe": _Command(_LOOK, "describe", "describe"),
     "exec": _Command(_LOOK, "execute", "exec_"),

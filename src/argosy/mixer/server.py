@@ -27,6 +27,7 @@ from argosy.mixer.asker import failure
 from argosy.mixer.caller import Guard, Judge
 from argosy.mixer.control_plane import ControlPlane
 from argosy.mixer.credentials import MixerCredentials
+from argosy.mixer.graph.part import GraphPart
 from argosy.mixer.parts import Ground, Part
 from argosy.xds.grpc_service import OPTIONS as XDS_OPTIONS
 
@@ -63,7 +64,7 @@ class Settings:
 
 def make_parts(ground: Ground) -> tuple[Part, ...]:
     """One row for each room."""
-    return ()
+    return (GraphPart(ground),)
 
 
 class Mixer:

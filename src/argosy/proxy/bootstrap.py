@@ -20,6 +20,10 @@ ADMIN_PORT = 15000
 STATUS_PORT = 15021
 PROMETHEUS_PORT = 15090
 AGENT_PORT = 15020
+STATS_FLUSH_SECONDS = 2.0
+"""How often statistics go to sinks, and histograms to the admin interface. A proxy that is killed takes
+with it what it counted since; one that ends waits so long for the last of it."""
+
 LOCAL_CLUSTER = "local_cluster"
 """Istio's name; the control plane knows it too."""
 CONTROL_PLANE_NAME = "istiod.istio-system.svc"
@@ -138,7 +142,11 @@ def bootstrap(facts: ProxyFacts) -> Json:
             ],
         },
         "typed_dns_resolver_config": _resolver(),
-        **({} if facts.statsd is None else {"stats_sinks": [_statsd(*facts.statsd)]}),
+        "stats_flush_interval": f"{STATS_FLUSH_SECONDS:g}s",
+        "stats_sinks": [
+            *([] if facts.statsd is None else [_statsd(*facts.statsd)]),
+            *([] if facts.mixer is None else [_mixer_sink()]),
+        ],
         "cluster_manager": {
             **({"local_cluster_name": LOCAL_CLUSTER} if facts.self_discovery else {}),
             "upstream_bind_config": {
@@ -357,6 +365,32 @@ def _statsd(host: str, port: int) -> Json:
     kind = "type.googleapis.com/envoy.config.metrics.v3.StatsdSink"
     config = {"@type": kind, "address": _address(host, port)}
     return {"name": "envoy.stat_sinks.statsd", "typed_config": config}
+
+
+def _mixer_sink() -> Json:
+    """Istio's metrics, as what changed since they were sent last, and nothing else.
+
+    https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/stat_sinks/open_telemetry/v3/open_telemetry.proto
+    """
+    sink = "type.googleapis.com/envoy.extensions.stat_sinks.open_telemetry.v3.SinkConfig"
+    name = {
+        "name": "stat_name",
+        "typed_config": {
+            "@type": "type.googleapis.com/"
+            "envoy.extensions.matching.common_inputs.stats.v3.StatFullNameMatchInput"
+        },
+    }
+    ours = {"single_predicate": {"input": name, "value_match": {"prefix": f"{SCOPE}."}}}
+    drop = {"name": "drop", "typed_config": {"@type": f"{sink}.DropAction"}}
+    other = {"predicate": {"not_matcher": ours}, "on_match": {"action": drop}}
+    config = {
+        "@type": sink,
+        "grpc_service": {"envoy_grpc": {"cluster_name": MIXER_CLUSTER}, "timeout": "5s"},
+        "report_counters_as_deltas": True,
+        "report_histograms_as_deltas": True,
+        "custom_metric_conversions": {"matcher_list": {"matchers": [other]}},
+    }
+    return {"name": "envoy.stat_sinks.open_telemetry", "typed_config": config}
 
 
 def _runtime_value(text: str) -> object:

@@ -67,6 +67,9 @@ class GrpcAgent:
     async def drain(self) -> None:
         return
 
+    async def report(self) -> None:
+        """Nothing is counted."""
+
     async def run(self, pod_netns: int, address: str) -> None:
         credentials = self._facts.credentials(self._pod, self._directory)
         async with asyncio.TaskGroup() as tasks:

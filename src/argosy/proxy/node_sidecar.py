@@ -34,7 +34,7 @@ from argosy.platforms.local.mounts import View
 from argosy.platforms.local.process import Command, Process, Sandbox
 from argosy.proxy import capture, dns, envoy
 from argosy.proxy.annotations import proxy_settings
-from argosy.proxy.bootstrap import AGENT_PORT, ProxyFacts, bootstrap
+from argosy.proxy.bootstrap import AGENT_PORT, STATS_FLUSH_SECONDS, ProxyFacts, bootstrap
 from argosy.proxy.bootstrap_patches import patched_bootstrap
 from argosy.proxy.capture import BYPASS_MARK, DNS_PORT, OWN_PORTS, PROXY_DNS_PORT
 from argosy.proxy.connection_limit import usual_limit
@@ -48,6 +48,7 @@ from argosy.proxy.user_volumes import user_view
 _POLL_SECONDS = 0.025
 _DRAIN_POLL_SECONDS = 0.1
 _DRAINED_AFTER_SECONDS = 0.3
+_REPORT_SECONDS = 0.2
 _STOP_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 log = structlog.get_logger()
@@ -147,6 +148,9 @@ class PlainSidecar:
 
     async def drain(self) -> None:
         return
+
+    async def report(self) -> None:
+        """Nothing is counted."""
 
     async def run(self, pod_netns: int, address: str) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -267,6 +271,11 @@ class EnvoySidecar:
             elif now - quiet_since >= _DRAINED_AFTER_SECONDS:
                 return
             await asyncio.sleep(_DRAIN_POLL_SECONDS)
+
+    async def report(self) -> None:
+        """Wait until the proxy has told Mixer what it has counted: an Envoy that ends seldom does."""
+        if self._facts.mixer is not None and self._process is not None:
+            await asyncio.sleep(STATS_FLUSH_SECONDS + _REPORT_SECONDS)
 
     async def _user_view(self, address: str) -> View | None:
         """The volumes that the pod's annotations want, as soon as their Secrets are there."""

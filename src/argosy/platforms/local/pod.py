@@ -69,6 +69,10 @@ class Sidecar(Protocol):
         """Turn new requests away gently; returns after the time that takes."""
         ...
 
+    async def report(self) -> None:
+        """Tell the last of what was counted; returns after the time that takes."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PodHost:
@@ -278,6 +282,8 @@ class PodRunner:
         async with asyncio.TaskGroup() as tasks:
             for runner in runners:
                 tasks.create_task(runner.stop(left))
+        if not self._quick:
+            await self.sidecar.report()
         living.cancel()
         await asyncio.wait([living])
 

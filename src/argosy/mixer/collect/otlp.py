@@ -1,0 +1,229 @@
+"""One export of a proxy's metrics (OTLP) as additions to edges. Bytes in, values out; no I/O.
+
+Envoy sends what changed since it sent last (delta temporality), with Istio's labels packed as in
+``standard_metrics``. The messages are those of xds-protos, where scopes have their older name of
+the same number. https://opentelemetry.io/docs/specs/otel/metrics/data-model/
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+from opentelemetry.proto.metrics.v1 import metrics_pb2
+
+from argosy.mixer.graph.edges import (
+    BOUNDS,
+    UNKNOWN,
+    EdgeFacts,
+    EdgeKey,
+    Reporter,
+    Tally,
+    response_key,
+)
+from argosy.model.standard_metrics import labels, metric_name
+
+MAX_SERIES = 20_000
+"""Sets of labels whose meaning is remembered, about 1.5 KB each."""
+
+MAX_LABEL = 512
+"""Characters of one label; what is longer is cut."""
+
+_DELTA = metrics_pb2.AGGREGATION_TEMPORALITY_DELTA
+_FIELDS = {
+    "istio_tcp_connections_opened_total": "opened",
+    "istio_tcp_connections_closed_total": "closed",
+    "istio_tcp_sent_bytes_total": "sent_bytes",
+    "istio_tcp_received_bytes_total": "received_bytes",
+    "istio_request_messages_total": "request_messages",
+    "istio_response_messages_total": "response_messages",
+}
+_REQUESTS = "istio_requests_total"
+_DURATION = "istio_request_duration_milliseconds"
+
+
+class MalformedError(Exception):
+    """It is no OTLP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What is proven of who sends. ``workload`` empty: its certificate does not say."""
+
+    namespace: str
+    workload: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What a set of labels means."""
+
+    edge: EdgeKey
+    facts: EdgeFacts
+    reporter: Reporter
+    response: str
+    security: str
+
+    def is_of(self, sender: Sender) -> bool:
+        """A proxy tells of its own workload only."""
+        edge = self.edge
+        namespace, workload = (
+            (edge.source_namespace, edge.source)
+            if self.reporter is Reporter.SOURCE
+            else (edge.destination_namespace, edge.destination)
+        )
+        return namespace == sender.namespace and sender.workload in ("", workload)
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """``tally`` is to be added to one side of an edge."""
+
+    series: Series
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """``rejected`` counts data points that the sender may not send, or that nobody understands."""
+
+    additions: Sequence[Addition]
+    rejected: int = 0
+
+
+class Collector:
+    """Remembers what sets of labels mean; the same set comes again and again."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, ...], Series | None] = {}
+
+    def take(self, body: bytes, sender: Sender) -> Collected:
+        """An ExportMetricsServiceRequest. Raises MalformedError."""
+        try:
+            request = metrics_service_pb2.ExportMetricsServiceRequest.FromString(body)
+        except DecodeError as error:
+            raise MalformedError(str(error)) from error
+        found: list[Addition] = []
+        rejected = 0
+        for resource in request.resource_metrics:
+            for scope in resource.instrumentation_library_metrics:
+                for metric in scope.metrics:
+                    name = metric_name(metric.name)
+                    if name is None:
+                        continue
+                    for point, tally in _points(name, metric):
+                        series = self._series_of(point)
+                        if series is None or tally is None or not series.is_of(sender):
+                            rejected += 1
+                            continue
+                        if name == _REQUESTS:
+                            _count_requests(series, tally, point.as_int)
+                        found.append(Addition(series, tally))
+        return Collected(found, rejected)
+
+    def _series_of(self, point: Any) -> Series | None:
+        attributes = point.attributes
+        key = tuple(text for a in attributes for text in (a.key, a.value.string_value))
+        try:
+            return self._series[key]
+        except KeyError:
+            if len(self._series) >= MAX_SERIES:
+                self._series.clear()
+            series = self._series[key] = _series(key)
+            return series
+
+
+def _points(name: str, metric: Any) -> Iterable[tuple[Any, Tally | None]]:
+    """The data points of one metric that say something; without a tally what cannot be added."""
+    if metric.HasField("sum"):
+        added = metric.sum.aggregation_temporality == _DELTA
+        field = _FIELDS.get(name)
+        for point in metric.sum.data_points:
+            if point.as_int == 0:
+                continue
+            if not added or point.as_int < 0:
+                yield point, None
+            elif field is not None:
+                yield point, Tally(**{field: point.as_int})
+            elif name == _REQUESTS:
+                yield point, Tally()
+    elif metric.HasField("histogram") and name == _DURATION:
+        added = metric.histogram.aggregation_temporality == _DELTA
+        for point in metric.histogram.data_points:
+            if point.count == 0:
+                continue
+            yield point, _timed(point) if added else None
+
+
+def _count_requests(series: Series, tally: Tally, count: int) -> None:
+    tally.answered(series.response, count)
+    match series.security:
+        case "mutual_tls":
+            tally.mutual_tls = count
+        case "none":
+            tally.plaintext = count
+
+
+def _timed(point: Any) -> Tally | None:
+    bounds, counts = tuple(point.explicit_bounds), tuple(point.bucket_counts)
+    if len(counts) != len(bounds) + 1:
+        return None
+    tally = Tally()
+    if bounds == BOUNDS:
+        tally.timed(counts, point.sum)
+        return tally
+    # Buckets of others: each goes to the one of ours in which its bound lies.
+    own = [0] * (len(BOUNDS) + 1)
+    for place, count in enumerate(counts):
+        bound = bounds[place] if place < len(bounds) else float("inf")
+        own[sum(bound > known for known in BOUNDS)] += count
+    tally.timed(own, point.sum)
+    return tally
+
+
+def _series(attributes: tuple[str, ...]) -> Series | None:
+    """None for labels without a reporter: they are no standard metric's."""
+    found: dict[str, str] = {}
+    for tag, value in zip(attributes[::2], attributes[1::2], strict=True):
+        found.update((label, text[:MAX_LABEL]) for label, text in labels(tag, value))
+    try:
+        reporter = Reporter(found.get("reporter", ""))
+    except ValueError:
+        return None
+
+    def get(label: str) -> str:
+        return found.get(label) or UNKNOWN
+
+    edge = EdgeKey(
+        source_namespace=get("source_workload_namespace"),
+        source=get("source_workload"),
+        destination_namespace=get("destination_workload_namespace"),
+        destination=get("destination_workload"),
+        service=get("destination_service"),
+        protocol=get("request_protocol"),
+    )
+    facts = EdgeFacts(
+        get("source_app"),
+        get("source_version"),
+        get("source_principal"),
+        get("destination_app"),
+        get("destination_version"),
+        get("destination_principal"),
+        get("destination_service_name"),
+        get("destination_service_namespace"),
+    )
+    response = response_key(
+        found.get("response_code", "0"),
+        found.get("response_flags", "-"),
+        found.get("grpc_response_status", ""),
+    )
+    return Series(edge, facts, reporter, response, _security(reporter, found))
+
+
+def _security(reporter: Reporter, found: dict[str, str]) -> str:
+    """A client's proxy says it by the server's identity alone."""
+    if reporter is Reporter.DESTINATION:
+        return found.get("connection_security_policy", UNKNOWN)
+    known = found.get("destination_principal", UNKNOWN)
+    return UNKNOWN if known == UNKNOWN else "mutual_tls"

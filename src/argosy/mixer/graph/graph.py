@@ -1,0 +1,148 @@
+"""The graph in memory: the last minute in slots, the present minute, and which edges there are.
+
+``now`` is seconds since the epoch. Bounded: edges by number, slots by time; older minutes are the
+journal's. Nothing here waits or writes.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from argosy.mixer.graph.edges import OTHER, EdgeFacts, EdgeKey, Flow, Reporter, Tally
+
+MAX_EDGES = 10_000
+"""Edges of a day; what comes beyond is counted as OTHER."""
+
+SLOT_SECONDS = 5.0
+SLOTS = 12
+"""So the last minute can be told more finely than the day."""
+
+MINUTE = 60
+DAY_MINUTES = 24 * 60
+
+Moment = dict[int, Flow]
+"""What happened in some time: flows by the edges' numbers."""
+
+
+@dataclass(slots=True)
+class KnownEdge:
+    """``seen`` is the last minute in which something was counted."""
+
+    key: EdgeKey
+    facts: EdgeFacts
+    seen: int
+
+
+@dataclass(slots=True)
+class EdgeTable:
+    """The edges' numbers. Number 0 is OTHER. ``changed`` are those that the journal does not know."""
+
+    edges: dict[int, KnownEdge] = field(default_factory=dict)
+    numbers: dict[EdgeKey, int] = field(default_factory=dict)
+    changed: set[int] = field(default_factory=set)
+    overflowed: int = 0
+    limit: int = MAX_EDGES
+    _next: int = 1
+
+    def put(self, number: int, edge: KnownEdge) -> None:
+        """As the journal has it."""
+        self.edges[number] = edge
+        self.numbers[edge.key] = number
+        self._next = max(self._next, number + 1)
+
+    def number(self, key: EdgeKey, facts: EdgeFacts, minute: int) -> int:
+        """Of this edge; 0 when there is no more room."""
+        found = self.numbers.get(key)
+        if found is None:
+            if len(self.edges) >= self.limit:
+                self.forget(minute - DAY_MINUTES)
+            if len(self.edges) >= self.limit:
+                self.overflowed += 1
+                return 0
+            found = self._next
+            self.put(found, KnownEdge(key, facts, minute))
+            self.changed.add(found)
+            return found
+        edge = self.edges[found]
+        if edge.facts is not facts:
+            completed = edge.facts.completed(facts)
+            if completed != edge.facts:
+                edge.facts = completed
+                self.changed.add(found)
+        if edge.seen != minute:
+            edge.seen = minute
+            self.changed.add(found)
+        return found
+
+    def forget(self, before: int) -> list[int]:
+        """Edges on which nothing was counted since this minute; their numbers."""
+        old = [number for number, edge in self.edges.items() if edge.seen < before]
+        for number in old:
+            del self.numbers[self.edges.pop(number).key]
+            self.changed.discard(number)
+        return old
+
+    def __getitem__(self, number: int) -> KnownEdge:
+        return self.edges.get(number) or KnownEdge(OTHER, EdgeFacts(), 0)
+
+
+@dataclass(slots=True)
+class _Slot:
+    began: float
+    flows: Moment = field(default_factory=dict)
+
+
+class Graph:
+    """``minutes`` are those that are not in the journal yet, as far as they are known here."""
+
+    def __init__(self, began: float, table: EdgeTable | None = None) -> None:
+        """``began``: nothing before that is known here."""
+        self._began = began
+        self.table = table or EdgeTable()
+        self.minutes: dict[int, Moment] = {}
+        self.dirty: set[int] = set()
+        self._slots: deque[_Slot] = deque(maxlen=SLOTS + 1)
+
+    def add(
+        self, key: EdgeKey, facts: EdgeFacts, reporter: Reporter, tally: Tally, now: float
+    ) -> None:
+        minute = int(now // MINUTE)
+        number = self.table.number(key, facts, minute)
+        moment = self.minutes.setdefault(minute, {})
+        self.dirty.add(minute)
+        for flows in (moment, self._slot(now).flows):
+            flow = flows.get(number)
+            if flow is None:
+                flow = flows[number] = Flow()
+            flow.side(reporter).add(tally)
+
+    def recent(self, seconds: float, now: float) -> tuple[float, Moment]:
+        """The last seconds, at most a minute, in whole slots, and how many seconds they are."""
+        began = now - seconds
+        began -= began % SLOT_SECONDS
+        found = merged(slot.flows for slot in self._slots if slot.began >= began)
+        return max(now - max(began, self._began), 1.0), found
+
+    def _slot(self, now: float) -> _Slot:
+        began = now - now % SLOT_SECONDS
+        if not self._slots or self._slots[-1].began < began:
+            self._slots.append(_Slot(began))
+        return self._slots[-1]
+
+
+def merged(moments: Iterable[Mapping[int, Flow]]) -> Moment:
+    """A sum that shares nothing with its parts."""
+    found: Moment = {}
+    for moment in moments:
+        for number, flow in moment.items():
+            known = found.get(number)
+            if known is None:
+                known = found[number] = Flow()
+            known.add(flow)
+    return found
+
+
+def edges_of(moment: Mapping[int, Flow], table: EdgeTable) -> Iterator[tuple[KnownEdge, Flow]]:
+    """By name."""
+    pairs = [(table[number], flow) for number, flow in moment.items()]
+    return iter(sorted(pairs, key=lambda pair: pair[0].key))

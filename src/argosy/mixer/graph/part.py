@@ -1,0 +1,148 @@
+"""The graph as a part of Mixer: takes proxies' metrics, keeps a day of them, answers ``/edges``."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from argosy.citadel.identity import SpiffeId
+from argosy.mixer.asker import AskedRoute, asker_of, failure
+from argosy.mixer.caller import caller
+from argosy.mixer.collect.otlp import Collector, MalformedError, Sender
+from argosy.mixer.graph.graph import DAY_MINUTES, MINUTE, Graph, Moment, edges_of, merged
+from argosy.mixer.graph.journal import GraphJournal, draft
+from argosy.mixer.graph.view import rows
+from argosy.mixer.parts import Ground, Handler
+
+SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
+SAVE_SECONDS = 2.0
+"""What a Mixer that is killed forgets at the most."""
+
+MAX_SECONDS = float(DAY_MINUTES * MINUTE)
+_RECENT_SECONDS = 60.0
+log = structlog.get_logger()
+
+
+class GraphPart:
+    """``parts.Part``."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._clock = ground.clock
+        self._path = ground.directory / "graph.db"
+        self._collector = Collector()
+        self._journal: GraphJournal | None = None
+        self._rejected: dict[SpiffeId, int] = {}
+        self._loaded = asyncio.Event()
+        self.graph = Graph(self._now())
+
+    def handlers(self) -> Sequence[Handler]:
+        export = grpc.unary_unary_rpc_method_handler(self._export)
+        return (grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),)
+
+    def routes(self) -> Sequence[AskedRoute]:
+        return (AskedRoute("/edges", self._edges, namespaced=True),)
+
+    async def run(self) -> None:
+        journal = self._journal = await asyncio.to_thread(GraphJournal, self._path)
+        for number, edge in await asyncio.to_thread(journal.edges):
+            self.graph.table.put(number, edge)
+        present = self._minute()
+        for minute, moment in await asyncio.to_thread(journal.minutes, present, present):
+            self.graph.minutes[minute] = moment
+        self._loaded.set()
+        try:
+            while True:
+                await asyncio.sleep(SAVE_SECONDS)
+                await self._save(journal)
+        finally:
+            await self._save(journal)
+            journal.close()
+
+    async def moment(self, seconds: float) -> tuple[float, Moment]:
+        """What happened in the last ``seconds``, and how many they really are."""
+        now = self._now()
+        if seconds <= _RECENT_SECONDS:
+            return self.graph.recent(seconds, now)
+        first, last = int((now - seconds) // MINUTE), self._minute()
+        kept: list[tuple[int, Moment]] = []
+        if self._journal is not None:
+            kept = await asyncio.to_thread(self._journal.minutes, first, last)
+        here = {m: flows for m, flows in self.graph.minutes.items() if first <= m <= last}
+        parts = [flows for minute, flows in kept if minute not in here]
+        return now - first * MINUTE, merged((*parts, *here.values()))
+
+    async def _export(self, request: bytes, context: Any) -> bytes:
+        await self._loaded.wait()
+        sender = caller()
+        try:
+            found = self._collector.take(request, Sender(sender.identity.namespace))
+        except MalformedError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        now = self._now()
+        for addition in found.additions:
+            series = addition.series
+            self.graph.add(series.edge, series.facts, series.reporter, addition.tally, now)
+        if found.rejected:
+            self._reject(sender.identity, found.rejected)
+        return b""
+
+    def _reject(self, identity: SpiffeId, count: int) -> None:
+        """Said for the first time, and with each tenfold."""
+        before = self._rejected.get(identity, 0)
+        if len(self._rejected) > 1000:
+            self._rejected.clear()
+        self._rejected[identity] = before + count
+        if len(str(before + count)) > len(str(before)) or not before:
+            log.warning("metrics.rejected", identity=str(identity), points=before + count)
+
+    async def _edges(self, request: Request) -> Response:
+        """``since`` is seconds, at the most a day; ``namespace`` leaves others out."""
+        asker = asker_of(request)
+        try:
+            seconds = float(request.query_params.get("since", "60"))
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds <= MAX_SECONDS:
+            return failure(400, f"since: between 0 and {MAX_SECONDS:.0f} seconds")
+        length, moment = await self.moment(seconds)
+        namespace = request.query_params.get("namespace", "")
+        items = rows(edges_of(moment, self.graph.table), length, asker.namespace or namespace)
+        if asker.namespace and namespace not in ("", asker.namespace):
+            items = []
+        return JSONResponse(
+            {
+                "seconds": round(length, 1),
+                "edges": items,
+                "known": len(self.graph.table.edges),
+                "overflowed": self.graph.table.overflowed,
+            }
+        )
+
+    async def _save(self, journal: GraphJournal) -> None:
+        graph, present = self.graph, self._minute()
+        if graph.dirty or graph.table.changed:
+            changed = [(number, graph.table[number]) for number in graph.table.changed]
+            new = draft({minute: graph.minutes[minute] for minute in graph.dirty}, changed)
+            dirty, edges = set(graph.dirty), set(graph.table.changed)
+            graph.dirty.clear()
+            graph.table.changed.clear()
+            try:
+                await asyncio.to_thread(journal.write, new, present)
+            except sqlite3.Error as error:
+                log.error("graph.not_saved", error=str(error))
+                graph.dirty |= dirty & graph.minutes.keys()
+                graph.table.changed |= edges & graph.table.edges.keys()
+                return
+        for minute in [m for m in graph.minutes if m < present and m not in graph.dirty]:
+            del graph.minutes[minute]
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    def _minute(self) -> int:
+        return int(self._now() // MINUTE)
