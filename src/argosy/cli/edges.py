@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from rich.cells import cell_len
+from rich.text import Text
 
 from argosy.cli.client import ApiClient, CliError, Json
 
@@ -106,6 +109,12 @@ def size(count: int) -> str:
     return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
 
 
+def moved(edge: Json) -> str:
+    """``1.5 KB sent, 20 MB received``: of TCP connections that have ended."""
+    tcp = edge["tcp"]
+    return f"{size(tcp['sentBytes'])} sent, {size(tcp['receivedBytes'])} received"
+
+
 def is_tcp(edge: Json) -> bool:
     return bool(edge["protocol"] == "tcp")
 
@@ -126,3 +135,33 @@ def severity(edge: Json) -> str:
     if not edge["requests"] or not edge["errors"]:
         return ""
     return "red" if edge["errors"] / edge["requests"] >= 0.05 else "yellow"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``first`` may have styles of its own."""
+
+    first: Text
+    rest: tuple[str, ...] = ()
+    style: str = ""
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Row], numbers: frozenset[str]) -> list[Text]:
+    """Lines as wide as they are: a cut name is of no use. Columns in ``numbers`` end flush."""
+    lines = [Row(Text(columns[0]), tuple(columns[1:]), "bold"), *rows]
+    count = len(columns) - 1
+    widths = [
+        max((cell_len(row.rest[place]) for row in lines if row.rest), default=0)
+        for place in range(count)
+    ]
+    lead = max(row.first.cell_len for row in lines)
+    found = []
+    for row in lines:
+        line = row.first.copy()
+        line.pad_right(lead - line.cell_len)
+        for name, text, width in zip(columns[1:], row.rest, widths, strict=False):
+            line.append("   " + (text.rjust(width) if name in numbers else text.ljust(width)))
+        line.rstrip()
+        line.stylize(row.style)
+        found.append(line)
+    return found

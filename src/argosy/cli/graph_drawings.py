@@ -15,17 +15,17 @@ _CHARACTER = 7.4
 _ARROW = 9
 
 
-def label(edge: Json, seconds: float) -> str:
+def label(edge: Json) -> str:
     """What stands at an edge."""
     if shown.is_tcp(edge):
-        return f"tcp {edge['tcp']['opened']} opened"
-    text = shown.rate(edge["requests"], seconds)
+        return f"{edge['tcp']['opened']:,} connections"
+    text = f"{edge['requests']:,}, p90 {shown.milliseconds(edge['latency']['p90'])}"
     if edge["errors"]:
         text += f", {shown.share(edge['errors'], edge['requests'])} errors"
     return text
 
 
-def dot(edges: Sequence[Json], seconds: float) -> str:
+def dot(edges: Sequence[Json]) -> str:
     """For Graphviz: https://graphviz.org/doc/info/lang.html"""
     lines = [
         "digraph mesh {",
@@ -36,12 +36,12 @@ def dot(edges: Sequence[Json], seconds: float) -> str:
         colour = _COLOURS[shown.severity(edge)]
         lines.append(
             f"  {_quoted(shown.source(edge))} -> {_quoted(shown.destination(edge))} "
-            f'[label={_quoted(label(edge, seconds))}, color="{colour}", fontcolor="{colour}"];'
+            f'[label={_quoted(label(edge))}, color="{colour}", fontcolor="{colour}"];'
         )
     return "\n".join([*lines, "}", ""])
 
 
-def mermaid(edges: Sequence[Json], seconds: float) -> str:
+def mermaid(edges: Sequence[Json]) -> str:
     """https://mermaid.js.org/syntax/flowchart.html"""
     names = sorted({name for edge in edges for name in _ends(edge)})
     number = {name: f"n{place}" for place, name in enumerate(names)}
@@ -50,14 +50,14 @@ def mermaid(edges: Sequence[Json], seconds: float) -> str:
     coloured = []
     for place, edge in enumerate(edges):
         source, destination = _ends(edge)
-        text = _entities(label(edge, seconds))
+        text = _entities(label(edge))
         lines.append(f'    {number[source]} -->|"{text}"| {number[destination]}')
         if severity := shown.severity(edge):
             coloured.append(f"    linkStyle {place} stroke:{_COLOURS[severity]}")
     return "\n".join([*lines, *coloured, ""])
 
 
-def svg(edges: Sequence[Json], seconds: float) -> str:
+def svg(edges: Sequence[Json]) -> str:
     """A picture for a browser, layered from left to right."""
     pairs = [_ends(edge) for edge in edges]
     columns = layers((name for pair in pairs for name in pair), pairs)
@@ -72,7 +72,7 @@ def svg(edges: Sequence[Json], seconds: float) -> str:
         left += width + _GAP
     width = max(left - _GAP, 200) + _MARGIN
     arrows = [
-        _arrow(place[source], place[destination], edge, seconds)
+        _arrow(place[source], place[destination], edge)
         for (source, destination), edge in zip(pairs, edges, strict=True)
     ]
     boxes = [_box(name, at) for name, at in sorted(place.items())]
@@ -103,7 +103,6 @@ def _arrow(
     source: tuple[float, float, float],
     destination: tuple[float, float, float],
     edge: Json,
-    seconds: float,
 ) -> str:
     colour = _COLOURS[shown.severity(edge)]
     start, end = source[0] + source[2], destination[0]
@@ -134,7 +133,7 @@ def _arrow(
         f'<polygon points="{points}" fill="{colour}"/>'
         f'<text x="{middle[0]:.1f}" y="{middle[1] - 4:.1f}" text-anchor="middle" fill="{colour}" '
         f'font-size="11" stroke="#ffffff" stroke-width="4" paint-order="stroke">'
-        f"{escape(label(edge, seconds))}</text></g>"
+        f"{escape(label(edge))}</text></g>"
     )
 
 

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from argosy.cli import edges as shown
@@ -16,6 +15,11 @@ from argosy.cli.options import MeshOption, OutputOption
 from argosy.cli.output import Format, err, out, show_json, show_yaml
 
 _PAUSE_SECONDS = 1.0
+_COLUMNS = (
+    *("SOURCE", "DESTINATION", "PROTOCOL", "RATE", "ERRORS", "P50", "P90", "P99"),
+    *("SECURITY", ""),
+)
+_NUMBERS = frozenset(("RATE", "ERRORS", "P50", "P90", "P99"))
 
 
 def top(
@@ -42,57 +46,57 @@ def top(
             if not answer["edges"]:
                 err.print(_nothing(since))
                 return
-            out.print(_view(answer, since, None))
+            for line in _view(answer, since, None):
+                out.print(line)
             return
         with contextlib.suppress(KeyboardInterrupt), Live(console=out, screen=True) as live:
             while True:
-                live.update(_view(answer, since, out), refresh=True)
+                lines = _view(answer, since, out)
+                for line in lines:
+                    line.no_wrap, line.overflow = True, "crop"
+                live.update(Group(*lines), refresh=True)
                 time.sleep(_PAUSE_SECONDS)
                 answer = shown.ask(client, seconds, namespace)
 
 
-def _view(answer: Json, since: str, screen: Console | None) -> Group:
+def _view(answer: Json, since: str, screen: Console | None) -> list[Text]:
     """With a ``screen`` what fits on it, else everything."""
     seconds = float(answer["seconds"])
     found = sorted(answer["edges"], key=lambda edge: (-shown.volume(edge), shown.source(edge)))
     room = len(found) if screen is None else max(1, screen.height - 6)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("SOURCE", "DESTINATION", "PROTOCOL"):
-        table.add_column(name, no_wrap=True)
-    for name in ("RATE", "ERRORS", "P50", "P90", "P99"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("SECURITY", no_wrap=True)
-    for edge in found[:room]:
-        table.add_row(*_cells(edge, seconds), style=shown.severity(edge))
+    rows = [
+        shown.Row(Text(shown.source(edge)), _cells(edge, seconds), shown.severity(edge))
+        for edge in found[:room]
+    ]
     requests, errors = shown.totals(found)
     head = Text.assemble(
-        (f"{shown.rate(requests, seconds)} requests", "bold"),
+        (f"{requests / seconds:,.1f} requests/s", "bold"),
         f", {shown.share(errors, requests)} errors, over the last {since}",
     )
-    parts: list[Text | Table] = [head, Text(), table]
+    parts = [head, Text(), *(shown.aligned(_COLUMNS, rows, _NUMBERS) if rows else [])]
     if len(found) > room:
         parts.append(Text(f"... and {len(found) - room} more: argosy top --once", "dim"))
     if not found:
         parts.append(Text(_nothing(since), "dim"))
     if screen is not None:
         parts += [Text(), Text("Ctrl-C ends.", "dim")]
-    return Group(*parts)
+    return parts
 
 
-def _cells(edge: Json, seconds: float) -> list[str]:
-    ends = [shown.source(edge), shown.destination(edge), edge["protocol"]]
+def _cells(edge: Json, seconds: float) -> tuple[str, ...]:
+    ends = (shown.destination(edge), edge["protocol"])
     if shown.is_tcp(edge):
-        tcp = edge["tcp"]
-        moved = f"{shown.size(tcp['sentBytes'] + tcp['receivedBytes'])}"
-        return [*ends, f"{tcp['opened']} opened", "-", moved, "", "", shown.security(edge)]
+        opened = shown.rate(edge["tcp"]["opened"], seconds)
+        return (*ends, opened, "-", "-", "-", "-", shown.security(edge), shown.moved(edge))
     latency = edge["latency"]
-    return [
+    return (
         *ends,
         shown.rate(edge["requests"], seconds),
         shown.share(edge["errors"], edge["requests"]),
         *(shown.milliseconds(latency[name]) for name in ("p50", "p90", "p99")),
         shown.security(edge),
-    ]
+        "",
+    )
 
 
 def _nothing(since: str) -> str:

@@ -282,7 +282,7 @@ class PodRunner:
         async with asyncio.TaskGroup() as tasks:
             for runner in runners:
                 tasks.create_task(runner.stop(left))
-        if not self._quick:
+        if self._grace and not self._quick:
             await self.sidecar.report()
         living.cancel()
         await asyncio.wait([living])

@@ -1,0 +1,185 @@
+"""What Mixer counts is what happened: both sides of every edge, to the last request."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from manifests import deployment, service
+from mesh import ARGOSY, Mesh, directory, eventually, processes
+
+pytestmark = pytest.mark.e2e
+
+LOAD = Path(__file__).with_name("counting_load.py")
+SERVER = Path(__file__).with_name("counting_server.py")
+REQUESTS = 20_000
+RETRIES = 2
+
+RULES = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: server}
+spec:
+  hosts: [server]
+  http:
+    - match: [{uri: {exact: /abort}}]
+      fault: {abort: {httpStatus: 503, percentage: {value: 100}}}
+      route: [{destination: {host: server}}]
+    - match: [{uri: {exact: /reset}}]
+      retries: {attempts: 2, retryOn: "connect-failure,refused-stream,reset"}
+      route: [{destination: {host: server}}]
+    - match: [{uri: {exact: /flaky}}]
+      retries: {attempts: 4, retryOn: "503"}
+      route: [{destination: {host: server}}]
+    - route: [{destination: {host: server}}]
+"""
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def counts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where servers count, each process in a file."""
+    return tmp_path_factory.mktemp("counts")
+
+
+@pytest.fixture(scope="module")
+def meshed(mesh: Mesh, counts: Path, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    server = deployment(
+        "server", sys.executable, str(SERVER), "8080", str(counts), port=8080, replicas=2
+    ).replace('"terminationGracePeriodSeconds": 0', '"terminationGracePeriodSeconds": 20')
+    manifest = tmp_path_factory.mktemp("manifests") / "all.yaml"
+    manifest.write_text(
+        "\n---\n".join(
+            (
+                deployment("client", "/bin/sleep", "infinity"),
+                server,
+                service("server", "server", {"name": "http", "port": 80, "targetPort": 8080}),
+                RULES,
+            )
+        )
+    )
+    mesh.up(manifest, options=("--no-gateway",))
+    eventually(
+        lambda: json.loads(mesh.argosy("status", "-o", "json").stdout)["controlPlane"]["mixer"],
+        "Mixer runs",
+        30,
+    )
+    return mesh
+
+
+def load(mesh: Mesh, count: int, *paths: str) -> "subprocess.Popen[str]":
+    argv = ("exec", "deploy/client", "--", sys.executable, str(LOAD), "server", "80", str(count))
+    return subprocess.Popen(
+        [str(ARGOSY), *argv, *paths], env=mesh.environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def answers(process: "subprocess.Popen[str]") -> dict[str, Counter[str]]:
+    out, _ = process.communicate(timeout=120)
+    return {path: Counter(found) for path, found in json.loads(out).items()}
+
+
+def edges(mesh: Mesh, *options: str) -> list[Json]:
+    answer = json.loads(mesh.argosy("graph", "-o", "json", "--since", "20m", *options).stdout)
+    found: list[Json] = answer["edges"]
+    return found
+
+
+def by_code(edge_list: list[Json], reporter: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for edge in edge_list:
+        for response in edge["reporters"].get(reporter, {}).get("responses", ()):
+            found[response["code"]] += response["count"]
+    return found
+
+
+def handled(counts: Path) -> int:
+    return sum(int(path.read_text()) for path in counts.iterdir())
+
+
+def wait_for(mesh: Mesh, requests: int) -> None:
+    """Until the source's count is there; it is told every two seconds."""
+
+    def told() -> bool:
+        return by_code(edges(mesh), "source").total() >= requests
+
+    eventually(told, f"{requests} requests are told", 15)
+
+
+@pytest.mark.timeout(240)
+def test_every_request_is_counted_once_at_each_side(meshed: Mesh, counts: Path) -> None:
+    """20,000 requests with errors, retries, resets, and a proxy that is replaced meanwhile."""
+    process = load(
+        meshed, REQUESTS, "/ok", "/ok", "/ok", "/ok", "/fail", "/abort", "/reset", "/flaky"
+    )
+    pods = [pod["metadata"]["name"] for pod in meshed.get("pods", "-l", "app=server")]
+    meshed.argosy("delete", "pod", pods[0])
+    found = answers(process)
+    total: Counter[str] = sum(found.values(), Counter())
+    assert total.total() == REQUESTS
+    assert found["/abort"] == {"503": REQUESTS // 8}
+    assert found["/reset"] == {"503": REQUESTS // 8}
+    assert found["/fail"]["500"] >= REQUESTS // 8 - 50
+    wait_for(meshed, REQUESTS)
+    known = edges(meshed)
+    # The source counts what its application got: the same by status.
+    assert by_code(known, "source") == total
+    # The destination counts what reached it, each try of a request that was tried again.
+    assert by_code(known, "destination").total() == handled(counts)
+    (edge,) = [e for e in known if e["destination"]["workload"] == "server"]
+    assert edge["source"]["principal"] == "spiffe://cluster.local/ns/default/sa/default"
+    assert edge["security"] == {"mutualTls": handled(counts), "plaintext": 0}
+    assert sum(edge["reporters"]["destination"]["buckets"]) == handled(counts)
+    resets = [
+        r["count"] for r in edge["reporters"]["destination"]["responses"] if "UC" in r["flags"]
+    ]
+    assert sum(resets) >= (1 + RETRIES) * (REQUESTS // 8) - 50
+
+
+def test_people_see_the_same_numbers(meshed: Mesh) -> None:
+    text = meshed.argosy("graph", "--since", "20m").stdout
+    assert f"{REQUESTS:,} requests on" in text
+    (line,) = [line for line in text.splitlines() if "▶ server " in line]
+    edge = next(e for e in edges(meshed) if e["destination"]["workload"] == "server")
+    assert f"{edge['requests']:,}" in line
+    assert "mTLS" in line
+    top = meshed.argosy("top", "--once", "--since", "60s").stdout
+    assert "requests/s" in top
+    assert "client" in top
+    assert meshed.argosy("graph", "-o", "svg").stdout.startswith("<svg")
+    assert '"client" -> "server"' in meshed.argosy("graph", "-o", "dot").stdout
+    assert "flowchart LR" in meshed.argosy("graph", "-o", "mermaid").stdout
+    assert edges(meshed, "-n", "elsewhere") == []
+
+
+def test_mixer_is_killed_under_load_and_counts_on(meshed: Mesh) -> None:
+    """No request notices. What was told before is still there; what comes after is counted."""
+    before = by_code(edges(meshed), "source").total()
+    process = load(meshed, 4000, "/ok")
+    wanted = f"argosy.mixer --directory {directory(meshed)} "
+    (pid,) = [pid for pid, line, _ in processes() if wanted in line]
+    os.kill(pid, signal.SIGKILL)
+    assert answers(process) == {"/ok": {"200": 4000}}
+    eventually(
+        lambda: json.loads(meshed.argosy("status", "-o", "json").stdout)["controlPlane"]["mixer"],
+        "Mixer is back",
+        20,
+    )
+    kept = by_code(edges(meshed), "source").total()
+    assert kept >= before
+    # Until a proxy has its connection again, what it tells is lost.
+    sent = 0
+
+    def counts_again() -> bool:
+        nonlocal sent
+        assert answers(load(meshed, 10, "/ok")) == {"/ok": {"200": 10}}
+        sent += 10
+        return by_code(edges(meshed), "source").total() > kept + 4000 - 4000
+
+    eventually(counts_again, "it counts on", 20)
