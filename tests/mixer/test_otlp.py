@@ -1,0 +1,93 @@
+"""What an export adds to which edge, and what is not believed."""
+
+import pytest
+
+from argosy.mixer.collect.otlp import Collector, MalformedError, Sender
+from argosy.mixer.graph.edges import BOUNDS, UNKNOWN, Reporter
+from argosy.testing.telemetry import CUMULATIVE, LABELS, Export
+
+WEB = Sender("shop", "web")
+DB = Sender("data", "db")
+REQUESTS = "istio.requests_total"
+
+
+def test_requests_are_added_to_the_callers_side_of_the_edge() -> None:
+    export = Export().count(REQUESTS, 7, LABELS).count(REQUESTS, 0, LABELS)
+    (addition,) = Collector().take(export.bytes, WEB).additions
+    series = addition.series
+    assert tuple(series.edge) == ("shop", "web", "data", "db", "db.data.svc.cluster.local", "http")
+    assert series.reporter is Reporter.SOURCE
+    assert series.facts.destination_principal == "spiffe://cluster.local/ns/data/sa/db"
+    assert series.facts.source_version == "v1"
+    assert addition.tally.responses == {"200;-;": 7}
+    assert (addition.tally.mutual_tls, addition.tally.plaintext) == (7, 0)
+
+
+def test_the_server_says_how_it_was_called() -> None:
+    own = LABELS | {"reporter": "destination", "source_principal": UNKNOWN, "source_workload": ""}
+    collector = Collector()
+    for policy, expected in (("none", (0, 3)), ("mutual_tls", (3, 0)), ("unknown", (0, 0))):
+        export = Export().count(REQUESTS, 3, own | {"connection_security_policy": policy})
+        (addition,) = collector.take(export.bytes, DB).additions
+        assert (addition.tally.mutual_tls, addition.tally.plaintext) == expected
+        assert addition.series.edge.source == UNKNOWN
+
+
+def test_durations_keep_their_buckets_and_those_of_others_find_ours() -> None:
+    counts = [0] * (len(BOUNDS) + 1)
+    counts[3] = 5
+    (own,) = Collector().take(Export().durations(counts, 35.0, LABELS).bytes, WEB).additions
+    assert own.tally.buckets == counts
+    assert own.tally.milliseconds == 35.0
+    export = Export().durations([1, 2, 4], 900.0, LABELS, bounds=[7.0, 300.0])
+    (other,) = Collector().take(export.bytes, WEB).additions
+    found = {place: count for place, count in enumerate(other.tally.buckets) if count}
+    assert found == {3: 1, 8: 2, len(BOUNDS): 4}  # 7 of 5..10, 300 of 250..500, above everything
+
+
+def test_connections_and_messages() -> None:
+    tcp = LABELS | {"request_protocol": "tcp"}
+    export = Export()
+    for place, name in enumerate(
+        ("connections_opened", "connections_closed", "sent_bytes", "received_bytes"), 1
+    ):
+        export.count(f"istio.tcp_{name}_total", place, tcp)
+    export.count("istio.request_messages_total", 5, LABELS)
+    export.count("istio.response_messages_total", 6, LABELS)
+    additions = Collector().take(export.bytes, WEB).additions
+    total = additions[0].tally
+    for addition in additions[1:]:
+        total.add(addition.tally)
+    assert (total.opened, total.closed, total.sent_bytes, total.received_bytes) == (1, 2, 3, 4)
+    assert (total.request_messages, total.response_messages) == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("sender", "labels"),
+    [
+        (Sender("bank"), {}),
+        (Sender("shop", "other"), {}),
+        (Sender("shop"), {"reporter": "destination"}),
+        (Sender("data"), {}),
+        (Sender("shop"), {"reporter": "somebody"}),
+        (Sender("shop"), {"source_workload_namespace": ""}),
+    ],
+)
+def test_a_proxy_tells_of_its_own_workload_only(sender: Sender, labels: dict[str, str]) -> None:
+    found = Collector().take(Export().count(REQUESTS, 7, LABELS | labels).bytes, sender)
+    assert found.additions == []
+    assert found.rejected == 1
+
+
+def test_sums_are_no_differences_and_less_than_nothing_is_nothing() -> None:
+    export = Export(CUMULATIVE).count(REQUESTS, 7, LABELS).durations([1] * 20, 1.0, LABELS)
+    assert Collector().take(export.bytes, WEB).rejected == 2
+    assert Collector().take(Export().count(REQUESTS, -7, LABELS).bytes, WEB).rejected == 1
+
+
+def test_what_is_not_ours_is_passed_over_and_what_is_no_otlp_refused() -> None:
+    export = Export().count("server.uptime", 7, {}).count("istio.custom", 7, LABELS)
+    found = Collector().take(export.bytes, WEB)
+    assert (found.additions, found.rejected) == ([], 0)
+    with pytest.raises(MalformedError):
+        Collector().take(b"\xff\xff\xff", WEB)
