@@ -21,8 +21,9 @@ class Counter:
         self._file = os.open(
             directory / f"{os.uname().nodename}-{os.getpid()}", os.O_RDWR | os.O_CREAT
         )
-        self._count = 0
+        self._count = -1
         self._flaky = 0
+        self.seen()
 
     def seen(self) -> None:
         self._count += 1

@@ -1,16 +1,21 @@
 """A real gRPC server with mutual TLS, and callers of every sort."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from argosy import xds
 from argosy.base.log import Secret
 from argosy.base.names import TrustDomain
-from argosy.citadel.identity import TrustDomains
-from argosy.mixer.caller import Guard, Judge, Rules, address_of, caller
+from argosy.citadel.identity import SpiffeId, TrustDomains
+from argosy.citadel.signer import create_root, sign_workload
+from argosy.mixer.caller import Guard, Judge, Rules, address_of, caller, stated_workload
 from argosy.testing.certificates import Credential, ScratchAuthority
 
 NAME = "mixer.istio-system.svc"
@@ -148,6 +153,24 @@ async def test_a_revoked_certificate_is_refused_from_the_next_call_on(world: Wor
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert "is revoked: serial" in (refused.value.details() or "")
     assert (await world.once(world.authority.credential(WEB))).startswith(WEB)
+
+
+@pytest.mark.parametrize("version", ["v1", "v" * 200])
+def test_the_workload_is_what_the_control_plane_has_signed(version: str) -> None:
+    domain = TrustDomain("cluster.local")
+    now = datetime.now(UTC)
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256())
+    csr = request.public_bytes(serialization.Encoding.PEM).decode()
+    identity = SpiffeId.of(domain, "shop", "web")
+    root = create_root(domain, now)
+
+    def stated(facts: str) -> str:
+        issued = sign_workload(root, csr, identity, now, facts=facts)
+        return stated_workload(x509.load_pem_x509_certificate(issued.chain[0].encode()))
+
+    assert stated(f"web-v1;shop;web;{version};Kubernetes;web;v1") == "web-v1"
+    assert stated("") == ""
 
 
 def test_addresses() -> None:

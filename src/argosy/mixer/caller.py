@@ -7,7 +7,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import grpc
@@ -18,6 +18,7 @@ from argosy.citadel.identity import SpiffeId, TrustDomains, caller_by_certificat
 from argosy.citadel.issuer import revocation_lists
 from argosy.citadel.refusal import RefusedError
 from argosy.citadel.revocation import revoked_by
+from argosy.citadel.signer import WORKLOAD_FACTS
 
 KNOWN = 4096
 """Certificates whose verdict is remembered."""
@@ -30,12 +31,13 @@ log = structlog.get_logger()
 class Caller:
     """A proxy that has proven its identity. ``address`` is its IP address.
 
-    ``certificate`` is its leaf, for whatever else it states of the workload.
+    ``certificate`` is its leaf; ``workload`` is what that states, empty where it states nothing.
     """
 
     identity: SpiffeId
     address: str
     certificate: x509.Certificate
+    workload: str = ""
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")
@@ -63,10 +65,10 @@ class Judge:
     def __init__(self, rules: Callable[[], Rules]) -> None:
         self._rules = rules
         self._held: Rules | None = None
-        self._known: OrderedDict[bytes, tuple[SpiffeId, x509.Certificate]] = OrderedDict()
+        self._known: OrderedDict[bytes, Caller] = OrderedDict()
 
-    def judge(self, chain_pem: bytes) -> tuple[SpiffeId, x509.Certificate]:
-        """The identity and the leaf of a PEM chain, leaf first. Raises ``RefusedError``."""
+    def judge(self, chain_pem: bytes) -> Caller:
+        """Whom a PEM chain, leaf first, stands for; without an address. Raises ``RefusedError``."""
         rules = self._rules()
         if rules is not self._held:
             self._held = rules
@@ -80,14 +82,33 @@ class Judge:
         return found
 
 
-def _judged(chain_pem: bytes, rules: Rules) -> tuple[SpiffeId, x509.Certificate]:
+def _judged(chain_pem: bytes, rules: Rules) -> Caller:
     try:
         chain = x509.load_pem_x509_certificates(chain_pem)
     except ValueError as error:
         raise RefusedError(401, "a client certificate is required") from error
     if rules.crl and (why := revoked_by(chain, revocation_lists(rules.crl))):
         raise RefusedError(401, f"the client's certificate is revoked: {why}")
-    return caller_by_certificate(chain[0], rules.domains).identity, chain[0]
+    identity = caller_by_certificate(chain[0], rules.domains).identity
+    return Caller(identity, "", chain[0], stated_workload(chain[0]))
+
+
+def stated_workload(certificate: x509.Certificate) -> str:
+    """The workload among the facts that the control plane signed, or nothing."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ""
+    for name in names.get_values_for_type(x509.OtherName):
+        if name.type_id == WORKLOAD_FACTS:
+            return _utf8_string(name.value).partition(";")[0]
+    return ""
+
+
+def _utf8_string(der: bytes) -> str:
+    """X.690, 8.1.3: a length below 128 is one byte, else the first says how many follow."""
+    start = 2 if der[1] < 128 else 2 + der[1] - 128
+    return der[start:].decode(errors="replace")
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
@@ -118,11 +139,11 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
                 raise RefusedError(401, "a client certificate is required")
             # At a server, what gRPC calls the chain lacks the peer's own certificate.
             chain = b"".join((*leaf, *found.get("x509_pem_cert_chain", ())))
-            identity, certificate = self._judge.judge(chain)
+            judged = self._judge.judge(chain)
         except RefusedError as error:
             log.warning("caller.refused", peer=context.peer(), why=error.message)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.message)
-        _caller.set(Caller(identity, address_of(context.peer()), certificate))
+        _caller.set(replace(judged, address=address_of(context.peer())))
 
 
 def address_of(peer: str) -> str:

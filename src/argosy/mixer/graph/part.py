@@ -80,7 +80,9 @@ class GraphPart:
         await self._loaded.wait()
         sender = caller()
         try:
-            found = self._collector.take(request, Sender(sender.identity.namespace))
+            found = self._collector.take(
+                request, Sender(sender.identity.namespace, sender.workload)
+            )
         except MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         now = self._now()
