@@ -1,0 +1,1 @@
+"""Spans of proxies and applications: taken in, kept within bounds, found again."""

@@ -1,0 +1,209 @@
+"""Spans by HTTP/1.1 over mutual TLS: OTLP at ``/v1/traces``, Zipkin at ``/api/v2/spans``.
+
+For proxies whose provider speaks HTTP, and for applications, whose sidecars add the TLS. h11 knows
+the protocol; this file moves bytes, and bounds connections, their time, and bodies.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import h11
+import structlog
+
+from argosy import xds
+
+MAX_BODY_BYTES = 4 << 20
+"""Of a request, and of what it is when it is unpacked."""
+
+MAX_READ_BYTES = 64 << 20
+"""Of all bodies that are being read; whoever needs more is told to come again."""
+
+MAX_CONNECTIONS = 2_000
+_HANDSHAKE_SECONDS = 5.0
+_IDLE_SECONDS = 300.0
+_READ_BYTES = 64 << 10
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """``certificate`` is the sender's, in PEM. ``content_type`` is without parameters."""
+
+    certificate: bytes
+    path: str
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain"
+
+
+_TOO_LARGE = Answer(413, f"the limit is {MAX_BODY_BYTES} bytes, unpacked".encode())
+_BUSY = Answer(503, b"too much is being read: come again")
+
+
+class HttpIntake:
+    """``credentials`` gives those of the moment, ``take`` answers what was posted."""
+
+    def __init__(
+        self, credentials: Callable[[], xds.Credentials], take: Callable[[Posted], Answer]
+    ) -> None:
+        self._credentials = credentials
+        self._take = take
+        self._held: tuple[xds.Credentials, ssl.SSLContext] | None = None
+        self._being_read = 0
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Until cancelled. ``listener`` is closed in the end."""
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        free = asyncio.Semaphore(MAX_CONNECTIONS)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    await free.acquire()
+                    connection, _ = await loop.sock_accept(listener)
+                    task = tasks.create_task(self._connection(connection))
+                    task.add_done_callback(lambda _: free.release())
+        finally:
+            listener.close()
+
+    def _context(self) -> ssl.SSLContext:
+        found = self._credentials()
+        if self._held is None or self._held[0] is not found:
+            self._held = found, _server_context(found)
+        return self._held[1]
+
+    async def _connection(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_READ_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._context(),
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+            )
+        except (OSError, ssl.SSLError) as error:
+            log.info("spans.handshake_failed", error=str(error))
+            connection.close()
+            return
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        try:
+            await self._exchange(reader, writer)
+        except (OSError, TimeoutError, h11.ProtocolError) as error:
+            log.info("spans.connection_failed", error=str(error) or type(error).__name__)
+        finally:
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Requests, one after the other, until the client has enough."""
+        found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        certificate = ssl.DER_cert_to_PEM_cert(found).encode()
+        machine = h11.Connection(h11.SERVER)
+        while True:
+            body = bytearray()
+            try:
+                request, refused = await self._read(machine, body, reader, writer)
+                if request is None:
+                    return
+                answer = refused or self._answer(request, bytes(body), certificate)
+            finally:
+                self._being_read -= len(body)
+            await _send(machine, writer, answer)
+            if machine.our_state is not h11.DONE or machine.their_state is not h11.DONE:
+                return
+            machine.start_next_cycle()
+
+    async def _read(
+        self,
+        machine: h11.Connection,
+        body: bytearray,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> tuple[h11.Request | None, Answer | None]:
+        """A request, its body into ``body``; None at the end. And why it is not wanted."""
+        request: h11.Request | None = None
+        async with asyncio.timeout(_IDLE_SECONDS):
+            while True:
+                event = machine.next_event()
+                if event is h11.NEED_DATA:
+                    if machine.they_are_waiting_for_100_continue:
+                        go_on = h11.InformationalResponse(status_code=100, headers=[])
+                        writer.write(machine.send(go_on) or b"")
+                    machine.receive_data(await reader.read(_READ_BYTES))
+                elif isinstance(event, h11.Request):
+                    request = event
+                elif isinstance(event, h11.Data):
+                    body += event.data
+                    self._being_read += len(event.data)
+                    if len(body) > MAX_BODY_BYTES:
+                        return request, _TOO_LARGE
+                    if self._being_read > MAX_READ_BYTES:
+                        return request, _BUSY
+                elif isinstance(event, h11.EndOfMessage):
+                    return request, None
+                else:  # the connection is closed, or what follows is not HTTP
+                    return None, None
+
+    def _answer(self, request: h11.Request, body: bytes, certificate: bytes) -> Answer:
+        headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
+        if request.method != b"POST":
+            return Answer(405, b"spans are posted")
+        plain = _unpacked(body, headers.get("content-encoding", ""))
+        if plain is None:
+            return _TOO_LARGE
+        path = request.target.decode("latin-1").partition("?")[0]
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        return self._take(Posted(certificate, path, content_type, plain))
+
+
+async def _send(machine: h11.Connection, writer: asyncio.StreamWriter, answer: Answer) -> None:
+    headers = [
+        ("content-type", answer.content_type),
+        ("content-length", str(len(answer.body))),
+    ]
+    head = machine.send(h11.Response(status_code=answer.status, headers=headers)) or b""
+    body = machine.send(h11.Data(data=answer.body)) or b""
+    end = machine.send(h11.EndOfMessage()) or b""
+    writer.write(head + body + end)
+    async with asyncio.timeout(_HANDSHAKE_SECONDS):
+        await writer.drain()
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes | None:
+    """None when it is too large. What is not packed as it says is left to the decoder to refuse."""
+    if encoding.strip().lower() not in ("gzip", "deflate"):
+        return body
+    unpacking = zlib.decompressobj(wbits=47)  # gzip or zlib, as its head says
+    try:
+        plain = unpacking.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        return body
+    return plain if len(plain) <= MAX_BODY_BYTES else None
+
+
+def _server_context(credentials: xds.Credentials) -> ssl.SSLContext:
+    """Clients must show a certificate that the mesh's roots stand for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=credentials.roots.decode())
+    context.set_alpn_protocols(["http/1.1"])
+    # OpenSSL reads a key from files only: this one is in memory, and has no name.
+    descriptor = os.memfd_create("chain", os.MFD_CLOEXEC)
+    with open(descriptor, "w+b") as file:
+        file.write(credentials.key + credentials.chain)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    return context
