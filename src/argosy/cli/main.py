@@ -56,6 +56,7 @@ COMMANDS = {
     "exec": _Command(_LOOK, "execute", "exec_"),
     "logs": _Command(_LOOK, "logs", "logs"),
     "admin": _Command(_LOOK, "admin", "app"),
+    "trace": _Command(_LOOK, "trace", "trace"),
     "authz": _Command(_LOOK, "authz", "app"),
     "certs": _Command(_LOOK, "certs", "app"),
     "proxy-config": _Command(_LOOK, "proxy_config", "app"),

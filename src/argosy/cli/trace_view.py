@@ -55,8 +55,8 @@ class _Columns:
     bar: int
 
 
-def trace_lines(trace: Json, width: int, now: float) -> Iterator[Text]:
-    """``now`` is in seconds since 1970."""
+def trace_lines(trace: Json, width: int, now: float, *, details: bool = False) -> Iterator[Text]:
+    """``now`` is in seconds since 1970. ``details``: with what each span tells."""
     tree: Sequence[Json] = trace["tree"]
     names = _names(trace["services"])
     styles = _styles(trace["services"])
@@ -68,6 +68,8 @@ def trace_lines(trace: Json, width: int, now: float) -> Iterator[Text]:
     yield _head(columns, trace["durationMicros"])
     for span, branch in zip(tree, branches, strict=True):
         yield _line(span, branch, trace, columns, names, styles)
+        if details:
+            yield from _details(span)
     yield from _notes(trace)
 
 
@@ -161,6 +163,16 @@ def _line(
     return line
 
 
+def _details(span: Json) -> Iterator[Text]:
+    indent = " " * 8
+    facts = {**span["attributes"], "reported by": span["reporter"], "message": span["message"]}
+    for name, value in facts.items():
+        if value and value != "-":
+            yield Text(f"{indent}{name}: ", style="dim").append(value, style="not dim")
+    for event in span["events"]:
+        yield Text(f"{indent}{event['time']} {event['name']}", style="dim")
+
+
 def _marks(span: Json) -> str:
     marks = []
     if span["orphan"]:
@@ -181,7 +193,7 @@ def _notes(trace: Json) -> Iterator[Text]:
         if total and span["ownMicros"] / total >= _WORTH:
             share = f"{span['ownMicros'] / total:4.0%}  {span_of_time(span['ownMicros']):>8}"
             yield Text(f"{title:14}", style="dim").append(
-                f"{share}  {_whose(span, names)}", style="default"
+                f"{share}  {_whose(span, names)}", style="not dim"
             )
             title = ""
     broken = [span for span in tree if span["error"]]
@@ -241,14 +253,14 @@ def _columns(
         cell_len(branch) + cell_len(names[span["service"]]) + 2
         for span, branch in zip(tree, branches, strict=True)
     ]
-    names = min(max([*named, 7]), MAX_TREE)
+    service = min(max([*named, 7]), MAX_TREE)
     status = max([*(cell_len(_status(span)) for span in tree), 6])
     times = max([*(cell_len(span_of_time(span["durationMicros"])) for span in tree), 4])
-    fixed = names + status + times + 8
+    fixed = service + status + times + 8
     wanted = min(max([*(cell_len(span["operation"]) for span in tree), 7]), MAX_OPERATION)
     operation = max(min(wanted, width - fixed - MIN_BAR), 12)
     room = width - fixed - operation
-    return _Columns(names, operation, status, times, min(max(room, MIN_BAR), MAX_BAR))
+    return _Columns(service, operation, status, times, min(max(room, MIN_BAR), MAX_BAR))
 
 
 def _names(services: Sequence[str]) -> dict[str, str]:

@@ -10,17 +10,23 @@ import grpc
 from argosy.base.clock import Clock
 from argosy.mixer.asker import AskedRoute
 from argosy.mixer.control_plane import ControlPlane
+from argosy.mixer.credentials import MixerCredentials
 
 Handler: TypeAlias = "grpc.GenericRpcHandler[bytes, bytes]"
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What every part may use. ``directory`` exists, is private and outlives the process."""
+    """What every part may use. ``directory`` exists, is private and outlives the process.
+
+    ``host`` is Mixer's address in the mesh's network, and ``credentials`` are for servers there.
+    """
 
     directory: Path
     clock: Clock
     control_plane: ControlPlane
+    credentials: MixerCredentials
+    host: str
 
 
 class Part(Protocol):

@@ -29,6 +29,7 @@ from argosy.mixer.control_plane import ControlPlane
 from argosy.mixer.credentials import MixerCredentials
 from argosy.mixer.graph.part import GraphPart
 from argosy.mixer.parts import Ground, Part
+from argosy.mixer.traces.part import Traces
 from argosy.xds.grpc_service import OPTIONS as XDS_OPTIONS
 
 MAX_MESSAGE_BYTES = 16 << 20
@@ -64,7 +65,7 @@ class Settings:
 
 def make_parts(ground: Ground) -> tuple[Part, ...]:
     """One row for each room."""
-    return (GraphPart(ground),)
+    return (GraphPart(ground), Traces(ground))
 
 
 class Mixer:
@@ -76,7 +77,9 @@ class Mixer:
         control_plane = ControlPlane(settings.api_socket, settings.token)
         self._control_plane = control_plane
         self._credentials = MixerCredentials(control_plane, clock)
-        self._parts = make_parts(Ground(settings.directory, clock, control_plane))
+        host = settings.address.rpartition(":")[0]
+        ground = Ground(settings.directory, clock, control_plane, self._credentials, host)
+        self._parts = make_parts(ground)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set."""

@@ -59,7 +59,7 @@ class Traces:
         except MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         self._keep(found, Reporter(identity.namespace, identity.service_account))
-        return otlp.answer(found).SerializeToString()
+        return otlp.answer(found)
 
     def _posted(self, posted: Posted) -> Answer:
         try:
@@ -82,7 +82,7 @@ class Traces:
             self._keep(found, reporter)
             if as_json:
                 return Answer(200, json.dumps(otlp.json_answer(found)).encode(), _JSON)
-            return Answer(200, otlp.answer(found).SerializeToString(), _PROTOBUF)
+            return Answer(200, otlp.answer(found), _PROTOBUF)
         if posted.path == "/api/v2/spans":
             if posted.content_type not in (_JSON, ""):
                 return Answer(415, f"spans are {_JSON}".encode())

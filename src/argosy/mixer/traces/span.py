@@ -86,7 +86,9 @@ class Span(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     @property
     def status(self) -> str:
         """``200``, ``503 UH`` with Envoy's response flags, gRPC's number, or nothing."""
-        code = self.attribute("http.status_code", "http.response.status_code", "rpc.grpc.status_code")
+        code = self.attribute(
+            "http.status_code", "http.response.status_code", "rpc.grpc.status_code"
+        )
         flags = self.attribute("response_flags")
         return f"{code} {flags}" if flags.strip("-") else code
 
