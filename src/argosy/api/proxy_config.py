@@ -26,6 +26,9 @@ ForwardClientCert = Literal[
     "ALWAYS_FORWARD_ONLY",
 ]
 UnderscoresAction = Literal["DEFAULT", "ALLOW", "REJECT_REQUEST", "DROP_HEADER"]
+TracingServiceName = Literal[
+    "APP_LABEL_AND_NAMESPACE", "CANONICAL_NAME_ONLY", "CANONICAL_NAME_AND_NAMESPACE"
+]
 EscapedSlashesAction = Literal[
     "DEFAULT", "KEEP_UNCHANGED", "REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"
 ]
@@ -105,11 +108,43 @@ class ConnectionSettings(KubernetesPart, frozen=True, kw_only=True):
     global_downstream_connection_limit: UInt32 | None = None
 
 
+class LiteralTag(KubernetesPart, frozen=True, kw_only=True):
+    value: str = ""
+
+
+class EnvironmentTag(KubernetesPart, frozen=True, kw_only=True):
+    name: str = ""
+    default_value: str = ""
+
+
+class HeaderTag(KubernetesPart, frozen=True, kw_only=True):
+    name: str = ""
+    default_value: str = ""
+
+
+class TracingTag(KubernetesPart, frozen=True, kw_only=True):
+    """One of them."""
+
+    literal: LiteralTag | None = None
+    environment: EnvironmentTag | None = None
+    header: HeaderTag | None = None
+
+
+class Tracing(KubernetesPart, frozen=True, kw_only=True):
+    """For what no Telemetry says. ``sampling`` is in per cent; 0 is as if it were not written."""
+
+    sampling: float = 0.0
+    max_path_tag_length: UInt32 = 0
+    custom_tags: Mapping[str, TracingTag] = {}
+
+
 class ProxyConfig(KubernetesPart, frozen=True, kw_only=True):
     """``concurrency`` is the number of Envoy's worker threads; 0 is all cores."""
 
     concurrency: Int32 | None = None
     service_cluster: str = ""
+    tracing_service_name: TracingServiceName = "APP_LABEL_AND_NAMESPACE"
+    tracing: Tracing | None = None
     drain_duration: Duration | None = None
     termination_drain_duration: Duration | None = None
     hold_application_until_proxy_starts: bool | None = None

@@ -6,6 +6,8 @@ Equal for most proxies of a mesh, so that they go on sharing.
 from dataclasses import dataclass
 from datetime import timedelta
 
+from argosy.model.span_tags import NO_PROXY_TRACING, ProxyTracing
+
 
 @dataclass(frozen=True, slots=True)
 class CapturePorts:
@@ -65,7 +67,8 @@ class ProxyTraffic:
     ``forward_client_cert`` is Envoy's name of a mode, empty: as usual. ``gateway_client_cert``,
     ``trusted_proxies`` and ``proxy_protocol`` are for gateways. ``http10``: answer HTTP/1.0
     instead of refusing it. ``capture`` is what the rules in the workload's network say.
-    ``keep_envoy_headers``: a gateway's clients are trusted to set ``x-envoy-*``.
+    ``keep_envoy_headers``: a gateway's clients are trusted to set ``x-envoy-*``. ``tracing`` is
+    for requests of which no Telemetry says more.
     """
 
     connections: Connections = DEFAULT_CONNECTIONS
@@ -80,6 +83,7 @@ class ProxyTraffic:
     proxy_protocol: bool = False
     http10: bool = False
     keep_envoy_headers: bool = False
+    tracing: ProxyTracing = NO_PROXY_TRACING
     capture: CapturePorts = USUAL_CAPTURE
 
     @property

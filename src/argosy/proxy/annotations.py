@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from argosy.api.proxy_config import ANNOTATION, NO_PROXY_CONFIG, ProxyConfig, merged, proxy_config
 from argosy.proxy.bootstrap import StatsInclusion
 from argosy.proxy.envoy import DRAIN_SECONDS, LISTENER_DRAIN_SECONDS
+from argosy.proxy.span_names import ServiceName
 
 PROXY_CONFIG = ANNOTATION
 _LIST_ANNOTATIONS = {
@@ -45,6 +46,7 @@ class ProxySettings:
     flush_ms: int = 1000
     flush_kb: int | None = None
     cluster: str = ""
+    service_name: ServiceName = ServiceName.APP_LABEL_AND_NAMESPACE
     metadata: tuple[tuple[str, str], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     runtime: tuple[tuple[str, str], ...] = ()
@@ -93,6 +95,7 @@ def proxy_settings(
         flush_ms=1000 if config.file_flush_interval is None else config.file_flush_interval,
         flush_kb=config.file_flush_min_size_kb,
         cluster=config.service_cluster,
+        service_name=ServiceName(config.tracing_service_name),
         metadata=tuple(
             sorted((k.removeprefix(_META), v) for k, v in own.items() if k.startswith(_META))
         ),

@@ -32,7 +32,7 @@ from argosy.platforms.local.backoff import Backoff
 from argosy.platforms.local.environment import ConfigError, Sources
 from argosy.platforms.local.mounts import View
 from argosy.platforms.local.process import Command, Process, Sandbox
-from argosy.proxy import capture, dns, envoy
+from argosy.proxy import capture, dns, envoy, span_names
 from argosy.proxy.annotations import proxy_settings
 from argosy.proxy.bootstrap import AGENT_PORT, STATS_FLUSH_SECONDS, ProxyFacts, bootstrap
 from argosy.proxy.bootstrap_patches import patched_bootstrap
@@ -305,6 +305,7 @@ class EnvoySidecar:
                 "PATH": os.environ.get("PATH", ""),
                 **dict(self._settings.environment),
                 WORKLOAD_ENVIRONMENT: facts_of(metadata.name, metadata.namespace, metadata.labels),
+                **self._span_environment(),
             },
             cwd=str(self._directory),
             log=self._directory / "logs" / "envoy.log",
@@ -379,13 +380,29 @@ class EnvoySidecar:
             annotations=tuple(sorted(pod.metadata.annotations.items())),
             locality=locality_of(pod),
             stats=self._settings.stats,
-            cluster=self._settings.cluster,
+            cluster=self._service_name(),
             metadata=self._settings.metadata,
             runtime=self._settings.runtime,
             statsd=self._settings.statsd,
             connection_limit=self._settings.connection_limit or usual_limit(kind, descriptors),
         )
         return bootstrap(facts)
+
+    def _spoken(self) -> span_names.Spoken:
+        pod = self._pod
+        labels = dict(proxy_labels(pod))
+        namespace = pod.metadata.namespace
+        return span_names.spoken(
+            pod.metadata.name, namespace, labels, workload_name(pod), self._facts.mesh
+        )
+
+    def _service_name(self) -> str:
+        """What its spans are told under, and the node's cluster, as in Istio."""
+        return self._settings.cluster or self._spoken().service(self._settings.service_name)
+
+    def _span_environment(self) -> dict[str, str]:
+        written = dict(self._settings.environment)
+        return span_names.environment(self._spoken(), self._service_name(), written)
 
     def _write_bootstrap(self, bootstrap: dict[str, Any]) -> None:
         content = json.dumps(bootstrap, sort_keys=True).encode()

@@ -16,6 +16,15 @@ from argosy.base.problems import Problem
 from argosy.model.listener import ListenerSettings
 from argosy.model.proxy import ProxyType
 from argosy.model.proxy_traffic import CapturePorts, CertDetails, Connections, ProxyTraffic
+from argosy.model.span_tags import (
+    DEFAULT_SAMPLING,
+    NO_PROXY_TRACING,
+    CustomTag,
+    EnvironmentTag,
+    HeaderTag,
+    LiteralTag,
+    ProxyTracing,
+)
 from argosy.model.workload import Labels
 from argosy.pilot.compile.report import Report
 
@@ -123,8 +132,36 @@ def traffic(config: api.ProxyConfig, kind: ProxyType, capture: CapturePorts) -> 
         proxy_protocol=topology.proxy_protocol is not None,
         http10=config.proxy_metadata.get(HTTP10) == "1",
         capture=capture,
+        tracing=tracing(config.tracing),
         keep_envoy_headers=config.proxy_metadata.get(KEEP_ENVOY_HEADERS, "").lower() == "true",
     )
+
+
+def tracing(written: api.Tracing | None) -> ProxyTracing:
+    """What cannot be a part of all requests is as Istio has it then: 1 %."""
+    if written is None:
+        return NO_PROXY_TRACING
+    sampling = written.sampling if written.sampling <= 100.0 else DEFAULT_SAMPLING
+    return ProxyTracing(
+        sampling=sampling or None,
+        custom_tags=tuple(
+            tag
+            for name in sorted(written.custom_tags)
+            if (tag := _tag(name, written.custom_tags[name])) is not None
+        ),
+        max_path_tag_length=written.max_path_tag_length,
+    )
+
+
+def _tag(name: str, written: api.TracingTag) -> CustomTag | None:
+    if written.literal is not None:
+        return LiteralTag(name, written.literal.value)
+    if written.environment is not None:
+        environment = written.environment
+        return EnvironmentTag(name, environment.name, environment.default_value)
+    if written.header is not None:
+        return HeaderTag(name, written.header.name, written.header.default_value)
+    return None
 
 
 def personal(settings: ListenerSettings, proxy: ProxyTraffic) -> ListenerSettings:
