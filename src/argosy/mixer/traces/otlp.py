@@ -49,6 +49,8 @@ def decode_json(body: bytes) -> Decoded:
     request = trace_service_pb2.ExportTraceServiceRequest()
     try:
         data = json.loads(body)
+        if not isinstance(data, dict):
+            raise ValueError("it is not an object")
         _adapt(data)
         json_format.ParseDict(data, request, ignore_unknown_fields=True)
     except (ValueError, RecursionError, json_format.ParseError, binascii.Error) as error:
