@@ -1,9 +1,9 @@
 """Who sent a span is proven; what it says of itself is marked where it is not so."""
 
 import pytest
-from argosy.testing.spans import span
 
 from argosy.mixer.traces.reporter import Reporter, reported
+from argosy.testing.spans import span
 
 KNOWN = Reporter("default", "bookinfo-reviews", frozenset({"reviews-v1", "reviews"}))
 UNKNOWN = Reporter("default", "bookinfo-reviews")

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from argosy.testing.spans import span
 
 from argosy.mixer.traces.store import AmbiguousError, Limits, Query, TraceStore
+from argosy.testing.spans import span
 
 KIB = 1024
 

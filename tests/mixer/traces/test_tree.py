@@ -1,11 +1,13 @@
 """Who called whom."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
-from argosy.testing.spans import MS, span
 
 from argosy.mixer.traces.span import Span, SpanKind
 from argosy.mixer.traces.tree import arranged
+from argosy.testing.spans import MS, span
 
 
 def shape(*spans: Span) -> list[tuple[int, int]]:
@@ -48,5 +50,5 @@ def test_every_span_is_there_once(written: list[tuple[int, int, bool]]) -> None:
     spans = {one.key: one for one in (span(n, p, shared=s) for n, p, s in written)}
     found = arranged(spans.values())
     assert sorted(one.span.key for one in found) == sorted(spans)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert after.depth <= before.depth + 1
