@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from msgspec.structs import fields
 
 from argosy.api import telemetry_providers as telemetry
+from argosy.api import tracing_providers as tracing
 from argosy.api.meta import Duration, KubernetesPart, UInt32
 from argosy.api.typed import Mistake, short
 from argosy.api.validate_values import (
@@ -74,15 +75,22 @@ class ExtensionProvider(KubernetesPart, frozen=True, kw_only=True):
     envoy_http_als: telemetry.EnvoyHttpAls | None = None
     envoy_tcp_als: telemetry.EnvoyTcpAls | None = None
     envoy_otel_als: telemetry.EnvoyOtelAls | None = None
-    zipkin: telemetry.Zipkin | None = None
-    opentelemetry: telemetry.OpenTelemetry | None = None
+    zipkin: tracing.Zipkin | None = None
+    opentelemetry: tracing.OpenTelemetry | None = None
+    datadog: tracing.Datadog | None = None
+    skywalking: tracing.SkyWalking | None = None
+    mixer: tracing.Mixer | None = None
 
+
+MIXER = "mixer"
+"""Who takes spans, where no provider of tracing is named."""
 
 BUILT_IN = (
     ExtensionProvider(name="prometheus", prometheus=telemetry.Prometheus()),
     ExtensionProvider(
         name="envoy", envoy_file_access_log=telemetry.EnvoyFileAccessLog(path="/dev/stdout")
     ),
+    ExtensionProvider(name=MIXER, mixer=tracing.Mixer()),
 )
 """Those that every mesh has, unless it has others of these names."""
 
@@ -119,7 +127,10 @@ def _check_telemetry(provider: ExtensionProvider, where: str) -> Iterator[Mistak
                 yield from telemetry.check_file_log(kind, path)
             case telemetry.EnvoyHttpAls() | telemetry.EnvoyTcpAls() | telemetry.EnvoyOtelAls():
                 yield from telemetry.check_log_service(kind, path)
-            case telemetry.Zipkin() | telemetry.OpenTelemetry():
+            case tracing.Zipkin() | tracing.OpenTelemetry():
+                yield from telemetry.check_service(kind.service, kind.port, path)
+                yield from tracing.check(kind, path)
+            case tracing.Datadog() | tracing.SkyWalking():
                 yield from telemetry.check_service(kind.service, kind.port, path)
 
 

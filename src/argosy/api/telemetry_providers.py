@@ -60,23 +60,6 @@ class EnvoyOtelAls(KubernetesPart, frozen=True, kw_only=True):
     log_format: OtelLogFormat | None = None
 
 
-class Zipkin(KubernetesPart, frozen=True, kw_only=True):
-    service: str = ""
-    port: UInt32 = 0
-
-
-class OpenTelemetryHttp(KubernetesPart, frozen=True, kw_only=True):
-    path: str = ""
-
-
-class OpenTelemetry(KubernetesPart, frozen=True, kw_only=True):
-    """By gRPC, unless ``http`` is written."""
-
-    service: str = ""
-    port: UInt32 = 0
-    http: OpenTelemetryHttp | None = None
-
-
 LogService = EnvoyHttpAls | EnvoyTcpAls | EnvoyOtelAls
 
 

@@ -100,17 +100,25 @@ class SkyWalking(KubernetesPart, frozen=True, kw_only=True):
 
 
 class Mixer(KubernetesPart, frozen=True, kw_only=True):
-    """The mesh's own store. No field of MeshConfig: the provider ``mixer`` is built in."""
+    """The mesh's own store; Argosy's own kind of provider. One named ``mixer`` is built in."""
 
 
-def check_zipkin(provider: Zipkin, path: str) -> Iterator[Mistake]:
+def check(provider: Zipkin | OpenTelemetry, path: str) -> Iterator[Mistake]:
+    """What is wrong with it besides its service."""
+    if isinstance(provider, Zipkin):
+        yield from _check_zipkin(provider, path)
+    else:
+        yield from _check_opentelemetry(provider, path)
+
+
+def _check_zipkin(provider: Zipkin, path: str) -> Iterator[Mistake]:
     if provider.path and not provider.path.startswith("/"):
         yield Mistake(f"{path}.path", "InvalidValue", f"{short(provider.path)} has no / first")
     yield from _check_timeout(provider.timeout, f"{path}.timeout")
     yield from _check_headers(provider.headers, f"{path}.headers")
 
 
-def check_opentelemetry(provider: OpenTelemetry, path: str) -> Iterator[Mistake]:
+def _check_opentelemetry(provider: OpenTelemetry, path: str) -> Iterator[Mistake]:
     if provider.http is not None and provider.grpc is not None:
         message = "http and grpc exclude each other"
         yield Mistake(path, "ConflictingFields", message, "Keep one of them")

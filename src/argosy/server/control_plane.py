@@ -27,6 +27,7 @@ from argosy.citadel.service import DEFAULT_RULES, CertificateService, Rules, Ser
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
 from argosy.model.proxy import Role
 from argosy.pilot.compile.endpoints import facts_of
+from argosy.pilot.graph.cells import HasMixer
 from argosy.pilot.translate.patching import PatchRef
 from argosy.platforms.local.state import write_private
 from argosy.server.access_tokens import AnyOf, KeptTokens
@@ -181,6 +182,7 @@ class ControlPlane:
         self._tokens.issue(settings.admin_token, "admin", services.Role.ADMIN)
         mixer = settings.mixer
         if mixer is not None:
+            self._engine.set({HasMixer(): True})
             self._tokens.issue(mixer.token, "mixer", services.Role.MIXER)
         access = KeptTokens(settings.tokens, self._clock)
         self._app = create_app(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from argosy.api import telemetry as api
-from argosy.api.extension_providers import ExtensionProvider
+from argosy.api.extension_providers import MIXER
 from argosy.base.names import Namespace, ObjectKey
 from argosy.model.policy_scope import EVERYONE, PolicyScope
 from argosy.model.proxy import ClusterKey
@@ -35,16 +35,16 @@ from argosy.model.telemetry import (
     TcpGrpcSink,
     Telemetry,
 )
-from argosy.model.tracing import Tracing
+from argosy.model.tracing import MixerProvider, Tracing
 from argosy.model.workload import Labels
 from argosy.pilot.compile.policy_targets import policy_scope, selects
-from argosy.pilot.compile.telemetry_defaults import TelemetryDefaults
+from argosy.pilot.compile.telemetry_defaults import ENABLED_TRACING, TelemetryDefaults
 from argosy.pilot.compile.telemetry_providers import (
     HTTP_LOG_NAME,
     TCP_LOG_NAME,
     log_sink,
-    tracing_provider,
 )
+from argosy.pilot.compile.tracing_providers import tracing_provider
 
 ClusterOf = Callable[[str, int], ClusterKey | None]
 """The cluster of a provider's service, by ``[<namespace>/]<host>`` and port; None: there is none."""
@@ -99,7 +99,7 @@ class LogChoice:
 
 @dataclass(frozen=True, slots=True)
 class TracingChoice:
-    """As ``Tracing``; ``provider`` empty: none is named."""
+    """As ``Tracing``; ``provider`` is the built-in one if none is named."""
 
     provider: str
     sampling: float | None = None
@@ -174,7 +174,7 @@ def _tracing(
 ) -> TracingChoice | None:
     if not blocks and not defaults:
         return None
-    found = TracingChoice(defaults[0] if defaults else "")
+    found = TracingChoice(defaults[0] if defaults else MIXER)
     for block in blocks:
         if not _holds(block.match, mode):
             continue
@@ -278,14 +278,16 @@ def metric_name(metric: Metric | str) -> str:
 # What it comes to.
 
 
-def telemetry(chosen: Choice, defaults: TelemetryDefaults, cluster_of: ClusterOf) -> Telemetry:
-    """``cluster_of`` answers for the proxies that report."""
+def telemetry(
+    chosen: Choice, defaults: TelemetryDefaults, cluster_of: ClusterOf, *, mixer: bool
+) -> Telemetry:
+    """``cluster_of`` answers for the proxies that report. ``mixer``: the mesh has one."""
     return Telemetry(
         mode=chosen.mode,
         access_logs=_access_logs(chosen.logs, defaults, cluster_of),
         listener_logs=defaults.listener_logs,
         metrics=_prometheus(chosen.metrics, defaults),
-        tracing=_traced(chosen.tracing, defaults, cluster_of),
+        tracing=_traced(chosen.tracing, defaults, cluster_of, mixer=mixer),
     )
 
 
@@ -325,12 +327,18 @@ def _prometheus(
 
 
 def _traced(
-    chosen: TracingChoice | None, defaults: TelemetryDefaults, cluster_of: ClusterOf
+    chosen: TracingChoice | None,
+    defaults: TelemetryDefaults,
+    cluster_of: ClusterOf,
+    *,
+    mixer: bool,
 ) -> Tracing | None:
     if chosen is None:
         return None
-    written: ExtensionProvider | None = defaults.provider(chosen.provider)
-    provider = None if written is None else tracing_provider(written, cluster_of)
+    written = defaults.provider(chosen.provider)
+    provider = None if written is None else tracing_provider(written, cluster_of, mixer=mixer)
+    if provider is None and mixer and written is ENABLED_TRACING:
+        provider = MixerProvider()
     if provider is None:
         return None
     return Tracing(

@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from argosy.api import telemetry as api
-from argosy.api.extension_providers import ExtensionProvider, kinds
+from argosy.api.extension_providers import MIXER, ExtensionProvider, kinds
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
 from argosy.model.policy_scope import EVERYONE
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.telemetry import scope_of
 from argosy.pilot.compile.telemetry_defaults import ENABLED_TRACING, TelemetryDefaults
-from argosy.pilot.compile.telemetry_providers import service_of, takes_logs, takes_spans
+from argosy.pilot.compile.telemetry_providers import service_of, takes_logs
+from argosy.pilot.compile.tracing_providers import takes_spans
 
 IsReachable = Callable[[str, int], bool]
 """Whether proxies know a provider's service, by ``[<namespace>/]<host>``, with that port."""
@@ -62,10 +63,12 @@ def provider_problems(
     wider: Sequence[api.TelemetrySpec],
     defaults: TelemetryDefaults,
     is_reachable: IsReachable,
+    *,
+    mixer: bool,
 ) -> tuple[Problem, ...]:
-    """Providers that are not there, or take nothing of the sort."""
+    """Providers that are not there, or take nothing of the sort. ``mixer``: the mesh has one."""
     problems: list[Problem] = []
-    for block in _blocks(written.spec, wider, defaults):
+    for block in _blocks(written.spec, wider, defaults, mixer=mixer):
         if block.missing:
             what = block.sort.what
             Report(written.key, block.field, problems).warning(
@@ -76,13 +79,23 @@ def provider_problems(
         for index, reference in enumerate(block.providers):
             report = Report(written.key, f"{block.field}.providers[{index}].name", problems)
             _check(reference.name, block.sort, defaults, is_reachable, report)
+            provider = defaults.provider(reference.name)
+            if provider is not None and provider.mixer is not None and not mixer:
+                report.error(
+                    "ProviderNotFound",
+                    f"this mesh was started without Mixer, so {reference.name} gets nothing",
+                    "name another provider, or start the mesh with Mixer",
+                )
     return tuple(problems)
 
 
 def default_problems(
-    config: ObjectKey, defaults: TelemetryDefaults, is_reachable: IsReachable
+    config: ObjectKey, defaults: TelemetryDefaults, is_reachable: IsReachable, *, mixer: bool
 ) -> tuple[Problem, ...]:
-    """Of the providers that MeshConfig itself names: services that are not there."""
+    """Of the providers that MeshConfig itself names: services that are not there.
+
+    ``mixer``: the mesh has one, and it takes the spans that ``enableTracing`` alone demands.
+    """
     problems: list[Problem] = []
     named: list[tuple[str, tuple[str, int] | None]] = [
         ("enableEnvoyAccessLogService", defaults.log_service)
@@ -93,7 +106,7 @@ def default_problems(
     ):
         for index, name in enumerate(names):
             provider = defaults.provider(name)
-            if provider is not None:
+            if provider is not None and not (mixer and provider == ENABLED_TRACING):
                 where = f"defaultProviders.{field}[{index}]"
                 where = "enableTracing" if provider == ENABLED_TRACING else where
                 named.append((where, service_of(provider)))
@@ -139,11 +152,16 @@ def _check(
 
 
 def _blocks(
-    spec: api.TelemetrySpec, wider: Sequence[api.TelemetrySpec], defaults: TelemetryDefaults
+    spec: api.TelemetrySpec,
+    wider: Sequence[api.TelemetrySpec],
+    defaults: TelemetryDefaults,
+    *,
+    mixer: bool,
 ) -> Iterator[_Block]:
+    spans = defaults.tracing or ((MIXER,) if mixer else ())
     older = ("accessLogFile",) if defaults.log_file or defaults.log_service else ()
     sorts: tuple[tuple[str, Callable[[api.TelemetrySpec], Blocks], _Sort], ...] = (
-        ("tracing", lambda of: of.tracing, _Sort("spans", takes_spans, defaults.tracing)),
+        ("tracing", lambda of: of.tracing, _Sort("spans", takes_spans, spans)),
         ("metrics", lambda of: of.metrics, _Sort("metrics", _takes_metrics, defaults.metrics)),
         (
             "accessLogging",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from argosy.api import extension_providers, meshconfig
 from argosy.api.extension_providers import ExtensionProvider
-from argosy.api.telemetry_providers import Zipkin, unusable_fields
+from argosy.api.telemetry_providers import unusable_fields
+from argosy.api.tracing_providers import Zipkin
 from argosy.model.telemetry import DEFAULT_FORMAT, FileSink, JsonFormat, LogFormat, TextFormat
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
 from argosy.pilot.compile.report import Report
@@ -20,7 +21,7 @@ ENABLED_TRACING = ExtensionProvider(
     name="zipkin",
     zipkin=Zipkin(service="zipkin.istio-system.svc.cluster.local", port=9411),
 )
-"""Where spans go by ``enableTracing`` alone.
+"""Where spans go by ``enableTracing`` alone; to Mixer, if there is no such service.
 
 https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#Tracing
 """

@@ -1,4 +1,4 @@
-"""MeshConfig's providers → where access logs and spans go.
+"""MeshConfig's providers → where access logs go.
 
 https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-ExtensionProvider
 """
@@ -17,13 +17,6 @@ from argosy.model.telemetry import (
     OtelSink,
     TcpGrpcSink,
     TextFormat,
-)
-from argosy.model.tracing import (
-    OpenTelemetryProvider,
-    OtlpGrpc,
-    OtlpHttp,
-    TracingProvider,
-    ZipkinProvider,
 )
 from argosy.pilot.compile.telemetry_defaults import STDOUT, TelemetryDefaults, canonical, ended
 
@@ -44,6 +37,8 @@ def service_of(provider: ExtensionProvider) -> tuple[str, int] | None:
         or provider.envoy_otel_als
         or provider.zipkin
         or provider.opentelemetry
+        or provider.datadog
+        or provider.skywalking
     )
     return None if written is None else (written.service, written.port)
 
@@ -56,10 +51,6 @@ def takes_logs(provider: ExtensionProvider) -> bool:
         provider.envoy_otel_als,
     )
     return any(kind is not None for kind in kinds)
-
-
-def takes_spans(provider: ExtensionProvider) -> bool:
-    return provider.zipkin is not None or provider.opentelemetry is not None
 
 
 def log_sink(
@@ -108,19 +99,3 @@ def _file(name: str, log: api.EnvoyFileAccessLog, defaults: TelemetryDefaults) -
     else:
         own = JsonFormat(canonical(written.labels) if written.labels else "")
     return FileSink(log.path or STDOUT, own, log.omit_empty_values)
-
-
-def tracing_provider(provider: ExtensionProvider, cluster_of: ClusterOf) -> TracingProvider | None:
-    """None: it takes no spans, or its service is not there."""
-    service = service_of(provider)
-    cluster = None if service is None else cluster_of(*service)
-    if cluster is None:
-        return None
-    if provider.zipkin is not None:
-        return ZipkinProvider(cluster)
-    if provider.opentelemetry is not None:
-        http = provider.opentelemetry.http
-        return OpenTelemetryProvider(
-            cluster, OtlpGrpc() if http is None else OtlpHttp(http.path or "/")
-        )
-    return None

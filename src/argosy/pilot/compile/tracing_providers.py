@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from argosy.api import tracing_providers as api
+from argosy.api.extension_providers import ExtensionProvider
 from argosy.api.meta import Duration
 from argosy.model.proxy import ClusterKey
 from argosy.model.tracing import (
@@ -23,7 +24,7 @@ from argosy.model.tracing import (
     ZipkinProvider,
 )
 
-Provider = api.Mixer | api.Zipkin | api.OpenTelemetry | api.Datadog | api.SkyWalking
+_Kind = api.Mixer | api.Zipkin | api.OpenTelemetry | api.Datadog | api.SkyWalking
 ClusterOf = Callable[[str, int], ClusterKey | None]
 
 TIMEOUT = timedelta(seconds=5)
@@ -33,10 +34,19 @@ SAMPLING_PATH = "/api/v2/samplingConfiguration"
 """Where Dynatrace is asked how much to sample."""
 
 
-def tracing_provider(written: Provider, cluster_of: ClusterOf) -> TracingProvider | None:
-    """None: its service is not there."""
+def takes_spans(provider: ExtensionProvider) -> bool:
+    return _kind(provider) is not None
+
+
+def tracing_provider(
+    provider: ExtensionProvider, cluster_of: ClusterOf, *, mixer: bool
+) -> TracingProvider | None:
+    """None: it takes no spans, or its service is not there. ``mixer``: the mesh has one."""
+    written = _kind(provider)
+    if written is None:
+        return None
     if isinstance(written, api.Mixer):
-        return MixerProvider()
+        return MixerProvider() if mixer else None
     cluster = cluster_of(written.service, written.port)
     if cluster is None:
         return None
@@ -57,6 +67,16 @@ def tracing_provider(written: Provider, cluster_of: ClusterOf) -> TracingProvide
             return SkyWalkingProvider(cluster, written.access_token)
         case api.OpenTelemetry():
             return _opentelemetry(written, cluster, cluster_of)
+
+
+def _kind(provider: ExtensionProvider) -> _Kind | None:
+    return (
+        provider.mixer
+        or provider.zipkin
+        or provider.opentelemetry
+        or provider.datadog
+        or provider.skywalking
+    )
 
 
 def _opentelemetry(

@@ -1,5 +1,6 @@
 """The store's cells as formulas read them, and the mesh-wide settings, which all formulas share."""
 
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from argosy.api import core
@@ -60,6 +61,17 @@ def annotated(get: Reader, kind: str, annotation: str) -> tuple[ObjectKey, ...]:
 
 def _strings(value: object) -> tuple[str, ...]:
     return () if value is ABSENT else cast("tuple[str, ...]", value)
+
+
+@dataclass(frozen=True, slots=True)
+class HasMixer:
+    """The cell that is there when the mesh has a Mixer; its value is of no importance."""
+
+
+@formula
+def has_mixer(get: Reader) -> bool:
+    """Whether every proxy reaches a Mixer by its static cluster."""
+    return get.cell(HasMixer()) is not ABSENT
 
 
 @formula

@@ -11,7 +11,7 @@ from argosy.model.telemetry import Mode, Telemetry
 from argosy.model.workload import Labels
 from argosy.pilot.compile import telemetry as compiling
 from argosy.pilot.graph import rules
-from argosy.pilot.graph.world import mesh_settings, names_of, read
+from argosy.pilot.graph.world import has_mixer, mesh_settings, names_of, read
 
 KIND = "Telemetry"
 
@@ -65,7 +65,8 @@ def telemetry(get: Reader, sight: Sight, own: tuple[ObjectKey, ...], mode: Mode)
         return get(provider_cluster, sight, service, port)
 
     chosen = get(choice, sight.namespace, own, mode)
-    return compiling.telemetry(chosen, get(mesh_settings).telemetry, cluster_of)
+    mixer = get(has_mixer)
+    return compiling.telemetry(chosen, get(mesh_settings).telemetry, cluster_of, mixer=mixer)
 
 
 @formula

@@ -15,7 +15,7 @@ from argosy.pilot.graph.envoy_filter_problems import proxy_roles
 from argosy.pilot.graph.rules import EVERYBODY
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.telemetry import KIND, holding, provider_cluster, telemetries
-from argosy.pilot.graph.world import MESH_CONFIG, mesh_settings, read
+from argosy.pilot.graph.world import MESH_CONFIG, has_mixer, mesh_settings, read
 
 
 @formula
@@ -37,7 +37,9 @@ def telemetry_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Pr
     wider = [one.spec for one in others if one is not None and one.key != written.key]
     return (
         *telemetry_checks.conflicts(get(telemetries, namespace)),
-        *telemetry_checks.provider_problems(written, wider, mesh.telemetry, is_reachable),
+        *telemetry_checks.provider_problems(
+            written, wider, mesh.telemetry, is_reachable, mixer=get(has_mixer)
+        ),
         *_nobody(written, held),
         *_without_proxy(written, held),
     )
@@ -51,7 +53,7 @@ def default_problems(get: Reader) -> tuple[Problem, ...]:
         return get(provider_cluster, Sight(EVERYBODY), service, port) is not None
 
     return telemetry_checks.default_problems(
-        MESH_CONFIG, get(mesh_settings).telemetry, is_reachable
+        MESH_CONFIG, get(mesh_settings).telemetry, is_reachable, mixer=get(has_mixer)
     )
 
 

@@ -21,6 +21,7 @@ from argosy.pilot.graph import entries
 from argosy.pilot.graph.cells import MESH_CONFIG as MESH_CONFIG
 from argosy.pilot.graph.cells import annotated as annotated
 from argosy.pilot.graph.cells import compiled_mesh as compiled_mesh
+from argosy.pilot.graph.cells import has_mixer as has_mixer
 from argosy.pilot.graph.cells import is_discovered as is_discovered
 from argosy.pilot.graph.cells import keys as keys
 from argosy.pilot.graph.cells import labelled as labelled

@@ -23,6 +23,7 @@ from argosy.pilot.translate import names
 from argosy.pilot.translate.access_log import http_access_logs
 from argosy.pilot.translate.filters import HttpFilterFacts, Side, http_filters
 from argosy.pilot.translate.proxy_traffic import apply_to_manager
+from argosy.pilot.translate.tracing import trace
 from argosy.pilot.translate.untrusted_headers import drop_claims_of_proxies, drop_from_outside
 
 HTTP_CONNECTION_MANAGER_FILTER = "envoy.filters.network.http_connection_manager"
@@ -61,6 +62,7 @@ def outbound_http(
     )
     manager.http_filters.extend(http_filters(facts))
     apply_to_manager(manager, replace(proxy, cert_details=None), "")
+    trace(manager, settings.telemetry.tracing, proxy.tracing)
     return _filter(manager)
 
 
@@ -96,6 +98,7 @@ def inbound_http(
     )
     manager.http_filters.extend(http_filters(facts))
     apply_to_manager(manager, proxy, proxy.forward_client_cert)
+    trace(manager, settings.telemetry.tracing, proxy.tracing)
     return _filter(manager)
 
 
@@ -134,6 +137,7 @@ def gateway_http(
     )
     manager.http_filters.extend(http_filters(facts))
     apply_to_manager(manager, proxy, proxy.forward_client_cert or proxy.gateway_client_cert)
+    trace(manager, settings.telemetry.tracing, proxy.tracing, gateway=True)
     return _filter(manager)
 
 

@@ -1,0 +1,361 @@
+"""Distributed tracing: Bookinfo's requests as traces, sampling, tags, and who sends spans.
+
+https://istio.io/latest/docs/tasks/observability/distributed-tracing/ with Mixer in the place of
+Jaeger, Zipkin and the OpenTelemetry collector: it takes what Envoys send to each of them.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from mesh import SAMPLES, Mesh, eventually
+
+pytestmark = pytest.mark.e2e
+
+SERVICES = {"productpage.default", "details.default", "reviews.default", "ratings.default"}
+PROVIDERS = """
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: istio
+  namespace: istio-system
+data:
+  mesh: |
+    defaultConfig:
+      drainDuration: 1s  # connections of before soon go on with what was changed
+      proxyMetadata:
+        TENANT: ours
+      runtimeValues:
+        tracing.opentelemetry.flush_interval_ms: "200"
+        tracing.zipkin.flush_interval_ms: "200"
+    extensionProviders:
+      - name: zipkin
+        zipkin:
+          service: istio-system/mixer.istio-system.svc.cluster.local
+          port: 9411
+          maxTagLength: 24
+          timeout: 3s
+          headers:
+            - name: x-tenant
+              value: "100% ours"
+      - name: otlp-grpc
+        opentelemetry:
+          service: mixer.istio-system.svc.cluster.local
+          port: 4317
+          grpc:
+            timeout: 3s
+            initialMetadata:
+              - name: x-tenant
+                envName: TENANT
+          resourceDetectors:
+            environment: {}
+      - name: otlp-http
+        opentelemetry:
+          service: mixer.istio-system.svc.cluster.local
+          port: 4318
+          http:
+            path: /v1/traces
+            timeout: 3s
+            headers:
+              - name: x-tenant
+                value: ours
+"""
+
+Trace = dict[str, Any]
+
+
+def client(name: str, sampling: str) -> str:
+    """A workload that traces so many per cent of what it asks, where no Telemetry says more."""
+    return f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+      annotations:
+        proxy.istio.io/config: |
+          tracing:
+            sampling: {sampling}
+            maxPathTagLength: 16
+            customTags: {{who: {{literal: {{value: {name}}}}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{{name: curl, image: curlimages/curl, command: ["sleep", "infinity"]}}]
+---
+"""
+
+
+def telemetry(spec: str, name: str = "tracing", namespace: str = "istio-system") -> str:
+    return (
+        "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\n"
+        f"metadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def bookinfo(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    providers = tmp_path_factory.mktemp("mesh") / "providers.yaml"
+    providers.write_text(PROVIDERS)
+    clients = providers.with_name("clients.yaml")
+    clients.write_text(client("eager", "100") + client("lazy", "0.01"))
+    mesh.up(
+        providers,
+        SAMPLES / "bookinfo/bookinfo.yaml",
+        SAMPLES / "bookinfo/networking.yaml",
+        SAMPLES / "httpbin/httpbin.yaml",
+        SAMPLES / "curl/curl.yaml",
+        SAMPLES / "tracing/mixer.yaml",
+        clients,
+    )
+    mesh.apply(SAMPLES / "bookinfo/reviews-v3.yaml")
+    return mesh
+
+
+@pytest.fixture(scope="module")
+def page(bookinfo: Mesh) -> Callable[[], str]:
+    """Asks for a page; returns the id of the request."""
+    client = httpx.Client(base_url=bookinfo.url, timeout=30)
+    numbers = iter(range(1_000_000))
+
+    def ask() -> str:
+        # The gateway gives a request another id, but keeps what the client calls its trace.
+        answer = client.get("/productpage", headers={"end-user": f"user-{next(numbers)}"})
+        assert answer.status_code == 200
+        return answer.text
+
+    return ask
+
+
+def traces(mesh: Mesh, *options: str) -> list[Trace]:
+    found: list[Trace] = json.loads(mesh.argosy("trace", "-o", "json", *options).stdout)["traces"]
+    return found
+
+
+def trace(mesh: Mesh, name: str) -> Trace:
+    found: Trace = json.loads(mesh.argosy("trace", name, "-o", "json").stdout)
+    return found
+
+
+def kept(mesh: Mesh) -> dict[str, int]:
+    found: dict[str, int] = json.loads(mesh.argosy("trace", "-o", "json").stdout)["kept"]
+    return found
+
+
+@pytest.mark.covers(
+    "Telemetry.spec.tracing[].providers[].name",
+    "Telemetry.spec.tracing[].randomSamplingPercentage",
+    "MeshConfig.extensionProviders[].zipkin.service",
+    "MeshConfig.extensionProviders[].zipkin.port",
+    "MeshConfig.extensionProviders[].opentelemetry.service",
+    "MeshConfig.extensionProviders[].opentelemetry.port",
+    "MeshConfig.extensionProviders[].opentelemetry.http.path",
+)
+@pytest.mark.parametrize("provider", ["", "zipkin", "otlp-grpc", "otlp-http"], ids=str)
+def test_a_page_is_one_trace_of_the_four_services(
+    bookinfo: Mesh, page: Callable[[], str], provider: str
+) -> None:
+    """A span of each end of each call, and the gateway's two; whoever takes them."""
+    named = f"providers: [{{name: {provider}}}], " if provider else ""
+    bookinfo.apply(telemetry(f"{{tracing: [{{{named}randomSamplingPercentage: 100}}]}}"))
+    before = {one["traceId"] for one in traces(bookinfo, "--last", "100")}
+
+    def whole() -> list[Trace]:
+        page()
+        found = traces(bookinfo, "--last", "100")
+        return [one for one in found if one["spans"] == 9 and one["traceId"] not in before]
+
+    eventually(lambda: bool(whole()), "nine spans arrive", 30)
+    found = whole()[0]
+    assert {*found["services"]} == {*SERVICES, "istio-ingressgateway.istio-system"}
+    assert found["service"] == "istio-ingressgateway.istio-system"
+    shown = trace(bookinfo, found["traceId"])
+    tree = [(one["depth"], one["service"].partition(".")[0], one["kind"]) for one in shown["tree"]]
+    assert tree == [
+        (0, "istio-ingressgateway", "server"),
+        (1, "istio-ingressgateway", "client"),
+        (2, "productpage", "server"),
+        (3, "productpage", "client"),
+        (4, "details", "server"),
+        (3, "productpage", "client"),
+        (4, "reviews", "server"),
+        (5, "reviews", "client"),
+        (6, "ratings", "server"),
+    ]
+    assert not any(one["orphan"] or one["claimed"] or one["error"] for one in shown["tree"])
+    reporters = {one["service"]: one["reporter"] for one in shown["tree"]}
+    assert reporters["ratings.default"] == "default/bookinfo-ratings"
+    request_id = shown["tree"][-1]["attributes"]["guid:x-request-id"]
+    assert trace(bookinfo, request_id)["traceId"] == found["traceId"]
+    if provider == "zipkin":
+        assert len(shown["tree"][0]["attributes"]["http.url"]) < 64
+
+
+def asked(mesh: Mesh, source: str, count: int, path: str = "/headers") -> list[dict[str, Any]]:
+    """So many requests to httpbin; what it was told."""
+    url = f"http://httpbin:8000{path}"
+    answers = mesh.call(source, url, "--count", str(count), "--concurrency", "4")
+    assert {one.status for one in answers} == {200}, answers
+    return [json.loads(one.body) for one in answers]
+
+
+def arrived(mesh: Mesh, at_least: int) -> None:
+    """So many spans since Mixer began; more may come."""
+    eventually(lambda: kept(mesh)["received"] >= at_least, f"{at_least} spans", 15)
+
+
+@pytest.mark.covers(
+    "Telemetry.spec.tracing[].match.mode",
+    "Telemetry.spec.tracing[].customTags",
+    "Telemetry.spec.tracing[].enableIstioTags",
+    "Telemetry.spec.tracing[].disableSpanReporting",
+    "Telemetry.spec.tracing[].disableContextPropagation",
+)
+def test_sampling_and_tags(bookinfo: Mesh) -> None:
+    """Of 400 requests half; the chance that fewer than 145 or more than 255 are is below 1e-7."""
+    tags = (
+        "customTags: {mesh-wide: {literal: {value: yes}}, tenant: {environment: {name: TENANT}}, "
+        "nowhere: {environment: {name: NOWHERE, defaultValue: fallback}}, "
+        "accept: {header: {name: accept-encoding, defaultValue: none}}, "
+        "port: {formatter: {value: 'port %DOWNSTREAM_LOCAL_PORT%'}}}"
+    )
+    bookinfo.apply(telemetry(f"{{tracing: [{{randomSamplingPercentage: 50, {tags}}}]}}"))
+    before = kept(bookinfo)["received"]
+    told = [one["headers"] for one in asked(bookinfo, "deploy/curl", 400)]
+    sampled = [one for one in told if one["Traceparent"][0].endswith("-01")]
+    assert 145 <= len(sampled) <= 255
+    arrived(bookinfo, before + 2 * len(sampled))
+    assert kept(bookinfo)["received"] == before + 2 * len(sampled), "client and server agree"
+    found = trace(bookinfo, sampled[0]["Traceparent"][0].split("-")[1])
+    client, server = found["tree"]
+    for span in (client, server):
+        own = span["attributes"]
+        assert own["mesh-wide"] == "yes"
+        assert (own["tenant"], own["nowhere"], own["accept"]) == ("ours", "fallback", "identity")
+        assert own["istio.mesh_id"] == bookinfo.name
+        assert (own["istio.namespace"], own["istio.cluster_id"]) == ("default", "Kubernetes")
+    assert client["attributes"]["istio.canonical_service"] == "curl"
+    assert client["attributes"]["port"] == "port 8000"
+    assert server["attributes"]["istio.canonical_service"] == "httpbin"
+    assert server["attributes"]["istio.canonical_revision"] == "v1"
+
+
+def test_each_side_can_be_silent(bookinfo: Mesh) -> None:
+    """Then it makes no spans, and what the other side says of the trace passes."""
+    everything = "{randomSamplingPercentage: 100}"
+    silent = "{match: {mode: SERVER}, disableSpanReporting: true}"
+    bookinfo.apply(telemetry(f"{{tracing: [{everything}, {silent}]}}"))
+    (told,) = asked(bookinfo, "deploy/curl", 1)
+    name = told["headers"]["Traceparent"][0].split("-")[1]
+    eventually(lambda: name in ids(bookinfo), "the client's span")
+    (span,) = trace(bookinfo, name)["tree"]
+    assert (span["service"], span["kind"]) == ("curl.default", "client")
+    assert "istio.mesh_id" in span["attributes"]
+
+    hidden = "{disableContextPropagation: true, enableIstioTags: false}"
+    bookinfo.apply(telemetry(f"{{tracing: [{everything}, {hidden}]}}"))
+    before = ids(bookinfo)
+
+    def alone() -> bool:
+        (answer,) = asked(bookinfo, "deploy/curl", 1)
+        return "Traceparent" not in answer["headers"]
+
+    eventually(alone, "nothing of the trace is passed on")
+    eventually(lambda: len(ids(bookinfo) - before) >= 2, "a trace for each end")
+    newest = traces(bookinfo, "--last", "2")
+    assert [one["spans"] for one in newest] == [1, 1]
+    (span,) = trace(bookinfo, newest[0]["traceId"])["tree"]
+    assert not [name for name in span["attributes"] if name.startswith("istio.")]
+
+    bookinfo.apply(telemetry("{tracing: [{disableSpanReporting: true}]}"))
+
+    def nothing() -> bool:
+        (answer,) = asked(bookinfo, "deploy/curl", 1)
+        return "Traceparent" not in answer["headers"]
+
+    eventually(nothing, "no side traces")
+
+
+def ids(mesh: Mesh) -> set[str]:
+    return {one["traceId"] for one in traces(mesh, "--last", "1000")}
+
+
+@pytest.mark.covers(
+    "MeshConfig.defaultConfig.tracing.sampling",
+    "MeshConfig.defaultConfig.tracing.customTags",
+    "MeshConfig.defaultConfig.tracing.maxPathTagLength",
+)
+def test_a_workload_has_its_own_sampling(bookinfo: Mesh) -> None:
+    """By its annotation: of 40 requests all, or, but for a chance below 1e-8, less than four."""
+    bookinfo.apply(telemetry("{tracing: [{providers: [{name: mixer}]}]}"))
+
+    def sampled(source: str) -> list[str]:
+        told = asked(bookinfo, source, 40, "/headers?with=a-long-query-string")
+        parents = [one["headers"]["Traceparent"][0] for one in told]
+        return [parent.split("-")[1] for parent in parents if parent.endswith("-01")]
+
+    eventually(lambda: len(sampled("deploy/eager")) == 40, "all of them")
+    assert len(sampled("deploy/lazy")) < 4
+    name = sampled("deploy/eager")[0]
+    eventually(lambda: name in ids(bookinfo), "its trace")
+    eventually(lambda: trace(bookinfo, name)["spans"] == 2, "both ends")
+    client, server = trace(bookinfo, name)["tree"]
+    assert client["attributes"]["who"] == "eager"
+    assert client["attributes"]["http.url"].endswith("/headers?with=a-")
+    assert "who" not in server["attributes"]
+
+
+def test_a_request_from_outside_cannot_have_itself_traced(
+    bookinfo: Mesh, page: Callable[[], str]
+) -> None:
+    bookinfo.apply(telemetry("{tracing: [{randomSamplingPercentage: 0}]}"))
+    before = kept(bookinfo)["received"]
+    for _ in range(20):
+        answer = httpx.get(f"{bookinfo.url}/productpage", headers={"x-envoy-force-trace": "true"})
+        assert answer.status_code == 200
+    asked(bookinfo, "deploy/curl", 1)
+    assert kept(bookinfo)["received"] == before
+
+
+def test_applications_send_spans_of_their_own(bookinfo: Mesh) -> None:
+    """Through their sidecars; a name that is another's is marked, with who used it."""
+    zipkin = [
+        {
+            "traceId": f"{number:032x}",
+            "id": "1",
+            "kind": "SERVER",
+            "name": "own work",
+            "timestamp": 1764514800000000,
+            "duration": 1000,
+            "localEndpoint": {"serviceName": service},
+        }
+        for number, service in ((0xA1, "curl.default"), (0xA2, "vault.bank"))
+    ]
+    url = "http://mixer.istio-system:9411/api/v2/spans"
+    argv = ("-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "content-type: application/json")
+    post = ("curl", *argv, "--data", json.dumps(zipkin), url)
+    assert bookinfo.exec("deploy/curl", *post).stdout == "202"
+    (own,) = trace(bookinfo, f"{0xA1:032x}")["tree"]
+    (forged,) = trace(bookinfo, f"{0xA2:032x}")["tree"]
+    assert (own["claimed"], own["reporter"]) == (False, "default/curl")
+    assert (forged["claimed"], forged["reporter"]) == (True, "default/curl")
+    assert "! reported by default/curl" in bookinfo.argosy("trace", f"{0xA2:032x}").stdout
+
+    # Without a certificate of the mesh there is no connection: not even for whoever is on its network.
+    code = (
+        "import socket, ssl\n"
+        "context = ssl.create_default_context(); context.check_hostname = False\n"
+        "context.verify_mode = ssl.CERT_NONE\n"
+        "try:\n"
+        "    tls = context.wrap_socket(socket.create_connection(('10.244.0.1', 4318), 5))\n"
+        "    tls.sendall(b'POST /api/v2/spans HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: 2\\r\\n\\r\\n[]')\n"
+        "    print(tls.recv(100) or b'closed')\n"
+        "except OSError as error: print(type(error).__name__)\n"
+    )
+    answer = bookinfo.exec("deploy/curl", sys.executable, "-c", code).stdout
+    assert "HTTP" not in answer, answer
