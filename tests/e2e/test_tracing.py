@@ -148,13 +148,17 @@ def kept(mesh: Mesh) -> dict[str, int]:
 
 
 @pytest.mark.covers(
-    "Telemetry.spec.tracing[].providers[].name",
-    "Telemetry.spec.tracing[].randomSamplingPercentage",
+    "Telemetry.tracing[].providers[].name",
+    "Telemetry.tracing[].randomSamplingPercentage",
     "MeshConfig.extensionProviders[].zipkin.service",
     "MeshConfig.extensionProviders[].zipkin.port",
     "MeshConfig.extensionProviders[].opentelemetry.service",
     "MeshConfig.extensionProviders[].opentelemetry.port",
     "MeshConfig.extensionProviders[].opentelemetry.http.path",
+    "MeshConfig.extensionProviders[].opentelemetry.http.timeout",
+    "MeshConfig.extensionProviders[].opentelemetry.grpc.timeout",
+    "MeshConfig.extensionProviders[].zipkin.maxTagLength",
+    "MeshConfig.extensionProviders[].zipkin.timeout",
 )
 @pytest.mark.parametrize("provider", ["", "zipkin", "otlp-grpc", "otlp-http"], ids=str)
 def test_a_page_is_one_trace_of_the_four_services(
@@ -210,11 +214,11 @@ def arrived(mesh: Mesh, at_least: int) -> None:
 
 
 @pytest.mark.covers(
-    "Telemetry.spec.tracing[].match.mode",
-    "Telemetry.spec.tracing[].customTags",
-    "Telemetry.spec.tracing[].enableIstioTags",
-    "Telemetry.spec.tracing[].disableSpanReporting",
-    "Telemetry.spec.tracing[].disableContextPropagation",
+    "Telemetry.tracing[].match.mode",
+    "Telemetry.tracing[].customTags",
+    "Telemetry.tracing[].enableIstioTags",
+    "Telemetry.tracing[].disableSpanReporting",
+    "Telemetry.tracing[].disableContextPropagation",
 )
 def test_sampling_and_tags(bookinfo: Mesh) -> None:
     """Of 400 requests half; the chance that fewer than 145 or more than 255 are is below 1e-7."""
@@ -334,16 +338,17 @@ def test_applications_send_spans_of_their_own(bookinfo: Mesh) -> None:
             "duration": 1000,
             "localEndpoint": {"serviceName": service},
         }
-        for number, service in ((0xA1, "curl.default"), (0xA2, "vault.bank"))
+        for number, service in ((0xA1, "curl.default"), (0xA2, "reviews"), (0xA3, "vault.bank"))
     ]
     url = "http://mixer.istio-system:9411/api/v2/spans"
     argv = ("-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "content-type: application/json")
     post = ("curl", *argv, "--data", json.dumps(zipkin), url)
     assert bookinfo.exec("deploy/curl", *post).stdout == "202"
     (own,) = trace(bookinfo, f"{0xA1:032x}")["tree"]
-    (forged,) = trace(bookinfo, f"{0xA2:032x}")["tree"]
     assert (own["claimed"], own["reporter"]) == (False, "default/curl")
-    assert (forged["claimed"], forged["reporter"]) == (True, "default/curl")
+    for name in (f"{0xA2:032x}", f"{0xA3:032x}"):
+        (forged,) = trace(bookinfo, name)["tree"]
+        assert (forged["claimed"], forged["reporter"]) == (True, "default/curl")
     assert "! reported by default/curl" in bookinfo.argosy("trace", f"{0xA2:032x}").stdout
 
     # Without a certificate of the mesh there is no connection: not even for whoever is on its network.

@@ -14,6 +14,7 @@ from argosy.api.validate_values import (
     check_header_value,
     check_port,
 )
+from argosy.base.problems import Severity
 
 
 class CollectorHeader(KubernetesPart, frozen=True, kw_only=True):
@@ -128,6 +129,15 @@ def _check_opentelemetry(provider: OpenTelemetry, path: str) -> Iterator[Mistake
         yield from _check_timeout(provider.grpc.timeout, f"{path}.grpc.timeout")
         metadata = f"{path}.grpc.initialMetadata"
         yield from _check_headers(provider.grpc.initial_metadata, metadata)
+    if provider.service_attribute_enrichment == "OTEL_SEMANTIC_CONVENTIONS":
+        yield Mistake(
+            f"{path}.serviceAttributeEnrichment",
+            "FieldNotSupported",
+            "service.name stays as tracingServiceName says; service.namespace, service.version and "
+            "service.instance.id are told in any case",
+            "Write tracingServiceName: CANONICAL_NAME_ONLY in defaultConfig to leave out the namespace",
+            Severity.WARNING,
+        )
     sampler = provider.dynatrace_sampler
     if sampler is None:
         return

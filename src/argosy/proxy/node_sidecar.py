@@ -389,12 +389,10 @@ class EnvoySidecar:
         return bootstrap(facts)
 
     def _spoken(self) -> span_names.Spoken:
-        pod = self._pod
-        labels = dict(proxy_labels(pod))
-        namespace = pod.metadata.namespace
-        return span_names.spoken(
-            pod.metadata.name, namespace, labels, workload_name(pod), self._facts.mesh
-        )
+        pod = self._pod.metadata
+        labels = dict(proxy_labels(self._pod))
+        facts = facts_of(pod.name, pod.namespace, labels)
+        return span_names.spoken(pod.name, self._facts.mesh, facts)
 
     def _service_name(self) -> str:
         """What its spans are told under, and the node's cluster, as in Istio."""

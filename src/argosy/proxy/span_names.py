@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from argosy.model.span_tags import ISTIO_TAGS, RESOURCE_ENVIRONMENT
-
-CLUSTER_ID = "Kubernetes"
+from argosy.model.standard_metrics import WORKLOAD_FACTS
 
 
 class ServiceName(Enum):
@@ -22,45 +21,36 @@ class ServiceName(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A proxy, as far as its spans tell. ``canonical`` are its canonical service and revision."""
+    """A proxy, as far as its spans tell. ``facts`` are those of metrics, by their names."""
 
     pod: str
-    namespace: str
-    app: str
-    workload: str
-    canonical: tuple[str, str]
     mesh: str
+    facts: Mapping[str, str]
+
+    @property
+    def namespace(self) -> str:
+        return self.facts["workload_namespace"]
 
     def service(self, form: ServiceName) -> str:
+        canonical = self.facts["canonical_service"]
         match form:
             case ServiceName.APP_LABEL_AND_NAMESPACE:
-                return f"{self.app or self.workload}.{self.namespace}"
+                return f"{self.facts['app'] or self.facts['workload']}.{self.namespace}"
             case ServiceName.CANONICAL_NAME_ONLY:
-                return self.canonical[0]
+                return canonical
             case ServiceName.CANONICAL_NAME_AND_NAMESPACE:
-                return f"{self.canonical[0]}.{self.namespace}"
+                return f"{canonical}.{self.namespace}"
 
 
-def spoken(pod: str, namespace: str, labels: Mapping[str, str], workload: str, mesh: str) -> Spoken:
-    app = labels.get("app", "")
-    name = (
-        labels.get("service.istio.io/canonical-name")
-        or labels.get("app.kubernetes.io/name")
-        or app
-        or workload
-    )
-    revision = (
-        labels.get("service.istio.io/canonical-revision")
-        or labels.get("app.kubernetes.io/version")
-        or labels.get("version")
-        or "latest"
-    )
-    return Spoken(pod, namespace, app, workload, (name, revision), mesh)
+def spoken(pod: str, mesh: str, facts: str) -> Spoken:
+    """``facts`` as ``standard_metrics.workload_facts`` has them."""
+    return Spoken(pod, mesh, dict(zip(WORKLOAD_FACTS, facts.split(";"), strict=True)))
 
 
 def environment(spoken: Spoken, service: str, written: Mapping[str, str]) -> dict[str, str]:
     """``written`` are the variables of the user, who may say more of the resource."""
-    revision = spoken.canonical[1]
+    facts = spoken.facts
+    revision = facts["canonical_revision"]
     resource = {
         "service.name": service,
         "service.namespace": spoken.namespace,
@@ -68,11 +58,16 @@ def environment(spoken: Spoken, service: str, written: Mapping[str, str]) -> dic
         "service.version": revision,
     }
     told = [f"{name}={value}" for name, value in resource.items()]
-    values = (revision, spoken.canonical[0], CLUSTER_ID, spoken.mesh, spoken.namespace)
+    values = (
+        revision,
+        facts["canonical_service"],
+        facts["cluster"],
+        spoken.mesh,
+        spoken.namespace,
+    )
+    own = written.get(RESOURCE_ENVIRONMENT, "")
     return {
-        RESOURCE_ENVIRONMENT: ",".join(
-            filter(None, [*told, written.get(RESOURCE_ENVIRONMENT, "")])
-        ),
+        RESOURCE_ENVIRONMENT: ",".join(filter(None, (*told, own))),
         "DD_SERVICE": service,
         **{tag.variable: value for tag, value in zip(ISTIO_TAGS, values, strict=True)},
     }

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 import grpc
 import structlog
+from cryptography import x509
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from argosy.citadel.identity import SpiffeId
 from argosy.citadel.refusal import RefusedError
 from argosy.mixer.asker import AskedRoute, failure
 from argosy.mixer.caller import Judge, caller
 from argosy.mixer.parts import Ground, Handler
 from argosy.mixer.traces import answers, otlp, zipkin
+from argosy.mixer.traces.certificate_names import names_of
 from argosy.mixer.traces.decoded import Decoded, MalformedError
 from argosy.mixer.traces.http_intake import Answer, HttpIntake, Posted
 from argosy.mixer.traces.reporter import Reporter, reported
@@ -53,21 +56,19 @@ class Traces:
 
     async def _export(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         who = caller()
-        identity = who.identity
         try:
             found = otlp.decode(body)
         except MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        self._keep(found, Reporter(identity.namespace, identity.service_account))
+        self._keep(found, _reporter(who.identity, who.certificate))
         return otlp.answer(found)
 
     def _posted(self, posted: Posted) -> Answer:
         try:
-            identity, _ = self._judge.judge(posted.certificate)
+            reporter = _reporter(*self._judge.judge(posted.certificate))
         except RefusedError as error:
             log.warning("spans.refused", why=error.message)
             return Answer(401, error.message.encode())
-        reporter = Reporter(identity.namespace, identity.service_account)
         try:
             return self._taken(posted, reporter)
         except MalformedError as error:
@@ -115,6 +116,10 @@ class Traces:
         if found is None:
             return failure(404, f"there is no trace {name}, or it had to give way to newer ones")
         return JSONResponse(answers.trace(*found))
+
+
+def _reporter(identity: SpiffeId, certificate: x509.Certificate) -> Reporter:
+    return Reporter(identity.namespace, identity.service_account, names_of(certificate))
 
 
 def _query(request: Request) -> Query:
