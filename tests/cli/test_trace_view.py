@@ -64,9 +64,9 @@ def test_a_trace_is_a_tree_beside_a_time_line() -> None:
         "reviews ←        GET /reviews/0    200       1.00 ms                                         █  "
         "! its cause is not here, reported by",
         "",
-        "Time went to    55%   22.0 ms  in productpage (GET /productpage)",
-        "                25%   10.0 ms  on the way from productpage (GET /reviews/0)",
-        "                10%   4.00 ms  on the way from productpage (GET /details/0)",
+        "Time went to   55%   22.0 ms  in productpage (GET /productpage)",
+        "               25%   10.0 ms  on the way from productpage (GET /reviews/0)",
+        "               10%   4.00 ms  on the way from productpage (GET /details/0)",
         "Failed first  productpage (GET /reviews/0): 503 UF",
         "! A span marked so names a service that is not one of the workload that sent it.",
         "Request       7c9f",

@@ -148,8 +148,6 @@ def kept(mesh: Mesh) -> dict[str, int]:
 
 
 @pytest.mark.covers(
-    "Telemetry.tracing[].providers[].name",
-    "Telemetry.tracing[].randomSamplingPercentage",
     "MeshConfig.extensionProviders[].zipkin.service",
     "MeshConfig.extensionProviders[].zipkin.port",
     "MeshConfig.extensionProviders[].opentelemetry.service",
@@ -213,13 +211,6 @@ def arrived(mesh: Mesh, at_least: int) -> None:
     eventually(lambda: kept(mesh)["received"] >= at_least, f"{at_least} spans", 15)
 
 
-@pytest.mark.covers(
-    "Telemetry.tracing[].match.mode",
-    "Telemetry.tracing[].customTags",
-    "Telemetry.tracing[].enableIstioTags",
-    "Telemetry.tracing[].disableSpanReporting",
-    "Telemetry.tracing[].disableContextPropagation",
-)
 def test_sampling_and_tags(bookinfo: Mesh) -> None:
     """Of 400 requests half; the chance that fewer than 145 or more than 255 are is below 1e-7."""
     tags = (

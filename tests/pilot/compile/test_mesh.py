@@ -115,7 +115,8 @@ extensionProviders:
 - {name: Spans, opentelemetry: {service: spans.test, port: 4317}}
 defaultProviders: {tracing: [spans], metrics: []}
 """).telemetry
-    assert [provider.name for provider in found.providers] == ["envoy", "Spans", "prometheus"]
+    names = [provider.name for provider in found.providers]
+    assert names == ["envoy", "Spans", "prometheus", "mixer"]
     assert (found.tracing, found.metrics, found.access_logging) == (("spans",), (), ())
 
 

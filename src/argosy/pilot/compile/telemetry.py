@@ -279,7 +279,7 @@ def metric_name(metric: Metric | str) -> str:
 
 
 def telemetry(
-    chosen: Choice, defaults: TelemetryDefaults, cluster_of: ClusterOf, *, mixer: bool
+    chosen: Choice, defaults: TelemetryDefaults, cluster_of: ClusterOf, *, mixer: bool = False
 ) -> Telemetry:
     """``cluster_of`` answers for the proxies that report. ``mixer``: the mesh has one."""
     return Telemetry(
