@@ -148,6 +148,8 @@ def kept(mesh: Mesh) -> dict[str, int]:
 
 
 @pytest.mark.covers(
+    "Telemetry.tracing[].providers[].name",
+    "Telemetry.tracing[].randomSamplingPercentage",
     "MeshConfig.extensionProviders[].zipkin.service",
     "MeshConfig.extensionProviders[].zipkin.port",
     "MeshConfig.extensionProviders[].opentelemetry.service",
@@ -211,6 +213,7 @@ def arrived(mesh: Mesh, at_least: int) -> None:
     eventually(lambda: kept(mesh)["received"] >= at_least, f"{at_least} spans", 15)
 
 
+@pytest.mark.covers("Telemetry.tracing[].customTags", "Telemetry.tracing[].enableIstioTags")
 def test_sampling_and_tags(bookinfo: Mesh) -> None:
     """Of 400 requests half; the chance that fewer than 145 or more than 255 are is below 1e-7."""
     tags = (
@@ -240,6 +243,11 @@ def test_sampling_and_tags(bookinfo: Mesh) -> None:
     assert server["attributes"]["istio.canonical_revision"] == "v1"
 
 
+@pytest.mark.covers(
+    "Telemetry.tracing[].match.mode",
+    "Telemetry.tracing[].disableSpanReporting",
+    "Telemetry.tracing[].disableContextPropagation",
+)
 def test_each_side_can_be_silent(bookinfo: Mesh) -> None:
     """Then it makes no spans, and what the other side says of the trace passes."""
     everything = "{randomSamplingPercentage: 100}"

@@ -95,13 +95,18 @@ def _judged(chain_pem: bytes, rules: Rules) -> Caller:
 
 def stated_workload(certificate: x509.Certificate) -> str:
     """The workload among the facts that the control plane signed, or nothing."""
+    return stated_facts(certificate).partition(";")[0]
+
+
+def stated_facts(certificate: x509.Certificate) -> str:
+    """Those facts as ``standard_metrics.workload_facts`` has them, or nothing."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ""
     for name in names.get_values_for_type(x509.OtherName):
         if name.type_id == WORKLOAD_FACTS:
-            return _utf8_string(name.value).partition(";")[0]
+            return _utf8_string(name.value)
     return ""
 
 

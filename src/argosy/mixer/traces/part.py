@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import grpc
 import structlog
-from cryptography import x509
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from argosy.citadel.identity import SpiffeId
 from argosy.citadel.refusal import RefusedError
 from argosy.mixer.asker import AskedRoute, failure
-from argosy.mixer.caller import Judge, caller
+from argosy.mixer.caller import Caller, Judge, caller
 from argosy.mixer.parts import Ground, Handler
 from argosy.mixer.traces import answers, otlp, zipkin
 from argosy.mixer.traces.certificate_names import names_of
@@ -55,17 +53,16 @@ class Traces:
         await self._http.serve(listener)
 
     async def _export(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        who = caller()
         try:
             found = otlp.decode(body)
         except MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        self._keep(found, _reporter(who.identity, who.certificate))
+        self._keep(found, _reporter(caller()))
         return otlp.answer(found)
 
     def _posted(self, posted: Posted) -> Answer:
         try:
-            reporter = _reporter(*self._judge.judge(posted.certificate))
+            reporter = _reporter(self._judge.judge(posted.certificate))
         except RefusedError as error:
             log.warning("spans.refused", why=error.message)
             return Answer(401, error.message.encode())
@@ -118,8 +115,9 @@ class Traces:
         return JSONResponse(answers.trace(*found))
 
 
-def _reporter(identity: SpiffeId, certificate: x509.Certificate) -> Reporter:
-    return Reporter(identity.namespace, identity.service_account, names_of(certificate))
+def _reporter(who: Caller) -> Reporter:
+    identity = who.identity
+    return Reporter(identity.namespace, identity.service_account, names_of(who.certificate))
 
 
 def _query(request: Request) -> Query:
