@@ -1,16 +1,21 @@
-"""The Common Expression Language, as far as it can be checked without Envoy.
+"""The Common Expression Language as Envoy takes it, as far as that can be told without Envoy.
 
+Envoy refuses a whole listener for one expression that it cannot build. It has the functions of the
+specification, but for those that convert to text, no loops, and no messages.
 https://github.com/google/cel-spec/blob/master/doc/langdef.md
 """
 
 import re
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from typing import Any
 
+import re2
+
 MAX_DEPTH = 32
-"""Of brackets and operators before their operand, within each other."""
+"""How deep Envoy reads expressions within each other."""
 
 FUNCTIONS = frozenset(
     [
@@ -22,7 +27,6 @@ FUNCTIONS = frozenset(
         "int",
         "uint",
         "double",
-        "string",
         "bytes",
         "bool",
         "type",
@@ -41,15 +45,85 @@ FUNCTIONS = frozenset(
         "getSeconds",
     ]
 )
-"""Those of the specification, which Envoy has. Calls of any other make Envoy refuse a listener."""
+"""What Envoy 1.39 has been asked for one by one."""
 
-_REASON = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_TEXT = re.compile(
+    r"""[rR]?[bB]?[rR]?(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
+    r"|//[^\n]*",
+    re.DOTALL,
+)
+_LOOP = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
+_GLOBAL = re.compile(r"(?<![.\w])(get[A-Z]\w*)\s*\(")
+_MESSAGE = re.compile(r"[A-Za-z_]\w*\s*\{")
+_PATTERN = re.compile(r"""\bmatches\s*\(\s*(?:[^,()]+,\s*)?([rR]?)("[^"\\]*"|'[^'\\]*')\s*\)""")
 _SIGNS = re.compile(r"[-!\s]+")
+_PATH = re.compile(r"\w+(?:\s*\.\s*\w+)+")
+_SUM = re.compile(r"[-+*/%]")
+_REASON = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _EXPECTING = re.compile(r" expecting \{.*\}\Z")
 
 
 class CelError(ValueError):
     """Why a text is no expression."""
+
+
+def check_expression(expression: str) -> None:
+    """Raises ``CelError``. Names of attributes are not looked up: they may have no value at all."""
+    if reason := _error(expression):
+        raise CelError(reason)
+
+
+@lru_cache(maxsize=4096)
+def _error(expression: str) -> str:
+    bare = _TEXT.sub("''", expression)
+    if _depth(bare) > MAX_DEPTH:
+        return f"it is nested more than {MAX_DEPTH} deep"
+    try:
+        program = _library().compile(expression)
+    except ValueError as error:
+        found = _REASON.search(str(error))
+        if found is None:
+            return "it cannot be read"
+        reason = _EXPECTING.sub("", found[3]).replace("Syntax error: ", "")
+        return f"{reason} at character {found[2]}"
+    return next(_refused(expression, bare, program.functions()), "")
+
+
+def _refused(expression: str, bare: str, functions: list[str]) -> Iterator[str]:
+    """What can be read, and Envoy cannot build."""
+    if loop := _LOOP.search(bare):
+        yield f"Envoy has no loops, such as {loop[1]}"
+    if message := _MESSAGE.search(bare):
+        yield f"Envoy makes no messages, such as {message[0]}}}"
+    if method := _GLOBAL.search(bare):
+        yield f"{method[1]} is called as time.{method[1]}()"
+    for name in functions:
+        if name[0].isalpha() and name not in FUNCTIONS:
+            yield f"there is no function {name}"
+    for raw, literal in _PATTERN.findall(expression):
+        if raw or "\\" not in literal:
+            try:
+                re2.compile(literal[1:-1], _quiet())
+            except re2.error:
+                yield f"{literal} is not a regular expression"
+
+
+def _depth(bare: str) -> int:
+    """About how deep a text without literals is nested."""
+    depth = deepest = 0
+    for char in bare:
+        depth += (char in "([{") - (char in ")]}")
+        deepest = max(deepest, depth)
+    signs = max((len(run.strip()) for run in _SIGNS.findall(bare)), default=0)
+    path = max((run.count(".") for run in _PATH.findall(bare)), default=0)
+    return max(deepest, signs, path + 1, bare.count("?"), len(_SUM.findall(bare)))
+
+
+@cache
+def _quiet() -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    return options
 
 
 @cache
@@ -66,37 +140,3 @@ def _library() -> Any:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@lru_cache(maxsize=4096)
-def _error(expression: str) -> str:
-    if _depth(expression) > MAX_DEPTH:
-        return f"it is nested more than {MAX_DEPTH} deep"
-    try:
-        program = _library().compile(expression)
-    except ValueError as error:
-        found = _REASON.search(str(error))
-        if found is None:
-            return "it cannot be read"
-        reason = _EXPECTING.sub("", found[3]).replace("Syntax error: ", "")
-        return f"{reason} at character {found[2]}"
-    for name in program.functions():
-        if name[0].isalpha() and name not in FUNCTIONS:
-            return f"there is no function {name}"
-    return ""
-
-
-def _depth(expression: str) -> int:
-    """At least how deep the text is nested."""
-    depth = deepest = 0
-    for char in expression:
-        depth += (char in "([{") - (char in ")]}")
-        deepest = max(deepest, depth)
-    signs = max((len(run) for run in _SIGNS.findall(expression)), default=0)
-    return max(deepest, signs, expression.count("?"))
-
-
-def check_expression(expression: str) -> None:
-    """Raises ``CelError``. Names of attributes are not looked up: they may have no value at all."""
-    if reason := _error(expression):
-        raise CelError(reason)

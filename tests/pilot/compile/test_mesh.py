@@ -108,6 +108,38 @@ def test_a_format_that_is_not_json_is_reported(format_: str) -> None:
     assert result.value.telemetry.log_file == FileSink("/a", JsonFormat())
 
 
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("accessLogFormat: '%NOSUCH%'", "accessLogFormat"),
+        ('{accessLogFormat: \'{"a": "50% of"}\', accessLogEncoding: JSON}', "accessLogFormat"),
+        (
+            "extensionProviders: [{name: a, envoyFileAccessLog: {logFormat: {text: '%NOSUCH%'}}}]",
+            "extensionProviders[0].envoyFileAccessLog.logFormat",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyFileAccessLog: {logFormat: {labels: {a: ['%CEL(1 +)%']}}}}]",
+            "extensionProviders[0].envoyFileAccessLog.logFormat",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyOtelAls: {service: a.test, port: 1, logFormat: {labels: {a: '%'}}}}]",
+            "extensionProviders[0].envoyOtelAls.logFormat",
+        ),
+    ],
+)
+def test_operators_that_envoy_has_not_got(text: str, field: str) -> None:
+    result = mesh(config_map(text))
+    assert [(p.field, p.code) for p in result.problems] == [
+        (f"data.mesh.{field}", "InvalidAccessLogFormat")
+    ]
+    found = result.value.telemetry
+    assert isinstance(found.log_format, TextFormat | JsonFormat)
+    assert found.log_format in (TextFormat(), JsonFormat())
+    for provider in found.providers[:-2]:
+        for log in (provider.envoy_file_access_log, provider.envoy_otel_als):
+            assert log is None or log.log_format is None
+
+
 def test_providers() -> None:
     found = compiled("""
 extensionProviders:

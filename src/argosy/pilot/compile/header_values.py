@@ -169,6 +169,9 @@ _ARGUMENTS = {
 
 _NO_LENGTH = frozenset({"START_TIME", "EMIT_TIME", "PER_REQUEST_STATE"})
 
+OPERATORS = _PLAIN | _ARGUMENTS.keys()
+"""By name."""
+
 _OPERATOR = re.compile(r"%([A-Z0-9_]+)(?:\(([^()]*)\))?(?::([0-9]+))?%")
 
 

@@ -5,6 +5,9 @@ https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-De
 
 import json
 from dataclasses import dataclass
+from typing import assert_never
+
+from msgspec.structs import replace
 
 from argosy.api import extension_providers, meshconfig
 from argosy.api.extension_providers import ExtensionProvider
@@ -12,6 +15,7 @@ from argosy.api.telemetry_providers import unusable_fields
 from argosy.api.tracing_providers import Zipkin
 from argosy.model.telemetry import DEFAULT_FORMAT, FileSink, JsonFormat, LogFormat, TextFormat
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
+from argosy.pilot.compile.log_formats import fields_mistake, format_mistake
 from argosy.pilot.compile.report import Report
 
 STDOUT = "/dev/stdout"
@@ -62,14 +66,20 @@ def telemetry_defaults(written: meshconfig.MeshConfig, report: Report) -> Teleme
     if written.enable_tracing and not tracing:
         tracing = (ENABLED_TRACING.name,)
         others = (*others, ENABLED_TRACING)
-    log_format = _log_format(written, report.at("accessLogFormat"))
+    log_format = _checked(
+        _log_format(written, report.at("accessLogFormat")), report.at("accessLogFormat")
+    )
+    providers = tuple(
+        _usable(provider, report.at(f"extensionProviders[{index}]"))
+        for index, provider in enumerate(written.extension_providers)
+    )
     chosen = written.default_providers
     found = TelemetryDefaults(
         tracing=tracing,
         metrics=chosen.metrics,
         access_logging=chosen.access_logging,
         providers=(
-            *written.extension_providers,
+            *providers,
             *(one for one in others if one.name not in own),
         ),
         log_file=FileSink(written.access_log_file, log_format) if written.access_log_file else None,
@@ -91,6 +101,42 @@ def telemetry_defaults(written: meshconfig.MeshConfig, report: Report) -> Teleme
                     f"add it to extensionProviders; there are: {known}",
                 )
     return found
+
+
+def _checked(written: LogFormat, report: Report) -> LogFormat:
+    match written:
+        case TextFormat(text):
+            mistake = format_mistake(text)
+        case JsonFormat(text):
+            mistake = fields_mistake(text) if text else ""
+        case _:
+            assert_never(written)
+    if not mistake:
+        return written
+    _tell(mistake, report)
+    return type(written)()
+
+
+def _usable(provider: ExtensionProvider, report: Report) -> ExtensionProvider:
+    """With the default format, if its own is one that Envoy would refuse."""
+    file, otel = provider.envoy_file_access_log, provider.envoy_otel_als
+    if file is not None and file.log_format is not None:
+        mistake = format_mistake(file.log_format.text)
+        mistake = mistake or fields_mistake(canonical(file.log_format.labels or {}))
+        if mistake:
+            _tell(mistake, report.at("envoyFileAccessLog.logFormat"))
+            return replace(provider, envoy_file_access_log=replace(file, log_format=None))
+    if otel is not None and otel.log_format is not None:
+        mistake = format_mistake(otel.log_format.text)
+        mistake = mistake or fields_mistake(canonical(otel.log_format.labels))
+        if mistake:
+            _tell(mistake, report.at("envoyOtelAls.logFormat"))
+            return replace(provider, envoy_otel_als=replace(otel, log_format=None))
+    return provider
+
+
+def _tell(mistake: str, report: Report) -> None:
+    report.error("InvalidAccessLogFormat", f"{mistake}; the default format is used", "correct it")
 
 
 def _log_service(written: meshconfig.MeshConfig, report: Report) -> tuple[str, int] | None:
