@@ -29,6 +29,7 @@ from argosy.mixer.control_plane import ControlPlane
 from argosy.mixer.credentials import MixerCredentials
 from argosy.mixer.graph.part import GraphPart
 from argosy.mixer.parts import Ground, Part
+from argosy.mixer.records.part import Records
 from argosy.mixer.traces.part import Traces
 from argosy.xds.grpc_service import OPTIONS as XDS_OPTIONS
 
@@ -65,7 +66,11 @@ class Settings:
 
 def make_parts(ground: Ground) -> tuple[Part, ...]:
     """One row for each room."""
-    return (GraphPart(ground), Traces(ground))
+    return (
+        GraphPart(ground),
+        Traces(ground),
+        Records(ground.clock),
+    )
 
 
 class Mixer:

@@ -5,6 +5,7 @@ are runtime values of Envoy, so that to switch them touches no listener.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from argosy.model.workload import Labels
 
@@ -16,6 +17,14 @@ FAILURES_KEY = "argosy.failures"
 
 ALL = 10_000
 """Shares are counted in ten-thousandths."""
+
+
+class Direction(StrEnum):
+    """Where in the proxy: what a workload receives, what it asks for, or what a gateway passes."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    GATEWAY = "gateway"
 
 
 @dataclass(frozen=True, slots=True)

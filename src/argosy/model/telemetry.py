@@ -153,12 +153,14 @@ class Metrics:
 class Telemetry:
     """``metrics`` and ``tracing`` None: there are none. ``access_logs`` are in order of providers.
 
-    ``listener_logs``: connections that no filter chain takes are logged too.
+    ``listener_logs``: connections that no filter chain takes are logged too. ``records``: Mixer is
+    told of failures, and of other requests while somebody looks.
     """
 
     mode: Mode = Mode.CLIENT
     access_logs: tuple[AccessLog, ...] = ()
     listener_logs: bool = True
+    records: bool = False
     metrics: Metrics | None = None
     tracing: Tracing | None = None
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from argosy.model.mixer import MIXER_CLUSTER, MIXER_NAME
 from argosy.model.proxy import ISTIO_VERSION, ProxyType
+from argosy.model.records import RUNTIME_LAYER
 from argosy.model.standard_metrics import SCOPE
 from argosy.model.workload import NO_LOCALITY, Locality
 from argosy.proxy.capture import ENVOY_MARK, PROXY_DNS_PORT
@@ -191,9 +192,18 @@ def bootstrap(facts: ProxyFacts) -> Json:
                         **{key: _runtime_value(value) for key, value in facts.runtime},
                     },
                 },
+                *([] if facts.mixer is None else [_control_planes_layer()]),
                 {"name": "admin", "admin_layer": {}},
             ]
         },
+    }
+
+
+def _control_planes_layer() -> Json:
+    """Values that change while the proxy runs, such as whether somebody watches its requests."""
+    return {
+        "name": RUNTIME_LAYER,
+        "rtds_layer": {"name": RUNTIME_LAYER, "rtds_config": _ads_source("5s")},
     }
 
 
@@ -338,9 +348,9 @@ def _address(host: str, port: int) -> Json:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
-def _ads_source() -> Json:
+def _ads_source(timeout: str = "0s") -> Json:
     """Wait for the first answer however long it takes: a proxy without policy serves nothing."""
-    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": timeout}
 
 
 def _resolver() -> Json:

@@ -44,6 +44,7 @@ from argosy.server.metrics.collect import Metrics
 from argosy.server.metrics.objects import ObjectCounts
 from argosy.server.mixer_link import MixerFiles, SocketLink
 from argosy.server.proxies import Proxies
+from argosy.server.records import FollowedWishes
 from argosy.server.refusals import Refusals
 from argosy.server.registrations import Registrations
 from argosy.server.trust import TrustKeeper
@@ -184,6 +185,8 @@ class ControlPlane:
         if mixer is not None:
             self._engine.set({HasMixer(): True})
             self._tokens.issue(mixer.token, "mixer", services.Role.MIXER)
+        link = None if mixer is None else SocketLink(mixer.socket)
+        self._records = None if link is None else FollowedWishes(link, self._publisher.set)
         access = KeptTokens(settings.tokens, self._clock)
         self._app = create_app(
             services.ApiServices(
@@ -198,7 +201,7 @@ class ControlPlane:
                 metrics=self._metrics,
                 clock=self._clock,
                 version=__version__,
-                mixer=None if mixer is None else SocketLink(mixer.socket),
+                mixer=link,
             )
         )
 
@@ -209,6 +212,8 @@ class ControlPlane:
             receive(self.store.snapshot(), self.store.revision)
             self.store.subscribe(receive)
         self._keys.begin()
+        if self._records is not None:
+            self._records.begin()
         self.store.subscribe(self._keys.receive)
         self.store.subscribe(self._refusals.receive)
         self.store.subscribe(self._registrations.receive)
@@ -227,6 +232,8 @@ class ControlPlane:
                 tasks.create_task(self._keeper.run()),
                 tasks.create_task(self._certificates.run()),
             ]
+            if self._records is not None:
+                background.append(tasks.create_task(self._records.run()))
             await self._serve_certificates(certificate_server)
             await grpc.start(self._settings.ads_address, xds.server_credentials(self._credentials))
             self._proxies.serving = True

@@ -12,6 +12,7 @@ from argosy.base.names import Hostname
 from argosy.derive import Reader, formula
 from argosy.model.envoy_filter import NO_PATCHES, Patching
 from argosy.model.proxy import ProxyType, Role, Scope
+from argosy.model.records import RUNTIME_LAYER
 from argosy.pilot.graph import (
     destinations,
     envoy_filters,
@@ -20,6 +21,7 @@ from argosy.pilot.graph import (
     localities,
     outbound,
     proxyless,
+    records,
     secrets,
     views,
 )
@@ -67,7 +69,7 @@ def owner(layers: tuple[Layer, ...], type_url: str, name: str) -> Layer:
     assert isinstance(workload_layer, WorkloadLayer)
     if name in envoy_filters.added_names(workload_layer.patching, type_url):
         return workload_layer
-    if type_url in (type_urls.EXTENSION, type_urls.SECRET):
+    if type_url in (type_urls.EXTENSION, type_urls.SECRET, type_urls.RUNTIME):
         return workload_layer
     if workload_layer.role.type is ProxyType.GRPC:
         own = type_url == type_urls.LISTENER and proxyless.is_server_listener(name)
@@ -211,4 +213,6 @@ def unpatched(get: Reader, layer: Layer, type_url: str, name: str) -> Encoded | 
             return get(gateways.route_resource, role, name)
         case WorkloadLayer(role), type_urls.SECRET:
             return get(secrets.secret_resource, role, name)
+        case WorkloadLayer(role), type_urls.RUNTIME if name == RUNTIME_LAYER:
+            return get(records.runtime_resource, role)
     return None

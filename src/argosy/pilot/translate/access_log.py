@@ -5,7 +5,7 @@ from envoy.data.accesslog.v3 import accesslog_pb2 as log_data_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from argosy.model.telemetry import Telemetry
-from argosy.pilot.translate import log_sinks
+from argosy.pilot.translate import log_sinks, record_log
 from argosy.pilot.translate.stats_log import connection_stats, request_stats
 
 
@@ -13,13 +13,14 @@ def http_access_logs(telemetry: Telemetry) -> list[accesslog_pb2.AccessLog]:
     """Of a connection manager: one entry a request."""
     metrics = telemetry.metrics
     stats = () if metrics is None else request_stats(metrics, telemetry.mode)
-    return [*stats, *log_sinks.http_logs(telemetry.access_logs)]
+    logs = log_sinks.http_logs(telemetry.access_logs)
+    return [*stats, *logs, *record_log.http_logs(telemetry)]
 
 
 def tcp_access_logs(telemetry: Telemetry) -> list[accesslog_pb2.AccessLog]:
     """Of opaque bytes: one entry a connection, at its end; metrics count its beginning too."""
     stats = _of_connections(telemetry)
-    logs = log_sinks.tcp_logs(telemetry.access_logs)
+    logs = log_sinks.tcp_logs(telemetry.access_logs) + record_log.tcp_logs(telemetry)
     if stats:
         for log in logs:
             _only_at_the_end(log)
@@ -35,7 +36,8 @@ def apply_tcp_access_logs(proto: tcp_proxy_pb2.TcpProxy, telemetry: Telemetry) -
 
 def listener_access_logs(telemetry: Telemetry) -> list[accesslog_pb2.AccessLog]:
     """Connections that no filter chain took (``NR``), such as plaintext under STRICT mTLS."""
-    return log_sinks.listener_logs(telemetry.access_logs) if telemetry.listener_logs else []
+    logs = log_sinks.listener_logs(telemetry.access_logs) if telemetry.listener_logs else []
+    return logs + record_log.listener_logs(telemetry)
 
 
 def _of_connections(telemetry: Telemetry) -> tuple[accesslog_pb2.AccessLog, ...]:

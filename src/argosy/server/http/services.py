@@ -359,8 +359,13 @@ class BrokenOffError(Exception):
 class MixerLink(Protocol):
     """Mixer's own HTTP interface."""
 
-    def ask(self, question: MixerQuestion) -> AbstractAsyncContextManager[MixerAnswer]:
-        """Raises :class:`RefusedError` (503) when Mixer does not answer."""
+    def ask(
+        self, question: MixerQuestion, *, seconds: float | None = None
+    ) -> AbstractAsyncContextManager[MixerAnswer]:
+        """Raises :class:`RefusedError` (503) when Mixer does not answer.
+
+        ``seconds`` bounds each wait for a piece of the answer.
+        """
         ...
 
     async def runs(self) -> bool: ...
