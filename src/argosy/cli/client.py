@@ -100,12 +100,17 @@ class ApiClient:
 
     @contextmanager
     def stream(
-        self, path: str, *, params: dict[str, str] | None = None, method: str = "GET"
+        self,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        method: str = "GET",
+        body: Any = None,
     ) -> Iterator[Iterator[str]]:
         """The lines of an answer as they come, for as long as it takes. The block ends it."""
         timeout = httpx.Timeout(None, connect=5.0)
         with self._reaching("control plane"):
-            asked = self._api.stream(method, path, params=params, timeout=timeout)
+            asked = self._api.stream(method, path, params=params, json=body, timeout=timeout)
             with asked as response:
                 if not response.is_success:
                     response.read()

@@ -57,6 +57,8 @@ COMMANDS = {
     "logs": _Command(_LOOK, "logs", "logs"),
     "admin": _Command(_LOOK, "admin", "app"),
     "trace": _Command(_LOOK, "trace", "trace"),
+    "tap": _Command(_LOOK, "tap", "tap"),
+    "why": _Command(_LOOK, "why", "why"),
     "authz": _Command(_LOOK, "authz", "app"),
     "certs": _Command(_LOOK, "certs", "app"),
     "proxy-config": _Command(_LOOK, "proxy_config", "app"),

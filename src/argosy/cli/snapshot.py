@@ -17,7 +17,7 @@ from argosy.cli.client import ApiClient, CliError, Json, name_of, namespace_of
 from argosy.cli.kinds import kind_named
 from argosy.model.authz import Authorization, Policy
 from argosy.model.proxy import ProxyType, Role, Scope, Sight
-from argosy.model.route import Attachment
+from argosy.model.route import Attachment, HttpRule
 from argosy.model.service import Service
 from argosy.model.telemetry import Mode, Telemetry
 from argosy.model.traffic import Destination
@@ -127,6 +127,10 @@ class Snapshot:
     def policy(self, host: Hostname, namespace: str) -> Destination | None:
         """The DestinationRule in force for a host and callers in a namespace."""
         return self._ask(destinations.chosen, Scope(ProxyType.SIDECAR, Namespace(namespace)), host)
+
+    def rules_of(self, virtual_service: ObjectKey) -> tuple[HttpRule, ...]:
+        """Its HTTP rules, in their order, with those that it delegates to others."""
+        return self._ask(rules.rules_of, virtual_service)
 
     def bound_to(self, gateway: str) -> tuple[Attachment, ...]:
         """The VirtualServices of a gateway, ``namespace/name``."""

@@ -32,6 +32,7 @@ class Blame(Enum):
     EXTERNAL_AUTHORIZATION = "external authorization"
     TOKENS = "tokens"
     RATE_LIMIT = "rate limit"
+    UNKNOWN_HOST = "unknown host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +276,7 @@ DETAILS: tuple[tuple[str, Meaning], ...] = (
     ("request_rate_limited", FLAGS["RL"]),
     ("rate_limiter_error", FLAGS["RLSE"]),
     ("filter_chain_not_found", Meaning(
-        "the workload takes no such connection: without the mesh's TLS, most likely",
+        "the workload takes no such connection: it is not the mesh's TLS, most likely",
         "call through a sidecar with mutual TLS, or let the workload take plaintext (PERMISSIVE)",
         Blame.PEER,
     )),
@@ -340,6 +341,9 @@ DETAILS: tuple[tuple[str, Meaning], ...] = (
         "ask for websocket, or for no upgrade",
         Blame.CLIENT,
     )),
+    ("downstream_remote_disconnect", FLAGS["DC"]),
+    ("http2.remote_reset", FLAGS["DR"]),
+    ("http2.remote_refuse", FLAGS["DR"]),
     ("http1.", FLAGS["DPE"]),
     ("http2.", FLAGS["DPE"]),
     ("http3.", FLAGS["DPE"]),
@@ -409,15 +413,27 @@ TRANSPORT: tuple[tuple[str, Meaning], ...] = (
 )  # fmt: skip
 """By a part of what the transport said of the failure, spaces as ``_`` or not; the first that fits."""
 
+BLOCK_ALL = "block_all"
+BLACK_HOLE = "BlackHoleCluster"
+"""The route, and the cluster, of hosts that nobody may call: the names are Istio's."""
+
 TLS_REFUSED = Meaning(
     "the client's TLS handshake failed",
     "see whether the client shows a certificate of the mesh, and trusts the mesh",
     Blame.PEER,
 )
-NOT_TAKEN = Meaning(
-    "the destination closed the connection before it answered: it takes no such connection",
-    "call it with the TLS that it demands, or let it take plaintext (PERMISSIVE)",
+PLAINTEXT = ("HTTP_REQUEST", "WRONG_VERSION_NUMBER", "HTTPS_PROXY_REQUEST")
+"""What TLS says of bytes that are no TLS."""
+
+NOT_PLAINTEXT = Meaning(
+    "the client spoke plaintext, and the workload demands the mesh's mutual TLS",
+    "call through a sidecar with mutual TLS, or let the workload take plaintext (PERMISSIVE)",
     Blame.PEER,
+)
+UNKNOWN_HOST = Meaning(
+    "the mesh does not know this host, and lets nobody call hosts that it does not know",
+    "define the host by a ServiceEntry, or allow unknown hosts (outboundTrafficPolicy: ALLOW_ANY)",
+    Blame.UNKNOWN_HOST,
 )
 ANSWERED = Meaning(
     "the application answered so itself; no proxy was the cause",
@@ -441,12 +457,16 @@ def meaning(record: Record) -> Meaning:
     """What a record says, in the most telling of its parts."""
     if not record.is_failure:
         return SUCCESS
+    if record.route == BLOCK_ALL or record.cluster == BLACK_HOLE:
+        return UNKNOWN_HOST
     for text in (record.details, record.termination):
         for beginning, found in DETAILS:
             if text.startswith(beginning):
                 return found
     if of_transport := _of_transport(record.transport_failure):
         return of_transport
+    if any(part in record.tls_failure for part in PLAINTEXT):
+        return NOT_PLAINTEXT
     if record.tls_failure:
         return TLS_REFUSED
     if record.direction is Direction.INBOUND and not record.is_http and "NR" in record.flags:

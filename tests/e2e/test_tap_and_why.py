@@ -1,0 +1,423 @@
+"""Single requests live, and why requests fail: real proxies, a failure of each kind, one mesh.
+
+What `argosy why` must name is the marked line of the file that was applied.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inside import Inside, inside
+from manifests import account, deployment, service
+from mesh import ARGOSY, Mesh, directory, eventually, processes
+
+pytestmark = pytest.mark.e2e
+
+CURL = (sys.executable, "-c", "import time; time.sleep(1e9)")
+HOSTS = ("httpbin", "empty", "small", "slow", "flaky", "narrow", "faulty", "plain", "versions")
+JWKS = '{"keys":[{"kty":"oct","k":"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0","alg":"HS256"}]}'
+RULES = f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: refused}}
+spec:
+  selector: {{app: httpbin}}
+  ports:
+  - name: http
+    port: 8000
+    targetPort: 9999  # refused
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: empty}}
+spec:
+  selector: {{app: nobody}}  # empty
+  ports: [{{name: http, port: 8000, targetPort: 8080}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: versions}}
+spec:
+  host: versions
+  subsets:
+  - name: v9
+    labels: {{version: v9}}  # versions
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: versions}}
+spec:
+  hosts: [versions]
+  http:
+  - route: [{{destination: {{host: versions, subset: v9}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: small}}
+spec:
+  host: small
+  trafficPolicy:
+    connectionPool:  # small
+      tcp: {{maxConnections: 1}}
+      http: {{http1MaxPendingRequests: 1, maxRequestsPerConnection: 1}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: slow}}
+spec:
+  hosts: [slow]
+  http:
+  - match: [{{uri: {{prefix: /status}}}}]
+    timeout: 9s
+    route: [{{destination: {{host: slow}}}}]
+  - route: [{{destination: {{host: slow}}}}]
+    timeout: 0.3s  # slow
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: flaky}}
+spec:
+  hosts: [flaky]
+  http:
+  - route: [{{destination: {{host: flaky}}}}]
+    retries: {{attempts: 2, retryOn: 5xx}}  # flaky
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: narrow}}
+spec:
+  hosts: [narrow]
+  http:  # narrow
+  - match: [{{uri: {{exact: /known}}}}]
+    route: [{{destination: {{host: narrow}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: faulty}}
+spec:
+  hosts: [faulty]
+  http:
+  - fault:
+      abort: {{httpStatus: 418, percentage: {{value: 100}}}}  # faulty
+    route: [{{destination: {{host: faulty}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: plain}}
+spec:
+  host: plain
+  trafficPolicy:
+    tls: {{mode: DISABLE}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: strict}}
+spec:
+  selector: {{matchLabels: {{app: httpbin}}}}
+  mtls:
+    mode: STRICT  # plain
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: no-secrets}}
+spec:
+  selector: {{matchLabels: {{app: httpbin}}}}
+  action: DENY
+  rules:
+  - to: [{{operation: {{paths: [/anything/other]}}}}]
+  - to: [{{operation: {{paths: [/anything/secret]}}}}]  # denied
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: tokens}}
+spec:
+  selector: {{matchLabels: {{app: httpbin}}}}
+  action: DENY
+  rules:
+  - from: [{{source: {{notRequestPrincipals: ["*"]}}}}]  # missing
+    to: [{{operation: {{paths: [/anything/private]}}}}]
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {{name: issuers}}
+spec:
+  selector: {{matchLabels: {{app: httpbin}}}}
+  jwtRules:  # invalid
+  - issuer: somebody
+    jwks: '{JWKS}'
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    mesh: Mesh
+    curl: Inside
+    rules: Path
+
+    def line(self, marker: str) -> str:
+        """``file:line`` of a marked line."""
+        lines = self.rules.read_text().splitlines()
+        (number,) = [n for n, text in enumerate(lines, 1) if text.endswith(f"# {marker}")]
+        return f"{self.rules}:{number}"
+
+    def ask(self, url: str, **options: Any) -> tuple[str, list[int]]:
+        """A request id of its own, and the statuses."""
+        request = str(uuid.uuid4())
+        headers = {"x-request-id": request, **options.pop("headers", {})}
+        answers = self.curl.requests(url, headers=headers, **options)
+        return request, [one.status for one in answers]
+
+    def why(self, request: str, hops: int = 1) -> dict[str, Any]:
+        """What is known as soon as so many hops have told of it."""
+        found: dict[str, Any] = {}
+
+        def known() -> bool:
+            done = self.mesh.argosy("why", request, "-o", "json", check=False)
+            if done.returncode:
+                assert done.returncode == 3, done.stderr
+                return False
+            found.update(json.loads(done.stdout))
+            return len(found["hops"]) >= hops
+
+        eventually(known, f"{hops} hops of {request} are known: {found}", 20)
+        return found
+
+    def api(self, path: str) -> Any:
+        code = (
+            "import httpx,sys,json;"
+            "c=httpx.Client(transport=httpx.HTTPTransport(uds=sys.argv[1]),base_url='http://a',"
+            "headers={'Authorization':'Bearer '+open(sys.argv[2]).read().strip()});"
+            "print(c.get(sys.argv[3]).text)"
+        )
+        where = directory(self.mesh)
+        argv = [sys.executable, "-c", code, str(where / "api.sock"), str(where / "admin.token")]
+        done = subprocess.run([*argv, path], capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def world(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    where = tmp_path_factory.mktemp("why")
+    image, port = "mccutchen/go-httpbin", {"name": "http", "port": 8000, "targetPort": 8080}
+    texts = [account("curl"), deployment("curl", *CURL, account="curl")]
+    texts += [account("web"), deployment("httpbin", image=image, port=8080, account="web")]
+    texts += [service(host, "httpbin", port) for host in HOSTS if host != "empty"]
+    (where / "workloads.yaml").write_text("".join(texts))
+    rules = where / "rules.yaml"
+    rules.write_text(RULES)
+    mesh.up(where / "workloads.yaml", options=("--no-gateway",))
+    mesh.apply(rules)
+    with inside(mesh, "deploy/curl") as curl:
+        world = World(mesh, curl, rules)
+        eventually(
+            lambda: curl.get("http://httpbin:8000/status/200").status == 200, "httpbin answers", 30
+        )
+        yield world
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that fails, and what is to be said of it."""
+
+    url: str
+    status: int
+    cause: str
+    kind: str
+    flags: str
+    headers: dict[str, str]
+    hops: int = 1
+
+
+FAILURES = {
+    "refused": Failure(
+        "http://refused:8000/", 503, "nothing listens at the destination's port", "Service", "UF",
+        {}, 2,
+    ),
+    "empty": Failure(
+        "http://empty:8000/", 503, "no healthy endpoint", "Service", "UH", {}
+    ),
+    "versions": Failure(
+        "http://versions:8000/", 503, "no healthy endpoint", "DestinationRule", "UH", {}
+    ),
+    "slow": Failure(
+        "http://slow:8000/delay/2", 504, "within the timeout", "VirtualService", "UT", {}
+    ),
+    "flaky": Failure(
+        "http://flaky:8000/status/503", 503, "", "VirtualService", "URX", {}, 4,
+    ),
+    "narrow": Failure(
+        "http://narrow:8000/other", 404, "no route matches", "VirtualService", "NR", {}
+    ),
+    "faulty": Failure(
+        "http://faulty:8000/", 418, "was injected", "VirtualService", "FI", {}
+    ),
+    "denied": Failure(
+        "http://httpbin:8000/anything/secret", 403, "AuthorizationPolicy denies it",
+        "AuthorizationPolicy", "", {}, 2,
+    ),
+    "missing": Failure(
+        "http://httpbin:8000/anything/private", 403, "AuthorizationPolicy denies it",
+        "AuthorizationPolicy", "", {}, 2,
+    ),
+    "invalid": Failure(
+        "http://httpbin:8000/anything/open", 401, "the token is not valid",
+        "RequestAuthentication", "", {"authorization": "Bearer x.y.z"}, 2,
+    ),
+    "plain": Failure(
+        "http://plain:8000/", 503, "takes no such connection", "PeerAuthentication", "", {}, 2,
+    ),
+}  # fmt: skip
+
+
+def test_every_failure_is_explained_with_its_file_and_line(world: World) -> None:
+    asked: dict[str, str] = {}
+    for name, failure in FAILURES.items():
+        asked[name], statuses = world.ask(failure.url, headers=failure.headers)
+        assert statuses == [failure.status], (name, statuses)
+    # A circuit breaker opens for those who come while others are served.
+    asked["small"], statuses = world.ask("http://small:8000/delay/1", count=6, parallel=6)
+    assert 503 in statuses
+    found = {name: world.why(asked[name], FAILURES[name].hops) for name in FAILURES}
+    for name, failure in FAILURES.items():
+        answer = found[name]
+        cause = answer["hops"][answer["cause"]]
+        shown = json.dumps(answer, indent=1)
+        if name == "flaky":  # The application is to blame; that it was retried is said as well.
+            assert cause["blame"] == "application", shown
+            (cause,) = [h for h in answer["hops"] if "URX" in h["record"].get("flags", ())]
+        assert failure.cause in cause["cause"], shown
+        if failure.flags:
+            assert failure.flags in cause["record"]["flags"], shown
+        first = cause["objects"][0]
+        assert (first["kind"], first["place"]) == (failure.kind, world.line(name)), shown
+        assert cause["remedy"]
+    note = found["missing"]["hops"][found["missing"]["cause"]]["objects"][0]["note"]
+    assert note == "it wants a valid token, and the request has none"
+    small = world.why(asked["small"])
+    (refused,) = {h["cause"] for h in small["hops"] if "UO" in h["record"].get("flags", ())}
+    assert "circuit breaker" in refused
+    objects = [o for h in small["hops"] for o in h["objects"]]
+    assert ("DestinationRule", world.line("small")) in {(o["kind"], o["place"]) for o in objects}
+
+    text = world.mesh.argosy("why", asked["slow"]).stdout
+    assert f"VirtualService default/slow spec.http[1].timeout ({world.line('slow')})" in text
+    assert "What to do: " in text
+    last = world.mesh.argosy("why", "--last", "--workload", "deploy/curl").stdout
+    assert "Cause" in last
+    unknown = world.mesh.argosy("why", "nobody-asked-this", check=False)
+    assert unknown.returncode == 3
+    assert "nothing is known of request" in unknown.stderr
+
+
+@contextmanager
+def tapping(world: World, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    """A tap that has begun: its proxies have heard of it."""
+    watched = subprocess.Popen(
+        [str(ARGOSY), "tap", *options, "-o", "json"],
+        env=world.mesh.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert watched.stderr is not None
+        assert "Watching" in watched.stderr.readline()
+        eventually(lambda: share(world, "httpbin") == 10_000, "the proxy has heard of it", 10)
+        yield watched
+    finally:
+        watched.kill()
+        watched.wait()
+        assert watched.stdout is not None
+        assert watched.stderr is not None
+        watched.stdout.close()
+        watched.stderr.close()
+
+
+def share(world: World, app: str) -> int:
+    """What the runtime of a proxy says of how much is to be told."""
+    entries = json.loads(world.mesh.envoy(f"deploy/{app}", "/runtime"))["entries"]
+    return int(float(entries["argosy.tap"]["final_value"]))
+
+
+def listeners(world: World, app: str) -> tuple[str, dict[str, int]]:
+    """The dynamic listeners with their versions, and how often one was made, changed, drained."""
+    dump = json.loads(world.mesh.envoy(f"deploy/{app}", "/config_dump?resource=dynamic_listeners"))
+    versions = sorted(
+        (one["name"], one["active_state"]["version_info"], one["active_state"]["last_updated"])
+        for one in dump["configs"]
+    )
+    text = world.mesh.envoy(f"deploy/{app}", "/stats?filter=^listener_manager")
+    numbers = dict(re.findall(r"listener_manager\.(\w+): (\d+)", text))
+    kept = ("listener_added", "listener_modified", "listener_removed", "total_listeners_draining")
+    return json.dumps(versions), {name: int(numbers.get(name, -1)) for name in kept}
+
+
+def test_a_tap_shows_what_it_asks_for_and_changes_no_listener(world: World) -> None:
+    before = {app: listeners(world, app) for app in ("curl", "httpbin")}
+    assert before["httpbin"][1]["listener_added"] > 0
+    assert share(world, "httpbin") == 0
+    options = ("deploy/httpbin", "--path", "/anything/*", "--status", "2xx", "--method", "GET")
+    with tapping(world, *options, "--from", "curl", "--limit", "3") as watched:
+        assert share(world, "curl") == 0
+        secrets = {"authorization": "", "cookie": "session=abc", "x-api-key": "sesame"}
+        ids = []
+        for path in ("/anything/1?token=hidden", "/status/200", "/anything/2", "/anything/3"):
+            headers = {name: value for name, value in secrets.items() if value}
+            request, statuses = world.ask(f"http://httpbin:8000{path}", headers=headers)
+            assert statuses == [200]
+            ids.append(request)
+        world.curl.get("http://httpbin:8000/anything/posted", method="POST")
+        world.ask("http://httpbin:8000/anything/4")
+        out, _ = watched.communicate(timeout=20)
+        assert watched.returncode == 0
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [one["requestId"] for one in records] == [ids[0], ids[2], ids[3]]
+    assert {one["direction"] for one in records} == {"inbound"}
+    assert {one["sourcePrincipal"] for one in records} == {
+        "spiffe://cluster.local/ns/default/sa/curl"
+    }
+    assert records[0]["path"] == "/anything/1"
+    for hidden in ("hidden", "session", "sesame"):
+        assert hidden not in out
+    assert set(records[0]["headers"]) <= {"content-type", "traceparent"}
+    eventually(lambda: share(world, "httpbin") == 0, "it is off again", 10)
+    quiet(world)
+    assert {app: listeners(world, app) for app in ("curl", "httpbin")} == before
+
+
+def quiet(world: World) -> None:
+    """Nothing is sent of what succeeds."""
+    time.sleep(1.2)  # What was held before goes out.
+    received = world.api("/mixer/records/status")["received"]
+    for _ in range(5):
+        assert world.ask("http://httpbin:8000/status/200")[1] == [200]
+    time.sleep(1.2)
+    assert world.api("/mixer/records/status")["received"] == received
+
+
+def test_a_killed_tap_a_dead_mixer_and_a_recording(world: World) -> None:
+    with tapping(world, "deploy/httpbin") as watched:
+        watched.send_signal(signal.SIGKILL)
+        watched.wait()
+        eventually(lambda: share(world, "httpbin") == 0, "a killed viewer looks no more", 15)
+    with tapping(world, "svc/httpbin"):
+        (mixer,) = [pid for pid, line, _ in processes() if is_mixer(world, line)]
+        os.kill(mixer, signal.SIGKILL)
+        assert world.ask("http://httpbin:8000/status/200", count=20)[1] == [200] * 20
+        eventually(lambda: share(world, "httpbin") == 0, "nobody looks when Mixer is dead", 15)
+    assert world.ask("http://httpbin:8000/status/200", count=20)[1] == [200] * 20
+
+
+def is_mixer(world: World, line: str) -> bool:
+    return f"argosy.mixer --directory {directory(world.mesh)} " in line
