@@ -224,7 +224,7 @@ DETAILS: tuple[tuple[str, Meaning], ...] = (
         "jwt_authn_access_denied{Jwt_is_missing",
         Meaning(
             "the request has no token, and one is required",
-            "send a token: Authorization: Bearer ...",
+            "send a token: `Authorization: Bearer TOKEN`",
             Blame.TOKENS,
         ),
     ),
