@@ -201,13 +201,22 @@ class World:
         return found
 
     def api(self, path: str) -> Any:
-        where = MeshDirectory.at(directory(self.mesh))
+        return self._get(MeshDirectory.at(directory(self.mesh)).api_socket, path).json()
+
+    def envoy(self, app: str, path: str) -> str:
+        """What the Envoy of the only pod of ``app`` answers on its admin interface."""
+        (pod,) = self.api(f"/api/v1/namespaces/default/pods?labelSelector=app={app}")["items"]
+        node = MeshDirectory.at(directory(self.mesh)).node_socket
+        return self._get(node, f"/v1/pods/default/{pod['metadata']['name']}/envoy{path}").text
+
+    def _get(self, socket: Path, path: str) -> httpx.Response:
+        token = MeshDirectory.at(directory(self.mesh)).admin_token.read_text().strip()
         with httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(where.api_socket)),
+            transport=httpx.HTTPTransport(uds=str(socket)),
             base_url="http://argosy",
-            headers={"Authorization": f"Bearer {where.admin_token.read_text().strip()}"},
+            headers={"Authorization": f"Bearer {token}"},
         ) as client:
-            return client.get(path).raise_for_status().json()
+            return client.get(path).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -350,20 +359,20 @@ def tapping(world: World, *options: str) -> Iterator["subprocess.Popen[str]"]:
 
 def share(world: World, app: str) -> int:
     """What the runtime of a proxy says of how much is to be told."""
-    entries = json.loads(world.mesh.envoy(f"deploy/{app}", "/runtime"))["entries"]
+    entries = json.loads(world.envoy(app, "/runtime"))["entries"]
     return int(float(entries["argosy.tap"]["final_value"]))
 
 
 def listeners(world: World, app: str) -> tuple[str, dict[str, int]]:
-    """The dynamic listeners with their versions, and how often one was made, changed, drained."""
-    dump = json.loads(world.mesh.envoy(f"deploy/{app}", "/config_dump?resource=dynamic_listeners"))
+    """The dynamic listeners with their versions, and how often one was made, changed, removed."""
+    dump = json.loads(world.envoy(app, "/config_dump?resource=dynamic_listeners"))
     versions = sorted(
         (one["name"], one["active_state"]["version_info"], one["active_state"]["last_updated"])
         for one in dump["configs"]
     )
-    text = world.mesh.envoy(f"deploy/{app}", "/stats?filter=^listener_manager")
+    text = world.envoy(app, "/stats?filter=^listener_manager")
     numbers = dict(re.findall(r"listener_manager\.(\w+): (\d+)", text))
-    kept = ("listener_added", "listener_modified", "listener_removed", "total_listeners_draining")
+    kept = ("listener_added", "listener_modified", "listener_removed")
     return json.dumps(versions), {name: int(numbers.get(name, -1)) for name in kept}
 
 

@@ -223,6 +223,10 @@ def _of_destination(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
 
 def _meant(record: Record, snapshot: Snapshot) -> Iterator[Record]:
     """The record for each destination that its route has, or for the service that it names."""
+    if record.direction is Direction.INBOUND:
+        for service in snapshot.services_of(record.reporter.namespace, record.reporter.labels):
+            yield _to(record, snapshot, service.hostname, "", record.port)
+        return
     host, _, port = record.authority.lower().partition(":")
     number = int(port) if port.isdigit() else 80
     namespace = record.reporter.namespace
@@ -239,11 +243,14 @@ def _meant(record: Record, snapshot: Snapshot) -> Iterator[Record]:
     elif found := _service_host(snapshot, host, namespace):
         targets = [(found, "", number)]
     for target, subset, its_port in targets:
-        chosen = snapshot.policy(Hostname(target), namespace)
-        rule_name = f"{chosen.rule.namespace}/{chosen.rule.name}" if chosen else ""
-        yield structs.replace(
-            record, host=target, subset=subset, port=its_port, destination_rule=rule_name
-        )
+        yield _to(record, snapshot, target, subset, its_port)
+
+
+def _to(record: Record, snapshot: Snapshot, host: str, subset: str, port: int) -> Record:
+    """The record as if the proxy had said that it meant this destination."""
+    chosen = snapshot.policy(Hostname(host), record.reporter.namespace)
+    rule = f"{chosen.rule.namespace}/{chosen.rule.name}" if chosen else ""
+    return structs.replace(record, host=host, subset=subset, port=port, destination_rule=rule)
 
 
 def _ejects(rule: Json) -> bool:
@@ -292,6 +299,10 @@ def _of_rule(record: Record, part: str, snapshot: Snapshot) -> Iterator[Suspect]
     """The DestinationRule that was followed, where it says something of ``part``."""
     rule = _item(snapshot, "DestinationRule", record.destination_rule)
     if rule is None:
+        if not record.destination_rule and not record.host:
+            for meant in _meant(record, snapshot):
+                if meant.destination_rule:
+                    yield from _of_rule(meant, part, snapshot)
         return
     spec = rule["spec"]
     for index, subset in enumerate(spec.get("subsets") or ()):
