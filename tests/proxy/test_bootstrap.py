@@ -40,3 +40,16 @@ def test_mixer_is_reached_by_mutual_tls_under_its_own_name() -> None:
     other = control_plane["transport_socket"]["typed_config"]["common_tls_context"]
     mine = tls["common_tls_context"]["tls_certificate_sds_secret_configs"]
     assert mine == other["tls_certificate_sds_secret_configs"]
+
+
+def test_the_control_plane_has_a_layer_of_runtime_where_there_is_a_mixer() -> None:
+    def layers(facts: ProxyFacts) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = bootstrap(facts)["layered_runtime"]["layers"]
+        return found
+
+    assert [layer["name"] for layer in layers(FACTS)] == ["static", "admin"]
+    static, own, admin = layers(replace(FACTS, mixer=("10.244.0.1", 15004)))
+    assert (static["name"], own["name"], admin["name"]) == ("static", "argosy", "admin")
+    assert own["rtds_layer"]["name"] == "argosy"
+    # It may not keep a proxy from its start for long.
+    assert own["rtds_layer"]["rtds_config"]["initial_fetch_timeout"] == "5s"

@@ -14,6 +14,8 @@ RUNTIME_LAYER = "argosy"
 
 TAP_KEY = "argosy.tap"
 FAILURES_KEY = "argosy.failures"
+ERROR_STATUS_KEY = "argosy.error_status"
+"""From which status on an answer is a failure; 400 unless a proxy's own runtime values say more."""
 
 ALL = 10_000
 """Shares are counted in ten-thousandths."""

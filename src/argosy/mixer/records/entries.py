@@ -74,7 +74,7 @@ def namespace_of(node: base_pb2.Node) -> str:
 
 
 def is_gateway(node: base_pb2.Node) -> bool:
-    return node.id.startswith("router~")
+    return str(node.id).startswith("router~")
 
 
 def http_record(

@@ -18,6 +18,7 @@ from argosy.model.records import (
     ALL,
     CLUSTER_TAG,
     DETAILS_TAG,
+    ERROR_STATUS_KEY,
     FAILURES_KEY,
     PRINCIPAL_TAG,
     ROUTE_TAG,
@@ -146,7 +147,7 @@ def _error() -> _Filter:
     comparison = proto.status_code_filter.comparison
     comparison.op = accesslog_pb2.ComparisonFilter.GE
     comparison.value.default_value = _ERROR
-    comparison.value.runtime_key = "argosy.error_status"
+    comparison.value.runtime_key = ERROR_STATUS_KEY
     return proto
 
 
