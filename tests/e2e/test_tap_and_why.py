@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import Result
 from inside import Inside, inside
 from manifests import account, deployment, service
 from mesh import ARGOSY, Mesh, directory, eventually, processes
@@ -183,19 +184,19 @@ class World:
         answers = self.curl.requests(url, headers=headers, **options)
         return request, [one.status for one in answers]
 
-    def why(self, request: str, hops: int = 1) -> dict[str, Any]:
-        """What is known as soon as so many hops have told of it.
+    def here(self, *argv: str) -> Result:
+        """A command in this process, since most of its time goes to imports."""
+        command = next(word for word in argv if word in ("why", "tap", "token"))
+        return CliRunner().invoke(application([command]), argv, env=self.mesh.environment)
 
-        The command runs in this process, since most of its time goes to imports.
-        """
+    def why(self, request: str, hops: int = 1) -> dict[str, Any]:
+        """What is known as soon as so many hops have told of it."""
 
         def told() -> bool:
             return len(self.api(f"/mixer/records/requests/{request}")["items"]) >= hops
 
         eventually(told, f"{hops} hops of {request} have told of it", 20)
-        done = CliRunner().invoke(
-            application(["why"]), ["why", request, "-o", "json"], env=self.mesh.environment
-        )
+        done = self.here("why", request, "-o", "json")
         assert done.exit_code == 0, done.output
         found: dict[str, Any] = json.loads(done.stdout)
         return found
@@ -326,11 +327,35 @@ def test_every_failure_is_explained_with_its_file_and_line(world: World) -> None
     text = world.mesh.argosy("why", asked["slow"]).stdout
     assert f"VirtualService default/slow spec.http[1].timeout ({world.line('slow')})" in text
     assert "What to do: " in text
-    last = world.mesh.argosy("why", "--last", "--workload", "deploy/curl").stdout
-    assert "Cause" in last
+    assert "Cause" in world.here("why", "--last", "--workload", "deploy/curl").stdout
     unknown = world.mesh.argosy("why", "nobody-asked-this", check=False)
     assert unknown.returncode == 3
     assert "nothing is known of request" in unknown.stderr
+
+
+def test_who_may_look(world: World) -> None:
+    request, statuses = world.ask("http://narrow:8000/other")
+    assert statuses == [404]
+    world.why(request)
+    tokens = {}
+    for name, options in {
+        "looker": ("--role", "view"),
+        "here": ("--role", "view", "-n", "default"),
+        "elsewhere": ("--role", "edit", "-n", "other"),
+    }.items():
+        tokens[name] = world.here("token", "create", name, *options).stdout.split()[-1]
+    for name in ("looker", "here"):
+        assert world.line("narrow") in world.here("--token", tokens[name], "why", request).stdout
+    hidden = world.here("--token", tokens["elsewhere"], "why", request)
+    assert "nothing is known of request" in str(hidden.exception)
+    refused = {
+        "looker": "needs the role edit",
+        "here": "needs the role edit",
+        "elsewhere": "may watch namespace other alone",
+    }
+    for name, why in refused.items():
+        tapped = world.here("--token", tokens[name], "tap", "--limit", "1")
+        assert why in str(tapped.exception), name
 
 
 @contextmanager

@@ -39,6 +39,10 @@ class NotFoundError(CliError):
         super().__init__(message, hint, code=3)
 
 
+class ForbiddenError(CliError):
+    """The role does not allow it."""
+
+
 class UnreachableError(CliError):
     """The mesh runs, and its control plane does not answer."""
 
@@ -144,7 +148,7 @@ class ApiClient:
                 "The mesh was started anew meanwhile? Try again.",
             )
         if response.status_code == 403:
-            raise CliError(message, "Ask an admin of the mesh for a token with that role.")
+            raise ForbiddenError(message, "Ask an admin of the mesh for a token with that role.")
         raise CliError(message)
 
     def items(self, path: str, selector: str = "") -> list[Json]:

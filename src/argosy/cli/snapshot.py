@@ -5,6 +5,7 @@ what the proxies are told.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from argosy import derive
@@ -13,7 +14,7 @@ from argosy.api.decode import decode_json
 from argosy.api.meta import Object
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Problem
-from argosy.cli.client import ApiClient, CliError, Json, name_of, namespace_of
+from argosy.cli.client import ApiClient, CliError, ForbiddenError, Json, name_of, namespace_of
 from argosy.cli.kinds import kind_named
 from argosy.model.authz import Authorization, Policy
 from argosy.model.proxy import ProxyType, Role, Scope, Sight
@@ -68,6 +69,21 @@ class Snapshot:
         proxies = client.get("/apis/argosy.dev/v1alpha1/proxies")["items"]
         record = client.directory.read_record()
         return cls(items, proxies, record.published if record else ())
+
+    @classmethod
+    def readable(cls, client: ApiClient, namespace: str) -> "Snapshot":
+        """What the caller's role may read, of the mesh or of a namespace; no Secrets."""
+        items: list[Json] = []
+        for entry in registry.KINDS:
+            kind = kind_named(entry.kind)
+            if kind.kind == "Secret":
+                continue
+            try:
+                items += client.items(kind.path(None))
+            except ForbiddenError:
+                with suppress(ForbiddenError):
+                    items += client.items(kind.path(namespace))
+        return cls(items)
 
     def all(self, kind: str) -> list[Json]:
         return [item for key, item in sorted(self._items.items()) if key.kind == kind]

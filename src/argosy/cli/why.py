@@ -73,7 +73,7 @@ def why(
             records = of_request(client, request_id)
         else:
             records = last_failure(client, where, workload)
-        hops = explained(client, records)
+        hops = explained(client, records, namespace)
     cause = cause_of(hops)
     if output in (Format.JSON, Format.YAML):
         show_json(_document(hops, cause))
@@ -105,12 +105,13 @@ def last_failure(client: ApiClient, namespace: str, workload: str) -> list[Recor
     return of_request(client, newest.request_id) if newest.request_id else found
 
 
-def explained(client: ApiClient, records: Sequence[Record]) -> list[Hop]:
+def explained(client: ApiClient, records: Sequence[Record], namespace: str) -> list[Hop]:
+    """``namespace`` is the one whose objects are looked at if the role holds in one alone."""
     # Imported here: the compilers are large, and only failures need them.
     from argosy.cli.snapshot import Snapshot
     from argosy.cli.why_objects import suspects
 
-    snapshot = Snapshot.read(client)
+    snapshot = Snapshot.readable(client, namespace)
     origins: dict[str, dict[tuple[str, str], Origin]] = {}
     hops = []
     for record in records:
