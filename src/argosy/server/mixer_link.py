@@ -94,5 +94,5 @@ async def _pieces(answer: "httpcore.Response") -> AsyncIterator[bytes]:
     try:
         async for piece in answer.aiter_stream():
             yield piece
-    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
         raise BrokenOffError(f"Mixer ended in the middle of an answer: {error}") from error

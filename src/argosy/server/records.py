@@ -9,13 +9,12 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from urllib.parse import urlencode
 
-import httpcore
 import msgspec
 import structlog
 
 from argosy.model.records import ALL, NOTHING_WANTED, Wanted
 from argosy.pilot.graph.records import RecordsWanted
-from argosy.server.http.services import MixerLink, MixerQuestion, RefusedError
+from argosy.server.http.services import BrokenOffError, MixerLink, MixerQuestion, RefusedError
 
 MAX_WISHES = 500
 MAX_BYTES = 1 << 20
@@ -23,13 +22,7 @@ MAX_BYTES = 1 << 20
 _WAIT_SECONDS = 20
 _SLACK_SECONDS = 5
 _RETRY_SECONDS = 0.5
-_FAILURES = (
-    RefusedError,
-    httpcore.NetworkError,
-    httpcore.TimeoutException,
-    httpcore.ProtocolError,
-    msgspec.DecodeError,
-)
+_FAILURES = (RefusedError, BrokenOffError, msgspec.DecodeError)
 log = structlog.get_logger()
 
 
