@@ -124,8 +124,24 @@ def test_what_is_wanted_follows_who_looks() -> None:
     assert hub.wanted.wishes == (Wish("default", (("app", "web"),), ALL),)
     hub.leave(same)
     assert hub.wanted == Wanted()
+    for _ in range(hub_module.LATE_TICKS):
+        hub.tick(1070.0)
     assert not hub.is_wanted(SHOP)
     assert changes == 7
+
+
+def test_what_a_proxy_held_back_is_of_the_recording_all_the_same() -> None:
+    hub = Hub()
+    recorder = hub.record("default", 10, now=95.0)
+    hub.take(a_record(time=96.0))
+    hub.tick(105.5)
+    assert hub.wanted == Wanted()
+    hub.take(a_record(time=104.9))
+    hub.take(a_record(time=105.1))
+    for _ in range(hub_module.LATE_TICKS):
+        hub.tick(106.0)
+    hub.take(a_record(time=104.9))
+    assert recorder.records == 2
 
 
 def test_shares_are_of_the_proxies_that_are_wanted() -> None:

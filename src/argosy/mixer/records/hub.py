@@ -21,6 +21,9 @@ MAX_VIEWERS = 100
 MAX_WAITING = 1_000
 """Records that a viewer has not read yet."""
 
+LATE_TICKS = 4
+"""Seconds after the end of a recording in which records of its time still come."""
+
 ADDRESS_SECONDS = 300.0
 """How much older than a request a connection beneath it may be, to be found with it."""
 
@@ -97,6 +100,7 @@ class Hub:
         self._viewers: set[Viewer] = set()
         self._recorder: Recorder | None = None
         self._recording = False
+        self._late_ticks = 0
         self._watched_share = Share()
         self._failure_share = Share()
         self.counts = Counts()
@@ -106,7 +110,7 @@ class Hub:
     def is_wanted(self, reporter: Reporter) -> bool:
         """Whether anything but failures of this proxy is of use to anybody."""
         recorder = self._recorder
-        if self._recording and recorder and recorder.namespace in ("", reporter.namespace):
+        if self._is_heard and recorder and recorder.namespace in ("", reporter.namespace):
             return True
         return any(
             concerns(viewer.watch, reporter.namespace, reporter.labels, reporter.pod)
@@ -130,11 +134,13 @@ class Hub:
                 before = viewer.dropped
                 viewer.offer(record)
                 self.counts.unread += viewer.dropped - before
-        if self._recording and self._recorder is not None:
-            self._recorder.take(record)
+        recorder = self._recorder
+        if self._is_heard and recorder is not None and record.time <= recorder.ends:
+            recorder.take(record)
 
     def tick(self, now: float) -> None:
         """Once a second."""
+        self._late_ticks = max(0, self._late_ticks - 1)
         self._end_recording(now)
         watched, failures = self._watched_share.tick(), self._failure_share.tick()
         if self._recorder is not None and self._recording and self._watched_share.share < 10_000:
@@ -222,12 +228,18 @@ class Hub:
         return len(self._failures) + len(self._others)
 
     @property
+    def _is_heard(self) -> bool:
+        """Whether what comes may still be of the recording: proxies hold entries for a moment."""
+        return self._recording or self._late_ticks > 0
+
+    @property
     def _is_watched(self) -> bool:
         return bool(self._viewers) or self._recording
 
     def _end_recording(self, now: float) -> None:
         if self._recording and self._recorder is not None and not self._recorder.is_active(now):
             self._recording = False
+            self._late_ticks = LATE_TICKS
             if not self._is_watched:
                 self._watched_share = Share()
             self._changed()
