@@ -89,7 +89,8 @@ def aimed(client: ApiClient, watch: Watch, target: str, namespace: str) -> Watch
         labels = pod["metadata"].get("labels") or {}
         return msgspec.structs.replace(watch, namespace=where, labels=labels, pod=name_of(pod))
     found = client.get(f"/apis/apps/v1/namespaces/{where}/{_PATHS[owner]}/{workload}")
-    labels = found["spec"]["selector"].get("matchLabels") or {}
+    own = pod["metadata"].get("labels") or {}
+    labels = found["spec"]["selector"].get("matchLabels") or own
     return msgspec.structs.replace(watch, namespace=where, labels=labels)
 
 
