@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from argosy.api.apps import Deployment, StatefulSet
+from argosy.api.argosy_rate_limit import RateLimit
 from argosy.api.core import ConfigMap, Namespace, Secret, Service, ServiceAccount
 from argosy.api.core_pod import Pod
 from argosy.api.endpoints import Endpoints, EndpointSlice
@@ -38,6 +39,7 @@ from argosy.api.validate_gateway import validate_gateway
 from argosy.api.validate_ingress import validate_ingress, validate_ingress_class
 from argosy.api.validate_network_policy import validate_network_policy
 from argosy.api.validate_pod import validate_deployment, validate_pod, validate_stateful_set
+from argosy.api.validate_rate_limit import validate_rate_limit
 from argosy.api.validate_request_authentication import validate_request_authentication
 from argosy.api.validate_security import validate_peer_authentication
 from argosy.api.validate_service_entry import validate_service_entry
@@ -53,6 +55,7 @@ NETWORKING = "networking.istio.io"
 K8S_NETWORKING = "networking.k8s.io"
 SECURITY = "security.istio.io"
 TELEMETRY = "telemetry.istio.io"
+ARGOSY = "argosy.dev"
 
 
 class Purpose(Enum):
@@ -232,6 +235,9 @@ KINDS: tuple[Registered, ...] = (
         _STEERS,
         validate_telemetry,
         ("telemetry",),
+    ),
+    Registered(
+        ARGOSY, ("v1alpha1",), "ratelimits", RateLimit, _STEERS, validate_rate_limit, ("rl",)
     ),
 )
 

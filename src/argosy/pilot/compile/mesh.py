@@ -40,6 +40,7 @@ from argosy.pilot.compile.actions import retries
 from argosy.pilot.compile.capture_ports import capture_ports
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
 from argosy.pilot.compile.localities import locality_policy, zone_policy
+from argosy.pilot.compile.rate_limits import limit_counters
 from argosy.pilot.compile.report import Report
 from argosy.pilot.compile.telemetry_defaults import (
     NO_DEFAULTS,
@@ -66,7 +67,7 @@ class Mesh:
     ``http_retry`` holds for HTTP rules that say nothing of retries, ``retries`` is the same where
     there are no rules. ``discovery`` selects the namespaces that the mesh looks at; empty: all.
     ``owned_hosts``: rules for another namespace's hosts hold at home only.
-    ``capture`` is for pods that are made now.
+    ``capture`` is for pods that are made now. ``limit_counters`` is the URL of a Redis, or empty.
     """
 
     domain: str = CLUSTER_DOMAIN
@@ -85,6 +86,7 @@ class Mesh:
     extension_providers: tuple[ExtensionProvider, ...] = ()
     telemetry: TelemetryDefaults = NO_DEFAULTS
     anchors: tuple[TrustAnchor, ...] = ()
+    limit_counters: str = ""
 
 
 DEFAULT_MESH = Mesh()
@@ -128,6 +130,10 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         extension_providers=written.extension_providers,
         telemetry=telemetry_defaults(written, report),
         anchors=trust_anchors(written, report),
+        limit_counters=limit_counters(
+            own.value.rate_limit_counters,
+            Report(config.key, f"data.{api.ARGOSY_CONFIG_KEY}.rateLimitCounters", problems),
+        ),
     )
     return Compiled(compiled, tuple(report.problems))
 

@@ -43,6 +43,7 @@ from argosy.pilot.graph import (
 )
 from argosy.pilot.graph.credentials import credential
 from argosy.pilot.graph.encode import Encoded, encode
+from argosy.pilot.graph.rate_limits import limits_of
 from argosy.pilot.graph.request_authn import request_authn
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.world import annotated, keys, mesh_settings, read, services_of_labels
@@ -191,6 +192,7 @@ def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
         dynamic_hosts=dynamic,
         authorization=get(authorization.authorization_of, role),
         request_authn=get(request_authn, role),
+        limits=get(limits_of, role),
     )
     settings = personal(usual, get(proxy_configs.traffic_of, role))
     return encode(name, gateway_listener.gateway_listener(found, settings))

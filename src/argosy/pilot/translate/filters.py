@@ -4,8 +4,7 @@ A request passes the rows from top to bottom, its response from bottom to top. A
 file that builds its configuration and one row here that says why it stands where it stands.
 
 Rows still to come, and their places: peer metadata and tracing facts (first, so that refusals
-are recorded with them); rate limits (after RBAC, so that refused requests cost no quota); telemetry
-(just before the router); extensions at the phases between these.
+are recorded with them); telemetry (just before the router); extensions at the phases between these.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +20,9 @@ from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
 
 from argosy.model.authz import NO_CHECKS, Checks
+from argosy.model.rate_limit import Limit
 from argosy.model.request_authn import RequestAuthn
-from argosy.pilot.translate import authorization, dynamic_forward, jwt_authn
+from argosy.pilot.translate import authorization, dynamic_forward, jwt_authn, rate_limit
 from argosy.pilot.translate.cors import CORS_FILTER
 from argosy.pilot.translate.fault import FAULT_FILTER
 
@@ -45,7 +45,7 @@ class HttpFilterFacts:
     ``grpc_web``: a declared GRPC-Web port. ``dynamic_hosts``: routes may lead to hosts that are
     resolved when a request names them. ``debug_headers``: x-envoy-* go to clients and servers.
     ``checks`` are those of requests; the outbound side has none.
-    ``request_authn``: which tokens of end users are checked.
+    ``request_authn``: which tokens of end users are checked. ``limits``: how many requests pass.
     """
 
     side: Side
@@ -54,6 +54,7 @@ class HttpFilterFacts:
     debug_headers: bool = True
     checks: Checks = NO_CHECKS
     request_authn: RequestAuthn | None = None
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,10 @@ def _custom(facts: HttpFilterFacts) -> Sequence[tuple[str, Message]]:
 
 def _authorization(facts: HttpFilterFacts) -> Sequence[tuple[str, Message]]:
     return authorization.native_http(facts.checks)
+
+
+def _rate_limits(facts: HttpFilterFacts) -> Sequence[tuple[str, Message]]:
+    return rate_limit.http_filters(facts.limits)
 
 
 def _fault(facts: HttpFilterFacts) -> Message | None:
@@ -143,6 +148,12 @@ HTTP_FILTERS: tuple[Row | Group, ...] = (
     Group(
         _authorization,
         "AUDIT, DENY, ALLOW. Before anything that answers or changes the request.",
+    ),
+    Group(
+        _rate_limits,
+        "Rate limits. After authorization, so that refused requests cost no quota, and after tokens, "
+        "whose claims may be keys. Before anything that answers: what is injected or answered here "
+        "counts too.",
     ),
     Row(
         FAULT_FILTER,

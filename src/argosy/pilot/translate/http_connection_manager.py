@@ -19,7 +19,7 @@ from argosy.model.listener import (
     RouteTableKey,
     SocketRoutes,
 )
-from argosy.pilot.translate import names
+from argosy.pilot.translate import names, rate_limit
 from argosy.pilot.translate.access_log import http_access_logs
 from argosy.pilot.translate.filters import HttpFilterFacts, Side, http_filters
 from argosy.pilot.translate.proxy_traffic import apply_to_manager
@@ -94,9 +94,11 @@ def inbound_http(
         Side.INBOUND,
         debug_headers=proxy.debug_headers,
         request_authn=settings.request_authn,
+        limits=settings.limits,
         checks=settings.authorization.http,
     )
     manager.http_filters.extend(http_filters(facts))
+    rate_limit.apply_to_manager(manager, settings.limits)
     apply_to_manager(manager, proxy, proxy.forward_client_cert)
     trace(manager, settings.telemetry.tracing, proxy.tracing)
     return _filter(manager)
@@ -134,8 +136,10 @@ def gateway_http(
         debug_headers=proxy.debug_headers,
         checks=settings.authorization.http,
         request_authn=settings.request_authn,
+        limits=settings.limits,
     )
     manager.http_filters.extend(http_filters(facts))
+    rate_limit.apply_to_manager(manager, settings.limits)
     apply_to_manager(manager, proxy, proxy.forward_client_cert or proxy.gateway_client_cert)
     trace(manager, settings.telemetry.tracing, proxy.tracing, gateway=True)
     return _filter(manager)

@@ -1,0 +1,1 @@
+"""Shared rate limits: Mixer counts for all proxies of a limit together."""

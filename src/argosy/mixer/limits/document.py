@@ -1,0 +1,48 @@
+"""What Mixer must know to count, as the control plane tells it: JSON."""
+
+from datetime import timedelta
+
+import msgspec
+
+from argosy.model.rate_limit import Rate
+
+PATH = "/apis/argosy.dev/v1alpha1/sharedlimits"
+"""Below the control plane's API. With ``version`` it answers as soon as that is not the current one,
+or after ``timeoutSeconds``."""
+
+
+class CountedLimit(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A limit. ``period`` is in seconds. ``proxies`` are namespaces and service accounts of those that may count.
+
+    ``file`` and ``line``: where its rule is written; empty and 0 if nobody knows.
+    """
+
+    id: str
+    requests: int
+    period: int
+    burst: int
+    keys: tuple[str, ...] = ()
+    dry_run: bool = False
+    quota_headers: bool = False
+    body: str = ""
+    content_type: str = ""
+    proxies: tuple[tuple[str, str], ...] = ()
+    file: str = ""
+    line: int = 0
+
+    @property
+    def rate(self) -> Rate:
+        return Rate(self.requests, timedelta(seconds=self.period), self.burst)
+
+    @property
+    def policy(self) -> str:
+        """Its name in quota headers."""
+        return self.id.replace("/", ".")
+
+
+class LimitsDocument(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``counters``: where buckets are; empty: in Mixer itself, else Redis, as ``redis://host:port/0``."""
+
+    version: str = ""
+    counters: str = ""
+    limits: tuple[CountedLimit, ...] = ()

@@ -1,0 +1,147 @@
+"""Formulas of rate limits: which hold for a workload or gateway, and which Mixer counts by."""
+
+from urllib.parse import urlsplit, urlunsplit
+
+from argosy.api.argosy_rate_limit import RateLimit
+from argosy.api.core_pod import Pod
+from argosy.api.networking_gateway import Gateway
+from argosy.base.names import Namespace, ObjectKey
+from argosy.derive import Reader, formula
+from argosy.model.proxy import ProxyType, Role
+from argosy.model.rate_limit import Counting, Limit, LimitPolicy, SharedLimit, Targets
+from argosy.pilot.compile import rate_limits as compiling
+from argosy.pilot.compile.gateways import gateway_selects
+from argosy.pilot.compile.policy_targets import selects
+from argosy.pilot.compile.roles import role_of
+from argosy.pilot.graph.request_authn import key_servers
+from argosy.pilot.graph.world import keys, mesh_settings, names_of, read, services_of_labels
+
+KIND = "RateLimit"
+_REDIS_PORT = 6379
+
+
+@formula
+def policy(get: Reader, namespace: Namespace, name: str) -> LimitPolicy | None:
+    found = read(get, ObjectKey(KIND, namespace, name), RateLimit)
+    return None if found is None else compiling.limit_policy(found)
+
+
+@formula
+def policies_near(get: Reader, namespace: Namespace) -> tuple[LimitPolicy, ...]:
+    """Those that may hold for workloads of a namespace: its own, and the root namespace's."""
+    root = Namespace(get(mesh_settings).traffic.root_namespace)
+    found = (
+        get(policy, near, name)
+        for near in dict.fromkeys((root, namespace))
+        for name in names_of(get, KIND, near)
+    )
+    return tuple(one for one in found if one is not None)
+
+
+@formula
+def policies_of_gateways(get: Reader) -> tuple[LimitPolicy, ...]:
+    """Those that are attached to Gateways of Istio's API, whose proxies may be in any namespace."""
+    found = (get(policy, key.namespace, key.name) for key in keys(get, KIND))
+    return tuple(
+        one
+        for one in found
+        if one is not None and isinstance(one.scope, Targets) and one.scope.gateways
+    )
+
+
+@formula
+def limits_of(get: Reader, role: Role) -> tuple[Limit, ...]:
+    """Those that hold for the proxies of a role, by namespace and name."""
+    if role.type is ProxyType.GRPC:
+        return ()
+    found = {one.object: one for one in get(policies_near, role.namespace)}
+    if role.type is ProxyType.ROUTER:
+        found |= {one.object: one for one in get(policies_of_gateways)}
+    return tuple(
+        limit for key in sorted(found) for limit in get(limits_held, role, key.namespace, key.name)
+    )
+
+
+@formula
+def limits_held(get: Reader, role: Role, namespace: Namespace, name: str) -> tuple[Limit, ...]:
+    """Those of one RateLimit, as they hold for the proxies of a role."""
+    found = get(policy, namespace, name)
+    if found is None or role.type is ProxyType.GRPC:
+        return ()
+    root = get(mesh_settings).traffic.root_namespace
+    near = namespace in (root, role.namespace)
+    match found.scope:
+        case Targets(services, gateways, named_proxies):
+            if near and selects(named_proxies, namespace, role.namespace, role.labels):
+                return found.limits
+            if services and namespace == role.namespace and role.type is ProxyType.SIDECAR:
+                of_role = get(services_of_labels, role.namespace, role.labels)
+                if any(one.entry is None and one.name in services for one in of_role):
+                    return found.limits
+            hosts = get(hosts_at, role, namespace, gateways)
+            return tuple(compiling.at_hosts(limit, hosts) for limit in found.limits if hosts)
+        case scope:
+            held = near and selects(scope, namespace, role.namespace, role.labels)
+            return found.limits if held else ()
+
+
+@formula
+def hosts_at(
+    get: Reader, role: Role, namespace: Namespace, gateways: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The hosts that the proxies of a role serve for these Gateways; empty: they do not."""
+    if role.type is not ProxyType.ROUTER:
+        return ()
+    hosts: set[str] = set()
+    for name in gateways:
+        written = read(get, ObjectKey("Gateway", namespace, name), Gateway)
+        if written is not None and gateway_selects(written, role.labels):
+            hosts |= {host.rpartition("/")[2] for one in written.spec.servers for host in one.hosts}
+    return tuple(sorted(hosts))
+
+
+@formula
+def proxy_roles(get: Reader) -> tuple[Role, ...]:
+    """The roles of all pods, one for the replicas of a workload."""
+    pods = (read(get, key, Pod) for key in keys(get, "Pod"))
+    found = {role_of(pod) for pod in pods if pod is not None}
+    return tuple(sorted(found, key=lambda r: (r.namespace, r.labels, r.type.value)))
+
+
+@formula
+def held_for(get: Reader, namespace: Namespace, name: str) -> tuple[Role, ...]:
+    """The proxies that a RateLimit holds for."""
+    return tuple(role for role in get(proxy_roles) if get(limits_held, role, namespace, name))
+
+
+@formula
+def counters(get: Reader) -> str:
+    """The URL of the Redis that Mixer counts in; empty: in itself.
+
+    Mixer has no sidecar that would know a Service: a ready pod behind it stands for its name.
+    """
+    url = get(mesh_settings).limit_counters
+    found = urlsplit(url)
+    if not found.hostname:
+        return url
+    port = found.port or _REDIS_PORT
+    pods = get(key_servers, found.hostname, port)
+    if not pods:
+        return url
+    host, number = pods[0]
+    return urlunsplit(found._replace(netloc=f"{host}:{number}"))
+
+
+@formula
+def shared_limits(get: Reader) -> tuple[SharedLimit, ...]:
+    """All that Mixer counts by, with whose proxies may count; by name."""
+    found: list[SharedLimit] = []
+    for key in keys(get, KIND):
+        written = get(policy, key.namespace, key.name)
+        shared = [one for one in written.limits if one.shared] if written is not None else []
+        if not shared:
+            continue
+        held = get(held_for, key.namespace, key.name)
+        proxies = sorted({Counting(r.namespace, r.service_account) for r in held})
+        found += [SharedLimit(one, tuple(proxies)) for one in shared]
+    return tuple(sorted(found, key=lambda one: one.limit.id))

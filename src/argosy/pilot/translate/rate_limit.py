@@ -1,0 +1,357 @@
+"""``envoy.filters.http.local_ratelimit`` and ``envoy.filters.http.ratelimit``: limits → filters.
+
+https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/local_rate_limit_filter
+https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/rate_limit_filter
+Each limit is one descriptor: an entry that names it, made only where it matches, and one for each
+key. The descriptors stand in the filters, so that sidecars, whose routes stand in listeners, and
+gateways, whose routes come by themselves, have them in one way. No key is ever missing: a descriptor
+without one of its entries would not be made at all, and its request not be counted.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias, assert_never
+
+import re2
+from envoy.config.core.v3 import base_pb2, config_source_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
+from envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
+from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.filters.http.header_to_metadata.v3 import header_to_metadata_pb2
+from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
+from envoy.extensions.filters.http.ratelimit.v3 import rate_limit_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.rate_limit_descriptors.expr.v3 import expr_pb2
+from google.protobuf.message import Message
+
+from argosy.base.names import ObjectKey
+from argosy.model.authz import Clause, Header, Host, Method, Path
+from argosy.model.mixer import MIXER_CLUSTER
+from argosy.model.rate_limit import (
+    ABSENT,
+    LIMIT_ENTRY,
+    MAX_VALUE,
+    SHARED_DOMAIN,
+    TOO_LONG,
+    AddressKey,
+    ClaimKey,
+    HeaderKey,
+    Limit,
+    LimitKey,
+    PeerKey,
+    PeerPart,
+    Refusal,
+    RequestPart,
+    RequestPartKey,
+)
+from argosy.model.route import Exact, Prefix, Regex
+from argosy.model.text_match import Suffix, Text
+from argosy.pilot.translate.rbac import JWT_FILTER, JWT_PAYLOAD, text_matcher
+
+LOCAL_FILTER = "envoy.filters.http.local_ratelimit"
+SHARED_FILTER = "envoy.filters.http.ratelimit"
+HEADER_MUTATION_FILTER = "envoy.filters.http.header_mutation"
+HEADER_TO_METADATA_FILTER = "envoy.filters.http.header_to_metadata"
+
+PEER_METADATA = "argosy.peer"
+"""Where parts of the caller's identity are in dynamic metadata."""
+
+STAT_PREFIX = "argosy"
+MAX_BUCKETS = 10_000
+"""Of one proxy for the values of keys. The one that was not used for longest is dropped."""
+
+ASK_TIMEOUT = timedelta(milliseconds=500)
+"""For an answer of Mixer, which takes about one: it counts as a failure after that."""
+
+POLICY_HEADER = "ratelimit-policy"
+"""https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/"""
+
+_PEER_HEADER = "x-argosy-peer"
+_BYTES = r"\C*"
+_REWRITES = {
+    PeerPart.PRINCIPAL: ("^spiffe://(.*)$", r"\1"),
+    PeerPart.NAMESPACE: ("^spiffe://[^/]+/ns/([^/]+)/sa/[^/]+$", r"\1"),
+    PeerPart.SERVICE_ACCOUNT: ("^spiffe://[^/]+/ns/([^/]+)/sa/([^/]+)$", r"\1/\2"),
+}
+_ATTRIBUTES = {
+    RequestPart.PATH: "request.url_path",
+    RequestPart.METHOD: "request.method",
+    RequestPart.HOST: "request.host",
+}
+
+NamedFilter = tuple[str, Message]
+Action: TypeAlias = route_components_pb2.RateLimit.Action
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalKind:
+    """What buckets of a proxy's own have in common that stand in one filter.
+
+    ``object`` None: answers do not tell which RateLimit it was.
+    """
+
+    object: ObjectKey | None
+    enforced: bool
+    quota_headers: bool
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class _SharedKind:
+    """What questions have in common that are asked together."""
+
+    fail_closed: bool
+    quota_headers: bool
+
+
+def http_filters(limits: Sequence[Limit]) -> list[NamedFilter]:
+    """What the keys need, then buckets of the proxy's own, then questions to Mixer.
+
+    Mixer is not asked about requests that are refused anyway.
+    """
+    found: list[NamedFilter] = list(_peer_filters(limits))
+    own: dict[_LocalKind, list[Limit]] = {}
+    shared: dict[_SharedKind, list[Limit]] = {}
+    for limit in limits:
+        if limit.shared:
+            asked = _SharedKind(limit.fail_closed, limit.quota_headers)
+            shared.setdefault(asked, []).append(limit)
+        else:
+            told = limit.quota_headers or limit.refusal.body
+            kind = _LocalKind(
+                limit.object if told and not limit.dry_run else None,
+                not limit.dry_run,
+                limit.quota_headers,
+                limit.refusal,
+            )
+            own.setdefault(kind, []).append(limit)
+    found += [(LOCAL_FILTER, _local(kind, of_kind)) for kind, of_kind in own.items()]
+    found += [(SHARED_FILTER, _shared(kind, of_kind)) for kind, of_kind in shared.items()]
+    return found
+
+
+def apply_to_manager(
+    manager: http_connection_manager_pb2.HttpConnectionManager, limits: Iterable[Limit]
+) -> None:
+    """The bodies of a proxy's own refusals: the filter has none. Mixer sends its refusals' own."""
+    own: dict[ObjectKey, list[Limit]] = {}
+    for limit in limits:
+        if limit.refusal.body and not (limit.shared or limit.dry_run):
+            own.setdefault(limit.object, []).append(limit)
+    for of_object in own.values():
+        refusal = of_object[0].refusal
+        mapper = manager.local_reply_config.mappers.add()
+        chosen = cel_pb2.ExpressionFilter(
+            expression=f"response.code_details == 'local_rate_limited' && "
+            f"response.headers['{POLICY_HEADER}'] == '{policy_header(of_object)}'"
+        )
+        mapper.filter.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
+        mapper.filter.extension_filter.typed_config.Pack(chosen, deterministic=True)
+        mapper.body_format_override.text_format_source.inline_string = refusal.body.replace(
+            "%", "%%"
+        )
+        mapper.body_format_override.content_type = refusal.content_type
+
+
+def _local(kind: _LocalKind, limits: Sequence[Limit]) -> local_rate_limit_pb2.LocalRateLimit:
+    proto = local_rate_limit_pb2.LocalRateLimit(stat_prefix=STAT_PREFIX)
+    proto.filter_enabled.default_value.numerator = 100
+    proto.filter_enforced.default_value.numerator = 100 if kind.enforced else 0
+    proto.always_consume_default_token_bucket.value = False
+    proto.max_dynamic_descriptors.value = MAX_BUCKETS
+    if kind.quota_headers and kind.enforced:
+        proto.enable_x_ratelimit_headers = ratelimit_pb2.DRAFT_VERSION_03
+    if kind.object is not None:
+        header = proto.response_headers_to_add.add()
+        header.append_action = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+        header.header.key = POLICY_HEADER
+        header.header.value = policy_header(limits)
+    for limit in limits:
+        proto.rate_limits.append(_rate_limit(limit))
+        descriptor = proto.descriptors.add()
+        descriptor.entries.add(key=LIMIT_ENTRY, value=limit.id)
+        for key in limit.keys:
+            descriptor.entries.add(key=key.name)  # without a value: a bucket for each value
+        descriptor.token_bucket.max_tokens = limit.rate.burst
+        descriptor.token_bucket.tokens_per_fill.value = limit.rate.requests
+        descriptor.token_bucket.fill_interval.FromTimedelta(limit.rate.period)
+    return proto
+
+
+def _shared(kind: _SharedKind, limits: Sequence[Limit]) -> rate_limit_pb2.RateLimit:
+    proto = rate_limit_pb2.RateLimit(
+        domain=SHARED_DOMAIN,
+        stat_prefix=STAT_PREFIX,
+        failure_mode_deny=kind.fail_closed,
+        enable_x_ratelimit_headers=(
+            rate_limit_pb2.RateLimit.DRAFT_VERSION_03
+            if kind.quota_headers
+            else rate_limit_pb2.RateLimit.OFF
+        ),
+        disable_x_envoy_ratelimited_header=True,
+    )
+    proto.timeout.FromTimedelta(ASK_TIMEOUT)
+    proto.rate_limit_service.transport_api_version = config_source_pb2.V3
+    proto.rate_limit_service.grpc_service.envoy_grpc.cluster_name = MIXER_CLUSTER
+    proto.rate_limits.extend(_rate_limit(limit) for limit in limits)
+    return proto
+
+
+def _rate_limit(limit: Limit) -> route_components_pb2.RateLimit:
+    proto = route_components_pb2.RateLimit()
+    named = proto.actions.add()
+    if limit.clauses:
+        named.header_value_match.descriptor_key = LIMIT_ENTRY
+        named.header_value_match.descriptor_value = limit.id
+        named.header_value_match.headers.extend(_header(clause) for clause in limit.clauses)
+    else:
+        named.generic_key.descriptor_key = LIMIT_ENTRY
+        named.generic_key.descriptor_value = limit.id
+    proto.actions.extend(_action(key) for key in limit.keys)
+    return proto
+
+
+def policy_header(limits: Iterable[Limit]) -> str:
+    """The policies that may have refused: name, quota and window in seconds of each."""
+    return ", ".join(
+        f'"{one.object.namespace}.{one.object.name}.{one.rule}";q={one.rate.requests}'
+        f";w={int(one.rate.period.total_seconds())}"
+        for one in limits
+    )
+
+
+# Keys.
+
+
+def _action(key: LimitKey) -> Action:
+    proto = Action()
+    match key:
+        case AddressKey():
+            proto.remote_address.SetInParent()
+        case PeerKey(part):
+            _metadata(proto, key, PEER_METADATA, (part.name.lower(),))
+        case ClaimKey(path):
+            _metadata(proto, key, JWT_FILTER, (JWT_PAYLOAD, *path))
+        case RequestPartKey(part):
+            _expression(proto, key, _bounded(_ATTRIBUTES[part]))
+        case HeaderKey(header):
+            value = f"request.headers['{header}']"
+            present = f"'{header}' in request.headers"
+            _expression(proto, key, f"{present} ? ({_bounded(value)}) : '{ABSENT}'")
+        case _:
+            assert_never(key)
+    return proto
+
+
+def _metadata(proto: Action, key: LimitKey, name: str, path: tuple[str, ...]) -> None:
+    """What is no text counts as absent."""
+    proto.metadata.descriptor_key = key.name
+    proto.metadata.source = Action.MetaData.DYNAMIC
+    proto.metadata.metadata_key.key = name
+    for part in path:
+        proto.metadata.metadata_key.path.add().key = part
+    proto.metadata.default_value = ABSENT
+
+
+def _expression(proto: Action, key: LimitKey, text: str) -> None:
+    expression = expr_pb2.Descriptor(descriptor_key=key.name, text=text)
+    proto.extension.name = "envoy.rate_limit_descriptors.expr"
+    proto.extension.typed_config.Pack(expression, deterministic=True)
+
+
+def _bounded(value: str) -> str:
+    return f"size({value}) <= {MAX_VALUE} ? {value} : '{TOO_LONG}'"
+
+
+def _peer_filters(limits: Iterable[Limit]) -> Iterator[NamedFilter]:
+    """Envoy has the caller's identity for headers only, and metadata out of headers only.
+
+    So it goes through a header, which no client can set and nobody after these filters sees.
+    """
+    parts = {key.part for one in limits for key in one.keys if isinstance(key, PeerKey)}
+    if not parts:
+        return
+    mutation = header_mutation_pb2.HeaderMutation()
+    mutation.mutations.request_mutations.add(remove=_PEER_HEADER)
+    append = mutation.mutations.request_mutations.add().append
+    append.header.key = _PEER_HEADER
+    append.header.value = "%DOWNSTREAM_PEER_URI_SAN%"
+    append.append_action = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    yield HEADER_MUTATION_FILTER, mutation
+    config = header_to_metadata_pb2.Config()
+    for part in sorted(parts, key=lambda one: one.value):
+        rule = config.request_rules.add(header=_PEER_HEADER)
+        pattern, substitution = _REWRITES[part]
+        found = rule.on_header_present
+        found.metadata_namespace = PEER_METADATA
+        found.key = part.name.lower()
+        found.regex_value_rewrite.pattern.regex = pattern
+        found.regex_value_rewrite.substitution = substitution
+    config.request_rules[-1].remove = True
+    yield HEADER_TO_METADATA_FILTER, config
+
+
+# Matches.
+
+
+def _header(
+    clause: Clause[Host | Path | Method | Header],
+) -> route_components_pb2.HeaderMatcher:
+    """One of the facts holds; all of a clause are of one header."""
+    names = {_name(fact) for fact in clause.any_of}
+    assert len(names) == 1, f"{clause.field} is about several headers"
+    proto = route_components_pb2.HeaderMatcher(name=names.pop(), invert_match=clause.negated)
+    if any(isinstance(fact, Header) and fact.match is None for fact in clause.any_of):
+        proto.present_match = True
+        return proto
+    proto.treat_missing_header_as_empty = clause.negated
+    facts = tuple(clause.any_of)
+    match facts:
+        case (Host(one),) | (Header(match=Exact() | Prefix() | Suffix() | Regex() as one),):
+            proto.string_match.CopyFrom(text_matcher(one))
+        case (Method(one, ignore_case),):
+            proto.string_match.CopyFrom(text_matcher(one, ignore_case))
+        case _:
+            pattern = "|".join(f"(?:{_pattern(fact)})" for fact in facts)
+            if isinstance(facts[0], Path):
+                pattern = f"(?:{pattern})(?:[?#]{_BYTES})?"
+            proto.string_match.safe_regex.regex = pattern
+    return proto
+
+
+def _name(fact: Host | Path | Method | Header) -> str:
+    match fact:
+        case Host():
+            return ":authority"
+        case Path():
+            return ":path"
+        case Method():
+            return ":method"
+        case Header(name):
+            return name
+        case _:
+            assert_never(fact)
+
+
+def _pattern(fact: Host | Path | Method | Header) -> str:
+    """A regular expression for the whole of the header's value, of a path without its query."""
+    assert fact.match is not None
+    rest = "[^?#]*" if isinstance(fact, Path) else _BYTES
+    case = "(?i)" if isinstance(fact, Method) and fact.ignore_case else ""
+    return case + _text_pattern(fact.match, rest)
+
+
+def _text_pattern(match: Text, rest: str) -> str:
+    match match:
+        case Exact(value):
+            return str(re2.escape(value))
+        case Prefix(value):
+            return f"{re2.escape(value)}{rest}"
+        case Suffix(value):
+            return f"{rest}{re2.escape(value)}"
+        case Regex(value):
+            return value
+        case _:
+            assert_never(match)
