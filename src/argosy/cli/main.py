@@ -61,6 +61,7 @@ COMMANDS = {
     "why": _Command(_LOOK, "why", "why"),
     "authz": _Command(_LOOK, "authz", "app"),
     "certs": _Command(_LOOK, "certs", "app"),
+    "limits": _Command(_LOOK, "limits", "limits"),
     "proxy-config": _Command(_LOOK, "proxy_config", "app"),
     "pc": _Command(_LOOK, "proxy_config", "app", hidden=True),
 }

@@ -365,9 +365,7 @@ def test_a_dry_run_counts_and_refuses_nothing(
 def test_what_holds_while_nobody_counts(
     tmp_path: Path, application: int, mixer: Mixer, on_failure: str, status: int
 ) -> None:
-    rules = (
-        f"[{{name: all, scope: SHARED, onFailure: {on_failure}, limit: {{requests: 1, unit: HOUR}}}}]"
-    )
+    rules = f"[{{name: all, scope: SHARED, onFailure: {on_failure}, limit: {{requests: 1, unit: HOUR}}}}]"
     found = limits(rules)
     mixer.learn(found)
     with world(tmp_path, application, found, mixer.port) as w:

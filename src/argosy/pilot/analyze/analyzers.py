@@ -20,6 +20,7 @@ from argosy.pilot.analyze import (
     gateways,
     injection,
     proxyless,
+    rate_limits,
     request_authentications,
     selectors,
     service_entries,
@@ -166,6 +167,18 @@ ANALYZERS: tuple[Analyzer, ...] = (
         ("PeerAuthentication",),
         selectors.peer_authentication_selector,
         "Policies whose selectors match no workload",
+    ),
+    _row(
+        "ratelimit.OverlapAnalyzer",
+        ("RateLimit",),
+        rate_limits.overlaps,
+        "Rules of several RateLimits that count the same requests of the same workload",
+    ),
+    _row(
+        "ratelimit.SelectorAnalyzer",
+        ("RateLimit",),
+        rate_limits.selector,
+        "RateLimits whose selectors match no workload",
     ),
     _row(
         "requestauthentication.ProxylessAnalyzer",

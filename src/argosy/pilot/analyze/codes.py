@@ -184,7 +184,7 @@ CODES: tuple[Code, ...] = (
         "NoMatchingWorkloadsFound",
         _W,
         "EnvoyFilter PeerAuthentication ProxyConfig DestinationRule AuthorizationPolicy "
-        "RequestAuthentication",
+        "RequestAuthentication RateLimit",
         "No workload has the labels that the object selects.",
         "Correct the labels, or deploy the workload.",
         "NoMatchingWorkloads SelectsNothing",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from argosy.api import meshconfig as api
+from argosy.api.argosy_config import ARGOSY_CONFIG_KEY
 from argosy.api.core import ConfigMap
 from argosy.api.extension_providers import ExtensionProvider
 from argosy.api.meta import LabelSelector
@@ -132,7 +133,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         anchors=trust_anchors(written, report),
         limit_counters=limit_counters(
             own.value.rate_limit_counters,
-            Report(config.key, f"data.{api.ARGOSY_CONFIG_KEY}.rateLimitCounters", problems),
+            Report(config.key, f"data.{ARGOSY_CONFIG_KEY}.rateLimitCounters", problems),
         ),
     )
     return Compiled(compiled, tuple(report.problems))

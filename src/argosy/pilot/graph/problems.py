@@ -26,6 +26,7 @@ from argosy.pilot.graph import (
 from argosy.pilot.graph import gateways as gateway_formulas
 from argosy.pilot.graph.authorization_problems import authorization_problems
 from argosy.pilot.graph.envoy_filter_problems import envoy_filter_problems
+from argosy.pilot.graph.rate_limit_problems import rate_limit_problems
 from argosy.pilot.graph.request_authn import request_authentication_problems
 from argosy.pilot.graph.telemetry_problems import default_problems, telemetry_problems
 from argosy.pilot.graph.world import keys
@@ -242,6 +243,7 @@ PROBLEMS: Mapping[str, Formula[[Namespace, str], tuple[Problem, ...]]] = {
     "AuthorizationPolicy": authorization_problems,
     "RequestAuthentication": request_authentication_problems,
     "Telemetry": telemetry_problems,
+    "RateLimit": rate_limit_problems,
     "EnvoyFilter": envoy_filter_problems,
     "ServiceEntry": entry_problems,
     "Secret": credential_problems.secret_problems,

@@ -93,7 +93,9 @@ def container_plan(
 
 def _argv(container: api.Container, image: Image | None) -> tuple[str, ...]:
     if container.command:
-        return container.command + container.args
+        programs = dict(image.programs) if image is not None else {}
+        program, *rest = container.command
+        return (*programs.get(program, (program,)), *rest, *container.args)
     if image is None:
         raise ImageError(
             f'no command for image "{container.image}": add the image to an image map '

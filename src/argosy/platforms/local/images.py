@@ -37,6 +37,7 @@ class Image:
     env: tuple[tuple[str, str], ...] = ()
     workdir: str = ""
     directory: Path | None = None
+    programs: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +45,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: tuple[str, ...]
     env: dict[str, str] = {}
     workdir: str = ""
+    programs: dict[str, tuple[str, ...]] = {}
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,4 +127,8 @@ def _image(rule: _Rule, groups: dict[str, str]) -> Image:
         env=tuple((name, fill(value)) for name, value in rule.entry.env.items()),
         workdir=str(rule.directory / workdir) if workdir else "",
         directory=rule.directory,
+        programs=tuple(
+            (path, tuple(beside(fill(part)) for part in command))
+            for path, command in rule.entry.programs.items()
+        ),
     )
