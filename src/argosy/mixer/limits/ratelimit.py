@@ -21,6 +21,7 @@ OK, OVER_LIMIT = rls_pb2.RateLimitResponse.OK, rls_pb2.RateLimitResponse.OVER_LI
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Decide = Callable[[rls_pb2.RateLimitRequest, Context], Awaitable[rls_pb2.RateLimitResponse]]
 
+_UNKNOWN = rls_pb2.RateLimitResponse.RateLimit.UNKNOWN
 _UNITS = {
     1: rls_pb2.RateLimitResponse.RateLimit.SECOND,
     60: rls_pb2.RateLimitResponse.RateLimit.MINUTE,
@@ -53,7 +54,7 @@ def status(
         code=OVER_LIMIT if refused else OK, limit_remaining=0 if refused else taken.remaining
     )
     proto.current_limit.requests_per_unit = rate.requests
-    proto.current_limit.unit = _UNITS[int(rate.period.total_seconds())]
+    proto.current_limit.unit = _UNITS.get(int(rate.period.total_seconds()), _UNKNOWN)
     proto.current_limit.name = name
     proto.duration_until_reset.FromTimedelta(timedelta(seconds=ceil(taken.reset)))
     return proto

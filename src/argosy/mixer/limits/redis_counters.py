@@ -16,9 +16,14 @@ from redis.exceptions import RedisError
 from argosy.mixer.limits.bucket import Taken, spacing
 from argosy.mixer.limits.counters import Ask, CountersError
 
-CONNECTIONS = 64
-WAIT_SECONDS = 0.25
-"""For a connection, and for an answer: proxies themselves wait half a second for Mixer's."""
+CONNECTIONS = 8
+"""Each carries thousands of questions a second, and is dear to open."""
+
+WAIT_SECONDS = 0.2
+"""For an answer: proxies themselves wait half a second for Mixer's."""
+
+QUEUE_SECONDS = 0.4
+"""For one of the connections."""
 
 PAUSE_SECONDS = 0.2
 """After a failure nobody is kept waiting for Redis for so long."""
@@ -64,7 +69,7 @@ class RedisCounters:
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
-            timeout=WAIT_SECONDS,
+            timeout=QUEUE_SECONDS,
             socket_timeout=WAIT_SECONDS,
             socket_connect_timeout=WAIT_SECONDS,
             retry=Retry(NoBackoff(), 1),  # a connection that Redis closed while nobody used it
