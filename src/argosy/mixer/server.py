@@ -28,6 +28,7 @@ from argosy.mixer.caller import Guard, Judge
 from argosy.mixer.control_plane import ControlPlane
 from argosy.mixer.credentials import MixerCredentials
 from argosy.mixer.graph.part import GraphPart
+from argosy.mixer.limits.part import LimitsPart
 from argosy.mixer.parts import Ground, Part
 from argosy.mixer.records.part import Records
 from argosy.mixer.traces.part import Traces
@@ -70,6 +71,7 @@ def make_parts(ground: Ground) -> tuple[Part, ...]:
         GraphPart(ground),
         Traces(ground),
         Records(ground.clock),
+        LimitsPart(ground),
     )
 
 

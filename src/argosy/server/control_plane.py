@@ -40,6 +40,7 @@ from argosy.server.http.app import create_app
 from argosy.server.http.metrics import member_app
 from argosy.server.identity import Certificates, FileTokens, WorkloadTokens
 from argosy.server.jwks.make import KeySettings, keys
+from argosy.server.limits import SharedLimits
 from argosy.server.metrics.collect import Metrics
 from argosy.server.metrics.objects import ObjectCounts
 from argosy.server.mixer_link import MixerFiles, SocketLink
@@ -128,6 +129,7 @@ class ControlPlane:
             ephemeral=frozenset(),
         )
         self._engine = derive.Engine()
+        self._limits = SharedLimits(self._engine, self.store.get)
         self._delivery = Delivery(self._engine)
         self._xds = xds.Server(
             self._delivery,
@@ -202,6 +204,7 @@ class ControlPlane:
                 clock=self._clock,
                 version=__version__,
                 mixer=link,
+                limits=self._limits,
             )
         )
 
@@ -215,6 +218,8 @@ class ControlPlane:
         if self._records is not None:
             self._records.begin()
         self.store.subscribe(self._keys.receive)
+        self._limits.begin()
+        self.store.subscribe(self._limits.receive)
         self.store.subscribe(self._refusals.receive)
         self.store.subscribe(self._registrations.receive)
         self._registrations.begin()
@@ -229,6 +234,7 @@ class ControlPlane:
                 tasks.create_task(self.store.run()),
                 tasks.create_task(self._registrations.run()),
                 tasks.create_task(self._keys.run()),
+                tasks.create_task(self._limits.run()),
                 tasks.create_task(self._keeper.run()),
                 tasks.create_task(self._certificates.run()),
             ]

@@ -9,8 +9,8 @@ import msgspec
 
 from argosy import derive
 from argosy.api.meta import Object, line_of
+from argosy.api.shared_limits import CountedLimit, LimitsDocument
 from argosy.base.names import ObjectKey
-from argosy.mixer.limits.document import CountedLimit, LimitsDocument
 from argosy.model.rate_limit import SharedLimit
 from argosy.pilot.graph.rate_limits import counters, shared_limits
 from argosy.store.transaction import Event

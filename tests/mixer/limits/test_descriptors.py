@@ -75,7 +75,10 @@ def test_nested_descriptors() -> None:
         ("domain: [", "config.yaml"),
         ("descriptors: []", "domain"),
         ("domain: a\ndescriptors: [{key: x, limit: {}}]", "limit"),
-        ("domain: a\ndescriptors: [{key: x, rate_limit: {unit: eon, requests_per_unit: 1}}]", "eon"),
+        (
+            "domain: a\ndescriptors: [{key: x, rate_limit: {unit: eon, requests_per_unit: 1}}]",
+            "eon",
+        ),
         ("domain: a\ndescriptors: [{key: x, rate_limit: {}}]", "either a unit, or unlimited"),
     ],
 )

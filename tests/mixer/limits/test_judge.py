@@ -7,9 +7,9 @@ import grpc
 import pytest
 from envoy.service.ratelimit.v3 import rls_pb2
 
+from argosy.api.shared_limits import CountedLimit, LimitsDocument
 from argosy.mixer.limits.bucket import Taken
 from argosy.mixer.limits.counters import Ask, CountersError, MemoryCounters
-from argosy.mixer.limits.document import CountedLimit, LimitsDocument
 from argosy.mixer.limits.judge import CannotCountError, LimitJudge
 from argosy.mixer.limits.usage import MAX_SEEN
 

@@ -17,11 +17,11 @@ from envoy.extensions.filters.http.set_metadata.v3 import set_metadata_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
 from argosy.api.argosy_rate_limit import RateLimit
+from argosy.api.shared_limits import CountedLimit, LimitsDocument
 from argosy.api.validate import validate
 from argosy.base.names import Hostname
 from argosy.mixer.limits import ratelimit
 from argosy.mixer.limits.counters import MemoryCounters
-from argosy.mixer.limits.document import CountedLimit, LimitsDocument
 from argosy.mixer.limits.judge import LimitJudge
 from argosy.model.authn import MtlsMode
 from argosy.model.listener import InboundListener, InboundPort, ListenerSettings, UnknownPort

@@ -6,7 +6,9 @@ https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
+from argosy.api.shared_limits import CountedLimit
 from argosy.model.rate_limit import Rate
 
 
@@ -23,6 +25,10 @@ class Taken:
     remaining: int
     reset: float
     retry: float = 0.0
+
+
+def rate_of(limit: CountedLimit) -> Rate:
+    return Rate(limit.requests, timedelta(seconds=limit.period), limit.burst)
 
 
 def spacing(rate: Rate) -> float:

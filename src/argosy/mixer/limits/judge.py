@@ -7,9 +7,9 @@ from urllib.parse import quote
 import grpc
 from envoy.service.ratelimit.v3 import rls_pb2
 
-from argosy.mixer.limits.bucket import Taken
+from argosy.api.shared_limits import CountedLimit, LimitsDocument
+from argosy.mixer.limits.bucket import Taken, rate_of
 from argosy.mixer.limits.counters import Ask, Counters, CountersError
-from argosy.mixer.limits.document import CountedLimit, LimitsDocument
 from argosy.mixer.limits.ratelimit import (
     OK,
     OVER_LIMIT,
@@ -108,7 +108,7 @@ class LimitJudge:
                 raise CannotCountError(grpc.StatusCode.PERMISSION_DENIED, why)
             values = tuple(entry.value for entry in rest)
             key = "|".join((limit.id, *(quote(value, safe="/:") for value in values)))
-            ask = Ask(key, limit.rate, hits_of(request, index), not limit.dry_run)
+            ask = Ask(key, rate_of(limit), hits_of(request, index), not limit.dry_run)
             found.append(_Counted(index, limit, values, ask))
         return found
 
@@ -132,7 +132,7 @@ class LimitJudge:
                 refused.append((one, result))
             if one.ask.enforced and (over or one.limit.quota_headers):
                 statuses[one.index] = status(
-                    one.limit.rate, result, refused=over, name=one.limit.policy
+                    rate_of(one.limit), result, refused=over, name=_policy(one.limit)
                 )
         proto.statuses.extend(statuses)
         _quota_headers(proto, counted, taken)
@@ -146,6 +146,11 @@ class LimitJudge:
         return proto
 
 
+def _policy(limit: CountedLimit) -> str:
+    """Its name in quota headers."""
+    return limit.id.replace("/", ".")
+
+
 def _quota_headers(
     proto: rls_pb2.RateLimitResponse, counted: list[_Counted], taken: tuple[Taken, ...]
 ) -> None:
@@ -157,9 +162,9 @@ def _quota_headers(
     ]
     if not told:
         return
-    policies = (f'"{one.policy}";q={one.requests};w={one.period}' for one, _ in told)
+    policies = (f'"{_policy(one)}";q={one.requests};w={one.period}' for one, _ in told)
     left = (
-        f'"{one.policy}";r={result.remaining if result.allowed else 0};t={int(result.reset + 0.999)}'
+        f'"{_policy(one)}";r={result.remaining if result.allowed else 0};t={int(result.reset + 0.999)}'
         for one, result in told
     )
     add_header(proto, "ratelimit-policy", ", ".join(policies))

@@ -9,12 +9,12 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from argosy.api.shared_limits import PATH, LimitsDocument
 from argosy.mixer.asker import AskedRoute, asker_of
 from argosy.mixer.caller import caller
 from argosy.mixer.control_plane import ControlPlane, ControlPlaneError
 from argosy.mixer.limits import ratelimit
 from argosy.mixer.limits.counters import Counters, MemoryCounters
-from argosy.mixer.limits.document import PATH, LimitsDocument
 from argosy.mixer.limits.judge import LimitJudge
 from argosy.mixer.limits.redis_counters import RedisCounters
 from argosy.mixer.parts import Ground, Handler

@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from argosy.mixer.limits.bucket import Taken, spacing
-from argosy.mixer.limits.document import CountedLimit
+from argosy.api.shared_limits import CountedLimit
+from argosy.mixer.limits.bucket import Taken, rate_of, spacing
 
 MAX_SEEN = 10_000
 """Buckets that are remembered; those that were not used for longest are forgotten first."""
@@ -69,7 +69,7 @@ class Usage:
             seen.last_refused = now
 
     def of(self, limit: CountedLimit, now: float) -> Iterator[Used]:
-        rate = limit.rate
+        rate = rate_of(limit)
         for seen in self._seen.values():
             if seen.limit != limit.id:
                 continue

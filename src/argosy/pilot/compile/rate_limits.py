@@ -69,6 +69,12 @@ def limit_policy(policy: written.RateLimit) -> LimitPolicy:
     )
 
 
+def without_sharing(policy: LimitPolicy) -> LimitPolicy:
+    """The same where nobody counts for all replicas together."""
+    limits = (replace(one, shared=False, fail_closed=False) for one in policy.limits)
+    return replace(policy, limits=tuple(limits))
+
+
 def at_hosts(limit: Limit, hosts: Iterable[str]) -> Limit:
     """The limit where it is attached to servers for ``hosts``: its own hosts, or else these."""
     found = tuple(sorted(set(hosts)))

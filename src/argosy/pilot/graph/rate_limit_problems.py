@@ -13,7 +13,7 @@ from argosy.model.proxy import ProxyType, Role
 from argosy.model.rate_limit import AddressKey, ClaimKey, LimitPolicy, Targets
 from argosy.pilot.compile.policy_targets import holds_for
 from argosy.pilot.graph import inbound
-from argosy.pilot.graph.rate_limits import held_for, policy, proxy_roles
+from argosy.pilot.graph.rate_limits import has_mixer, held_for, policy, proxy_roles
 from argosy.pilot.graph.request_authn import policies_for
 from argosy.pilot.graph.world import mesh_settings, read, service
 
@@ -25,6 +25,7 @@ def rate_limit_problems(get: Reader, namespace: Namespace, name: str) -> tuple[P
         return ()
     held = get(held_for, namespace, name)
     return (
+        *_sharing(get, found),
         *_targets(get, found, held),
         *_claims(get, found, held),
         *_addresses(found, held),
@@ -35,6 +36,17 @@ def rate_limit_problems(get: Reader, namespace: Namespace, name: str) -> tuple[P
 
 def _warning(found: LimitPolicy, field: str, code: str, message: str, hint: str) -> Problem:
     return Problem(found.object, field, code, message, hint, Severity.WARNING)
+
+
+def _sharing(get: Reader, found: LimitPolicy) -> Iterator[Problem]:
+    written = read(get, found.object, RateLimit)
+    if written is None or get(has_mixer):
+        return
+    for index, rule in enumerate(written.spec.rules):
+        if rule.scope == "SHARED":
+            message = "this mesh was started without Mixer, so each replica counts for itself"
+            hint = "start it without --no-mixer, or write scope: PER_REPLICA"
+            yield _warning(found, f"spec.rules[{index}].scope", "NotShared", message, hint)
 
 
 def _targets(get: Reader, found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:

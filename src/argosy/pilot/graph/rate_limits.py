@@ -13,6 +13,7 @@ from argosy.pilot.compile import rate_limits as compiling
 from argosy.pilot.compile.gateways import gateway_selects
 from argosy.pilot.compile.policy_targets import selects
 from argosy.pilot.compile.roles import role_of
+from argosy.pilot.graph.cells import has_mixer as has_mixer
 from argosy.pilot.graph.request_authn import key_servers
 from argosy.pilot.graph.world import keys, mesh_settings, names_of, read, services_of_labels
 
@@ -22,8 +23,12 @@ _REDIS_PORT = 6379
 
 @formula
 def policy(get: Reader, namespace: Namespace, name: str) -> LimitPolicy | None:
+    """Where there is no Mixer, each replica counts for itself."""
     found = read(get, ObjectKey(KIND, namespace, name), RateLimit)
-    return None if found is None else compiling.limit_policy(found)
+    if found is None:
+        return None
+    compiled = compiling.limit_policy(found)
+    return compiled if get(has_mixer) else compiling.without_sharing(compiled)
 
 
 @formula

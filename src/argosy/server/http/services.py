@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from argosy.api.shared_limits import LimitsDocument
 from argosy.base.clock import Clock
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
@@ -371,6 +372,14 @@ class MixerLink(Protocol):
     async def runs(self) -> bool: ...
 
 
+class LimitsProvider(Protocol):
+    """The rate limits that Mixer counts by."""
+
+    async def document(self, version: str, seconds: float) -> LimitsDocument:
+        """As it is; with ``version`` as soon as it is another, or after ``seconds``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiServices:
     """Everything that :func:`argosy.server.http.app.create_app` needs."""
@@ -388,3 +397,5 @@ class ApiServices:
     version: str
     mixer: MixerLink | None = None
     """None in a mesh without Mixer."""
+
+    limits: LimitsProvider | None = None

@@ -1,10 +1,6 @@
-"""What Mixer must know to count, as the control plane tells it: JSON."""
-
-from datetime import timedelta
+"""Shared rate limits as the control plane tells them to Mixer, which counts by them: JSON."""
 
 import msgspec
-
-from argosy.model.rate_limit import Rate
 
 PATH = "/apis/argosy.dev/v1alpha1/sharedlimits"
 """Below the control plane's API. With ``version`` it answers as soon as that is not the current one,
@@ -29,15 +25,6 @@ class CountedLimit(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     proxies: tuple[tuple[str, str], ...] = ()
     file: str = ""
     line: int = 0
-
-    @property
-    def rate(self) -> Rate:
-        return Rate(self.requests, timedelta(seconds=self.period), self.burst)
-
-    @property
-    def policy(self) -> str:
-        """Its name in quota headers."""
-        return self.id.replace("/", ".")
 
 
 class LimitsDocument(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
