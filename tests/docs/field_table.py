@@ -16,7 +16,13 @@ from argosy.api import meshconfig, registry
 
 TESTS = Path(__file__).resolve().parents[1]
 GOLDEN = TESTS / "golden"
-GROUPS = (registry.NETWORKING, registry.SECURITY, registry.TELEMETRY, "networking.k8s.io")
+GROUPS = (
+    registry.NETWORKING,
+    registry.SECURITY,
+    registry.TELEMETRY,
+    "networking.k8s.io",
+    registry.ARGOSY,
+)
 MESH_CONFIG = "MeshConfig"
 _KINDS = {"ConfigMap": MESH_CONFIG}
 

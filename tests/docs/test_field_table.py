@@ -18,6 +18,7 @@ SHOWN = {
     "EnvoyFilter",
     "ProxyConfig",
     "NetworkPolicy",
+    "RateLimit",
 }
 """Kinds of which each field has a live test, or a reason why it cannot have one."""
 

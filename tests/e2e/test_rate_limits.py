@@ -294,8 +294,7 @@ def test_redis_is_killed_and_comes_back(running: Mesh, client: Inside, rules: Ru
     is_counted(client, f"{URL}/closed")
     keys = running.exec("deploy/counters", sys.executable, "-c", KEYS).stdout.split()
     assert sorted(keys) == ["argosy:limit:default/redis/closed", "argosy:limit:default/redis/open"]
-    (pid,) = [pid for pid, line, _ in processes() if is_redis_of(running, pid, line)]
-    os.kill(pid, signal.SIGKILL)
+    running.exec("deploy/counters", sys.executable, "-c", KILL)
     eventually(lambda: statuses(client, f"{URL}/open") == [200], "open", 5)
     eventually(lambda: statuses(client, f"{URL}/closed") == [500], "closed", 5)
     is_counted(client, f"{URL}/open")
@@ -306,15 +305,10 @@ KEYS = """
 import redis
 print(*(key.decode() for key in redis.Redis().keys()), sep="\\n")
 """
-
-
-def is_redis_of(mesh: Mesh, pid: int, line: str) -> bool:
-    if "redis-server" not in line:
-        return False
-    try:
-        return mesh.name.encode() in Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
+KILL = """
+import os, redis, signal
+os.kill(redis.Redis().info()["process_id"], signal.SIGKILL)
+"""
 
 
 # Istio's own.
@@ -454,7 +448,8 @@ def test_istios_global_rate_limit(running: Mesh, istio_samples: Path, rules: Rul
 
     eventually(lambda: codes("/logout") == [200], "the service is asked", 30)
     assert codes("/productpage", "/productpage") == [200, 429]
-    rules.apply("gateway", rules.text("gateway") + "\n---\n" + API_ROUTE)
+    gateway, _, _ = rules.text("gateway").partition("\n---\n")
+    rules.apply("gateway", f"{gateway}\n---\n{API_ROUTE}")
     rules.apply("api", API_FILTER)
     assert codes(*(f"/api/v1/products/{number}" for number in (1, 2, 3))) == [200, 200, 429]
     assert codes("/logout") == [200]

@@ -23,6 +23,7 @@ from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
+from argosy.model.mixer import MIXER_CLUSTER
 from argosy.testing.certificates import Credential, ScratchAuthority, write_secrets
 
 START_TIMEOUT = 20.0
@@ -191,6 +192,8 @@ def _bootstrap(
     proto.static_resources.listeners.extend(listeners)
     proto.static_resources.clusters.extend(clusters)
     proto.static_resources.clusters.append(static_cluster(_ADS_CLUSTER, 1, http2=True))
+    if MIXER_CLUSTER not in {cluster.name for cluster in proto.static_resources.clusters}:
+        proto.static_resources.clusters.append(static_cluster(MIXER_CLUSTER, 1, http2=True))
     ads = proto.dynamic_resources.ads_config
     ads.api_type = config_source_pb2.ApiConfigSource.DELTA_GRPC
     ads.transport_api_version = config_source_pb2.V3

@@ -216,6 +216,13 @@ def world(
 SCOPES = pytest.mark.parametrize("scope", ["PER_REPLICA", "SHARED"])
 
 
+@pytest.mark.covers(
+    "RateLimit.rules[].name",
+    "RateLimit.rules[].scope",
+    "RateLimit.rules[].keys[]",
+    "RateLimit.rules[].limit.requests",
+    "RateLimit.rules[].limit.unit",
+)
 @SCOPES
 def test_requests_are_told_apart_by_keys(
     tmp_path: Path, application: int, mixer: Mixer, scope: str
@@ -231,6 +238,7 @@ def test_requests_are_told_apart_by_keys(
         rule("account", "/account", "{source: SERVICE_ACCOUNT}"),
         rule("principal", "/principal", "{source: PRINCIPAL}"),
         rule("header", "/header", "{header: X-Key}"),
+        rule("quote", "/quote", '{header: "x\'y"}'),
         rule("claim", "/claim", "{claim: user.plan}"),
         rule("path", "'/path*'", "{request: PATH}", "{request: METHOD}"),
         rule("address", "/address", "{source: ADDRESS}", "{request: HOST}"),
@@ -253,6 +261,8 @@ def test_requests_are_told_apart_by_keys(
         assert w.statuses(1, path="/principal", x_argosy_peer="spiffe://a/ns/b/sa/c") == [429]
         assert w.statuses(3, path="/header", x_key="a") == refused
         assert w.statuses(3, path="/header", x_key="b") == refused
+        assert w.statuses(3, path="/quote", **{"x'y": "a"}) == refused
+        assert w.statuses(1, path="/quote", **{"x'y": "b"}) == [200]
         assert w.statuses(3, path="/header") == refused, "requests without it count together"
         assert w.statuses(3, path="/header", x_key="c" * 300) == refused
         assert w.statuses(1, path="/header", x_key="d" * 300) == [429], "too long: together"
@@ -268,6 +278,7 @@ def test_requests_are_told_apart_by_keys(
         assert "x-argosy-peer" not in seen.body
 
 
+@pytest.mark.covers("RateLimit.rules[].match")
 @SCOPES
 def test_matches(tmp_path: Path, application: int, mixer: Mixer, scope: str) -> None:
     number = itertools.count()
@@ -312,6 +323,7 @@ def test_matches(tmp_path: Path, application: int, mixer: Mixer, scope: str) -> 
         assert w.statuses(2, path="/m") == [200, 200]
 
 
+@pytest.mark.covers("RateLimit.response")
 def test_answers_of_the_proxys_own(tmp_path: Path, application: int) -> None:
     rules = "[{name: all, limit: {requests: 1, unit: HOUR}}]"
     response = '{body: \'{"slow": "100%"}\', contentType: application/json, quotaHeaders: true}'
@@ -328,6 +340,7 @@ def test_answers_of_the_proxys_own(tmp_path: Path, application: int) -> None:
     )
 
 
+@pytest.mark.covers("RateLimit.response", "RateLimit.rules[].limit.burst")
 def test_answers_of_mixer(tmp_path: Path, application: int, mixer: Mixer) -> None:
     rules = "[{name: all, scope: SHARED, limit: {requests: 60, unit: HOUR, burst: 1}}]"
     response = '{body: \'{"slow": "100%"}\', contentType: application/json, quotaHeaders: true}'
@@ -346,6 +359,7 @@ def test_answers_of_mixer(tmp_path: Path, application: int, mixer: Mixer) -> Non
     assert "retry-after" not in first.headers
 
 
+@pytest.mark.covers("RateLimit.rules[].dryRun")
 @SCOPES
 def test_a_dry_run_counts_and_refuses_nothing(
     tmp_path: Path, application: int, mixer: Mixer, scope: str
@@ -361,6 +375,7 @@ def test_a_dry_run_counts_and_refuses_nothing(
         assert (used.seen.allowed, used.seen.refused, used.state) == (1, 2, "OVER")
 
 
+@pytest.mark.covers("RateLimit.rules[].onFailure")
 @pytest.mark.parametrize(("on_failure", "status"), [("ALLOW", 200), ("DENY", 500)])
 def test_what_holds_while_nobody_counts(
     tmp_path: Path, application: int, mixer: Mixer, on_failure: str, status: int

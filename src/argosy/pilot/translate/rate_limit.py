@@ -237,8 +237,9 @@ def _action(key: LimitKey) -> Action:
         case RequestPartKey(part):
             _expression(proto, key, _bounded(_ATTRIBUTES[part]))
         case HeaderKey(header):
-            value = f"request.headers['{header}']"
-            present = f"'{header}' in request.headers"
+            # A header's name may hold a single quote, but no double one and no backslash.
+            value = f'request.headers["{header}"]'
+            present = f'"{header}" in request.headers'
             _expression(proto, key, f"{present} ? ({_bounded(value)}) : '{ABSENT}'")
         case _:
             assert_never(key)
