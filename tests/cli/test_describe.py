@@ -55,6 +55,14 @@ kind: Service
 metadata: {name: istio-ingressgateway, namespace: istio-system}
 spec: {ports: [{name: http2, port: 80, targetPort: 8080}], selector: {istio: ingressgateway}}
 ---
+apiVersion: argosy.dev/v1alpha1
+kind: RateLimit
+metadata: {name: critics}
+spec:
+  selector: {matchLabels: {app: reviews}}
+  rules:
+  - {name: all, keys: [{source: PRINCIPAL}], limit: {requests: 60, unit: MINUTE, burst: 5}}
+---
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: door}
@@ -154,6 +162,8 @@ def test_a_pod(bookinfo: Any, argosy: Argosy) -> None:
         "mTLS: STRICT: accepts mTLS only "
         "(PeerAuthentication istio-system/default, default/reviews) port 8080: DISABLE",
         "Tokens: https://readers.example.com (RequestAuthentication default/readers)",
+        "Rate limits: 60/min, 5 at once for each source.principal, of each replica "
+        "(RateLimit default/critics, rule all)",
         "default/reviews 9080 http HTTP web default/reviews default/reviews v1",
         "default/reviews 7000 tcp-x TCP 7000",
     ):

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from argosy.api.core_container import Container
+from argosy.platforms.local.container_plan import argv_of
 from argosy.platforms.local.images import ImageMap, ImageMapError
 
 
@@ -70,3 +72,22 @@ def test_mistakes_are_named(tmp_path: Path, text: str, words: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageMapError, match=r"cannot read the image map .*none.yaml"):
         ImageMap.read([tmp_path / "none.yaml"])
+
+
+def test_programs_that_the_image_has_at_its_own_paths(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+images:
+- match: "limiter:.*"
+  command: ["${PYTHON}", "-m", "limiter"]
+  programs: {/bin/limiter: ["${PYTHON}", "-m", "limiter"]}
+""",
+    )
+    image = ImageMap.read([path]).find("limiter:1")
+    assert image is not None
+    own = Container(name="c", image="limiter:1", command=("/bin/limiter", "-v"), args=("x",))
+    assert argv_of(own, image) == (sys.executable, "-m", "limiter", "-v", "x")
+    other = Container(name="c", image="limiter:1", command=("/bin/sh",))
+    assert argv_of(other, image) == ("/bin/sh",)
+    assert argv_of(other, None) == ("/bin/sh",)

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 
 from argosy.cli import describe_telemetry
+from argosy.api.core_pod import TEMPLATES_ANNOTATION
 from argosy.cli.client import Json, is_ready, name_of, namespace_of, of_workload, why_late
 from argosy.cli.columns import pod_state, replicas, restarts
 from argosy.cli.description import NONE, Description, Table, pairs, path_of, spec_of
+from argosy.cli.limits import rate
 from argosy.cli.snapshot import Snapshot, label_pairs
 from argosy.cli.status import TYPES, state_of, until
+from argosy.model.proxy import ProxyType
 from argosy.model.service import Service
 from argosy.pilot.compile.endpoints import selects
+from argosy.pilot.compile.roles import GATEWAY_TEMPLATE
 
 _PROXY = "istio-proxy"
 
@@ -38,6 +42,7 @@ def pod(item: Json, snapshot: Snapshot) -> Description:
             ("mTLS", accepts(namespace_of(item), labels, snapshot)),
             ("Tokens", tokens(namespace_of(item), labels, snapshot)),
             ("Telemetry", describe_telemetry.objects(namespace_of(item), labels, snapshot)),
+            ("Rate limits", limits(namespace_of(item), item["metadata"], snapshot)),
         ),
         tables=(_services(namespace_of(item), labels, snapshot),),
     )
@@ -61,6 +66,7 @@ def replicated(kind: str, item: Json, snapshot: Snapshot) -> Description:
             ("mTLS", accepts(namespace, labels, snapshot)),
             ("Tokens", tokens(namespace, labels, snapshot)),
             ("Telemetry", describe_telemetry.objects(namespace, labels, snapshot)),
+            ("Rate limits", limits(namespace, template.get("metadata") or {}, snapshot)),
         ),
         tables=(
             Table(
@@ -92,6 +98,19 @@ def tokens(namespace: str, labels: Mapping[str, str], snapshot: Snapshot) -> str
         f"{policy.object.name})"
         for policy in snapshot.token_policies(namespace, labels)
         for rule in policy.rules
+    )
+
+
+def limits(namespace: str, metadata: Json, snapshot: Snapshot) -> str:
+    """``100/min for each source.principal (RateLimit default/api, rule 0)``; empty: none."""
+    templates = (metadata.get("annotations") or {}).get(TEMPLATES_ANNOTATION, "")
+    kind = ProxyType.ROUTER if GATEWAY_TEMPLATE in templates.split(",") else ProxyType.SIDECAR
+    return "\n".join(
+        f"{rate(one.rate.requests, int(one.rate.period.total_seconds()), one.rate.burst)}"
+        f"{' for each ' + ', '.join(key.name for key in one.keys) if one.keys else ''}"
+        f"{'' if one.shared else ', of each replica'}{', in dry run' if one.dry_run else ''}"
+        f" (RateLimit {one.object.namespace}/{one.object.name}, rule {one.rule})"
+        for one in snapshot.limits(kind, namespace, metadata.get("labels") or {})
     )
 
 

@@ -18,6 +18,7 @@ from argosy.cli.client import ApiClient, CliError, ForbiddenError, Json, name_of
 from argosy.cli.kinds import kind_named
 from argosy.model.authz import Authorization, Policy
 from argosy.model.proxy import ProxyType, Role, Scope, Sight
+from argosy.model.rate_limit import Limit
 from argosy.model.route import Attachment, HttpRule
 from argosy.model.service import Service
 from argosy.model.telemetry import Mode, Telemetry
@@ -30,6 +31,7 @@ from argosy.pilot.graph import (
     authorization,
     destinations,
     gateways,
+    rate_limits,
     request_authn,
     rules,
     telemetry,
@@ -133,6 +135,13 @@ class Snapshot:
     ) -> tuple[Namespace, tuple[ObjectKey, ...]]:
         near = Namespace(namespace)
         return near, self._ask(telemetry.selecting, near, label_pairs(labels))
+
+    def limits(
+        self, kind: ProxyType, namespace: str, labels: Mapping[str, str]
+    ) -> tuple[Limit, ...]:
+        """The rules of RateLimits that hold for a workload."""
+        role = Role(kind, Namespace(namespace), label_pairs(labels), "")
+        return self._ask(rate_limits.limits_of, role)
 
     def routing(self, host: Hostname, namespace: str) -> ObjectKey | None:
         """The VirtualService that rules a host for callers in a namespace, HTTP before TCP."""

@@ -72,7 +72,7 @@ def container_plan(
     image = images.find(container.image)
     base = _base_environment(place, image)
     variables = environment(container, pod, place.address, sources, base)
-    argv = tuple(expand(part, variables) for part in _argv(container, image))
+    argv = tuple(expand(part, variables) for part in argv_of(container, image))
     mounts = volumes.mounts_of(container, place.volumes, variables)
     log = place.directory / "logs" / f"{container.name}.log"
     scratch = place.directory / "scratch" / container.name
@@ -91,7 +91,8 @@ def container_plan(
     )
 
 
-def _argv(container: api.Container, image: Image | None) -> tuple[str, ...]:
+def argv_of(container: api.Container, image: Image | None) -> tuple[str, ...]:
+    """What is run. Raises ImageError."""
     if container.command:
         programs = dict(image.programs) if image is not None else {}
         program, *rest = container.command
