@@ -1,8 +1,10 @@
 """Run inside a workload: calls Mixer's gRPC server and prints the status that comes back.
 
-Reads one JSON value: {"target", "roots", "certificate"?, "key"?, "method"}, certificates as PEM.
+Reads one JSON value: {"target", "roots", "certificate"?, "key"?, "method", "body"?}, certificates as
+PEM and the body as base64.
 """
 
+import base64
 import json
 import sys
 
@@ -21,7 +23,8 @@ def main() -> None:
     options = (("grpc.ssl_target_name_override", _NAME),)
     with grpc.secure_channel(wanted["target"], credentials, options) as channel:
         try:
-            channel.unary_unary(wanted["method"])(b"", timeout=10)
+            body = base64.b64decode(wanted.get("body", ""))
+            channel.unary_unary(wanted["method"])(body, timeout=10)
             code = "OK"
         except grpc.RpcError as error:
             code = error.code().name

@@ -3,6 +3,7 @@
 https://istio.io/latest/docs/tasks/policy-enforcement/rate-limit/
 """
 
+import base64
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import debian
 import httpx
 import pytest
 import yaml
+from envoy.service.ratelimit.v3 import rls_pb2
 from inside import Inside, inside
 from manifests import account, deployment, namespace, server, service
 from mesh import ARGOSY, Mesh, directory, eventually, processes
@@ -25,6 +27,8 @@ from rules import Rules
 pytestmark = pytest.mark.e2e
 
 LOAD = Path(__file__).with_name("load.py")
+CALLER = Path(__file__).with_name("mixer_caller.py")
+MIXER = "10.244.0.1:15004"
 SLEEP = (sys.executable, "-c", "import time; time.sleep(1e6)")
 URL = "http://echo:8000"
 
@@ -156,10 +160,14 @@ def test_who_is_counted_where(
     eventually(lambda: statuses(client) == [429], "the limit is used up")
     assert statuses(away, "http://echo.default:8000", 3) == [200, 200, 429]
 
+    # Who may not count by it cannot use it up, whatever certificate of the mesh he has.
+    assert asked_directly(running, "client", "default/who/each") == "PERMISSION_DENIED"
+    assert asked_directly(running, "echo", "default/who/each") == "OK"
+
     found = running.argosy("limits").stdout.splitlines()
     assert found[0].split()[:5] == ["LIMIT", "KEY", "STATE", "USED", "LEFT"]
     rows = {line.split()[1]: line.split() for line in found[1:]}
-    assert set(rows) == {"source.namespace=default", "source.namespace=away"}
+    assert {"source.namespace=default", "source.namespace=away"} <= set(rows)
     used = rows["source.namespace=away"]
     assert used[0] == "default/who/each"
     assert used[2:5] == ["OVER", "100%", "0"]
@@ -205,6 +213,24 @@ spec:
     at = {name: {"host": f"{name}.example.com"} for name in ("a", "b")}
     answers = [httpx.get(running.url, headers=at[name]).status_code for name in "aaabbb"]
     assert answers == [200, 429, 429, 200, 200, 200]
+
+
+def asked_directly(mesh: Mesh, app: str, limit: str) -> str:
+    """The gRPC status that Mixer answers a workload that asks by itself, with its certificate."""
+    path = next(directory(mesh).glob(f"pods/default/{app}-*/certs/default.json"))
+    secret = json.loads(path.read_bytes())["resources"][0]["tls_certificate"]
+    question = rls_pb2.RateLimitRequest(domain="argosy", hits_addend=0)
+    question.descriptors.add().entries.add(key="limit", value=limit)
+    wanted = {
+        "target": MIXER,
+        "roots": mesh.argosy("certs", "root", "-o", "name").stdout,
+        "certificate": secret["certificate_chain"]["inline_string"],
+        "key": secret["private_key"]["inline_string"],
+        "method": "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
+        "body": base64.b64encode(question.SerializeToString()).decode(),
+    }
+    argv = ("exec", f"deploy/{app}", "--", sys.executable, str(CALLER))
+    return mesh.argosy(*argv, stdin=json.dumps(wanted)).stdout.strip()
 
 
 def test_mixer_is_killed_under_load(running: Mesh, client: Inside, rules: Rules) -> None:

@@ -50,10 +50,12 @@ from argosy.model.route import Exact, Prefix, Regex
 from argosy.model.text_match import Suffix, Text
 from argosy.pilot.translate.rbac import JWT_FILTER, JWT_PAYLOAD, text_matcher
 
-LOCAL_FILTER = "envoy.filters.http.local_ratelimit"
-SHARED_FILTER = "envoy.filters.http.ratelimit"
-HEADER_MUTATION_FILTER = "envoy.filters.http.header_mutation"
-HEADER_TO_METADATA_FILTER = "envoy.filters.http.header_to_metadata"
+LOCAL_FILTER = "argosy.filters.http.local_ratelimit"
+SHARED_FILTER = "argosy.filters.http.ratelimit"
+PEER_HEADER_FILTER = "argosy.filters.http.peer_header"
+PEER_METADATA_FILTER = "argosy.filters.http.peer_metadata"
+"""Names of their own: what EnvoyFilters write into routes for Envoy's usual names is for filters of theirs,
+and would otherwise take the place of a limit."""
 
 PEER_METADATA = "argosy.peer"
 """Where parts of the caller's identity are in dynamic metadata."""
@@ -156,7 +158,9 @@ def apply_to_manager(
 
 
 def _local(kind: _LocalKind, limits: Sequence[Limit]) -> local_rate_limit_pb2.LocalRateLimit:
-    proto = local_rate_limit_pb2.LocalRateLimit(stat_prefix=STAT_PREFIX)
+    proto = local_rate_limit_pb2.LocalRateLimit(
+        stat_prefix=STAT_PREFIX, rate_limited_as_resource_exhausted=True
+    )
     proto.filter_enabled.default_value.numerator = 100
     proto.filter_enforced.default_value.numerator = 100 if kind.enforced else 0
     proto.always_consume_default_token_bucket.value = False
@@ -185,6 +189,7 @@ def _shared(kind: _SharedKind, limits: Sequence[Limit]) -> rate_limit_pb2.RateLi
         domain=SHARED_DOMAIN,
         stat_prefix=STAT_PREFIX,
         failure_mode_deny=kind.fail_closed,
+        rate_limited_as_resource_exhausted=True,
         enable_x_ratelimit_headers=(
             rate_limit_pb2.RateLimit.DRAFT_VERSION_03
             if kind.quota_headers
@@ -280,7 +285,7 @@ def _peer_filters(limits: Iterable[Limit]) -> Iterator[NamedFilter]:
     append.header.key = _PEER_HEADER
     append.header.value = "%DOWNSTREAM_PEER_URI_SAN%"
     append.append_action = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-    yield HEADER_MUTATION_FILTER, mutation
+    yield PEER_HEADER_FILTER, mutation
     config = header_to_metadata_pb2.Config()
     for part in sorted(parts, key=lambda one: one.value):
         rule = config.request_rules.add(header=_PEER_HEADER)
@@ -291,7 +296,7 @@ def _peer_filters(limits: Iterable[Limit]) -> Iterator[NamedFilter]:
         found.regex_value_rewrite.pattern.regex = pattern
         found.regex_value_rewrite.substitution = substitution
     config.request_rules[-1].remove = True
-    yield HEADER_TO_METADATA_FILTER, config
+    yield PEER_METADATA_FILTER, config
 
 
 # Matches.
