@@ -3,6 +3,7 @@
 import pytest
 
 from argosy.model.request_authn import ClaimHeader, JwtProvider, JwtRule, NoKeys, RequestAuthn
+from argosy.pilot.translate.fault import FAULT_FILTER
 from argosy.pilot.translate.filters import (
     GRPC_WEB_FILTER,
     HTTP_FILTERS,
@@ -51,5 +52,6 @@ def test_tokens_are_read_between_external_authorization_and_rules() -> None:
     """As in Istio. Rules before it would not know who the end user is; and whoever is asked outside
     must not be shown what a client wrote into the headers of claims."""
     places = {row.name: at for at, row in enumerate(HTTP_FILTERS) if isinstance(row, Row)}
-    external, rules = (at for at, row in enumerate(HTTP_FILTERS) if isinstance(row, Group))
+    external, rules, limits = (at for at, row in enumerate(HTTP_FILTERS) if isinstance(row, Group))
     assert places[CLIENT_HEADERS_FILTER] < external < places[JWT_FILTER] < rules
+    assert rules < limits < places[FAULT_FILTER], "what is refused costs no quota"
