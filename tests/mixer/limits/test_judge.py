@@ -79,6 +79,8 @@ async def test_other_questions_are_refused() -> None:
         await world.ask(of("shop/a/0"), domain="other")
     with pytest.raises(CannotCountError):
         await world.ask(*([of("shop/a/0")] * 257))
+    with pytest.raises(CannotCountError):
+        await world.ask([("limit", "shop/a/0"), *([("k", "v")] * 16)])
 
 
 async def test_what_is_not_known_any_more_is_not_counted() -> None:
@@ -125,6 +127,11 @@ async def test_values_never_share_a_bucket_by_how_they_are_written() -> None:
     for values in (("x|y", "z"), ("x", "y|z"), ("x|", "y|z"), ("x%7Cy", "z")):
         found = await world.ask(of("shop/a/0", a=values[0], b=values[1]))
         assert found.overall_code == OK
+    for long in ("x" * 5000, "x" * 5000 + "y"):
+        assert (await world.ask(of("shop/a/0", a=long))).overall_code == OK
+        assert (await world.ask(of("shop/a/0", a=long))).overall_code == OVER
+    assert isinstance(world.judge.counters, MemoryCounters)
+    assert max(map(len, world.judge.counters.names())) <= 256 + len("shop/a/0")
 
 
 async def test_people_see_who_is_near_and_over() -> None:

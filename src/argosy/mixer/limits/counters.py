@@ -47,6 +47,10 @@ class MemoryCounters:
     def __len__(self) -> int:
         return len(self._full_at)
 
+    def names(self) -> tuple[str, ...]:
+        """Of the buckets that are not forgotten."""
+        return tuple(self._full_at)
+
     async def take(self, asks: Sequence[Ask]) -> tuple[Taken, ...]:
         now = self._now()
         taken = [take(self._full_at.get(ask.key), now, ask.rate, ask.hits) for ask in asks]

@@ -1,5 +1,6 @@
 """Decides about requests: by the limits that the control plane told, and whose proxy asks."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -23,6 +24,12 @@ from argosy.mixer.limits.usage import Usage
 from argosy.model.rate_limit import LIMIT_ENTRY, SHARED_DOMAIN
 
 MAX_DESCRIPTORS = 256
+MAX_ENTRIES = 16
+"""Of one descriptor: a rule has at most 8 keys."""
+
+MAX_KEY = 256
+"""Characters of a bucket's name; of a longer one a hash stands for it."""
+
 MAX_SHOWN = 64
 """Characters of a key's value that people are shown."""
 
@@ -91,7 +98,11 @@ class LimitJudge:
         if self._limits is None:
             why = "Mixer has not heard from the control plane yet"
             raise CannotCountError(grpc.StatusCode.UNAVAILABLE, why)
-        if request.domain != SHARED_DOMAIN or len(request.descriptors) > MAX_DESCRIPTORS:
+        if (
+            request.domain != SHARED_DOMAIN
+            or len(request.descriptors) > MAX_DESCRIPTORS
+            or any(len(one.entries) > MAX_ENTRIES for one in request.descriptors)
+        ):
             why = f"this is no question of a proxy of the mesh: the domain is {SHARED_DOMAIN}"
             raise CannotCountError(grpc.StatusCode.INVALID_ARGUMENT, why)
         caller = self._caller()
@@ -107,8 +118,12 @@ class LimitJudge:
                 why = f"proxies of {'/'.join(caller)} may not count by {limit.id}"
                 raise CannotCountError(grpc.StatusCode.PERMISSION_DENIED, why)
             values = tuple(entry.value for entry in rest)
-            key = "|".join((limit.id, *(quote(value, safe="/:") for value in values)))
-            ask = Ask(key, rate_of(limit), hits_of(request, index), not limit.dry_run)
+            ask = Ask(
+                _bucket(limit.id, values),
+                rate_of(limit),
+                hits_of(request, index),
+                not limit.dry_run,
+            )
             found.append(_Counted(index, limit, values, ask))
         return found
 
@@ -117,19 +132,17 @@ class LimitJudge:
     ) -> rls_pb2.RateLimitResponse:
         proto = rls_pb2.RateLimitResponse(overall_code=OK)
         statuses = [rls_pb2.RateLimitResponse.DescriptorStatus(code=OK) for _ in range(size)]
-        refused: list[tuple[_Counted, Taken]] = []
+        refused = [
+            (one, result)
+            for one, result in zip(counted, taken, strict=True)
+            if one.ask.enforced and not result.allowed
+        ]
         now = self._now()
         for one, result in zip(counted, taken, strict=True):
-            self.usage.note(
-                one.limit.id,
-                tuple(value[:MAX_SHOWN] for value in one.values),
-                result,
-                now,
-                passed=result.allowed,
-            )
             over = one.ask.enforced and not result.allowed
-            if over:
-                refused.append((one, result))
+            if over or not (refused and one.ask.enforced):  # else nothing was taken
+                values = tuple(value[:MAX_SHOWN] for value in one.values)
+                self.usage.note(one.limit.id, values, result, now, passed=result.allowed)
             if one.ask.enforced and (over or one.limit.quota_headers):
                 statuses[one.index] = status(
                     rate_of(one.limit), result, refused=over, name=_policy(one.limit)
@@ -144,6 +157,14 @@ class LimitJudge:
                 proto.raw_body = limit.body.encode()
                 add_header(proto, "content-type", limit.content_type)
         return proto
+
+
+def _bucket(limit: str, values: tuple[str, ...]) -> str:
+    """Different for different values, however they are written."""
+    name = "|".join((limit, *(quote(value, safe="/:") for value in values)))
+    if len(name) <= MAX_KEY:
+        return name
+    return f"{limit}|#{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def _policy(limit: CountedLimit) -> str:
