@@ -90,10 +90,10 @@ def _rule(rule: LimitRule, path: str) -> Iterator[Mistake]:
     yield from _keys(rule.keys, f"{path}.keys")
     yield from _limit(rule.limit, f"{path}.limit")
     if rule.scope == "PER_REPLICA" and rule.on_failure == "DENY":
-        message = "onFailure has no effect: replicas that count for themselves ask nobody"
+        message = "replicas that count for themselves ask nobody, so nothing can fail"
         yield warning(f"{path}.onFailure", "NoEffect", message, "Remove it, or write scope: SHARED")
     if rule.dry_run and rule.on_failure == "DENY":
-        message = "onFailure has no effect: a rule in dry run refuses nothing"
+        message = "a rule in dry run refuses nothing, whatever fails"
         yield warning(f"{path}.onFailure", "NoEffect", message, "Remove it, or dryRun")
 
 

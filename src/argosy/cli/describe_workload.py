@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from argosy.cli import describe_telemetry
 from argosy.api.core_pod import TEMPLATES_ANNOTATION
+from argosy.cli import describe_telemetry
 from argosy.cli.client import Json, is_ready, name_of, namespace_of, of_workload, why_late
 from argosy.cli.columns import pod_state, replicas, restarts
 from argosy.cli.description import NONE, Description, Table, pairs, path_of, spec_of
