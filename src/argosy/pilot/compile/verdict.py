@@ -108,6 +108,11 @@ def verdict(
     return decided(allowing is not None, Action.ALLOW, allowing)
 
 
+def meets(rule: Rule, connection: Connection, request: Request | None) -> bool:
+    """Whether a rule holds for a call, whatever else decides."""
+    return _Call(connection, request).meets(rule)
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     connection: Connection
