@@ -59,6 +59,8 @@ COMMANDS = {
     "trace": _Command(_LOOK, "trace", "trace"),
     "tap": _Command(_LOOK, "tap", "tap"),
     "why": _Command(_LOOK, "why", "why"),
+    "report": _Command(_LOOK, "report", "report"),
+    "suggest": _Command(_LOOK, "suggest", "app"),
     "authz": _Command(_LOOK, "authz", "app"),
     "certs": _Command(_LOOK, "certs", "app"),
     "limits": _Command(_LOOK, "limits", "limits"),

@@ -24,7 +24,7 @@ from argosy.model.service import Service
 from argosy.model.telemetry import Mode, Telemetry
 from argosy.model.traffic import Destination
 from argosy.model.workload import Endpoint, Labels
-from argosy.pilot.analyze.findings import findings_of
+from argosy.pilot.analyze.findings import Finding, analysis_of_all, findings_of
 from argosy.pilot.compile.authn import Demands
 from argosy.pilot.compile.request_authn import RequestPolicy
 from argosy.pilot.graph import (
@@ -164,6 +164,18 @@ class Snapshot:
     def problems(self, kind: str, namespace: str, name: str) -> tuple[Problem, ...]:
         """What the compilers find wrong with an object."""
         return self._ask(findings_of, ObjectKey(kind, Namespace(namespace), name))
+
+    def analysis(self) -> tuple[Finding, ...]:
+        """What ``argosy analyze -A`` finds."""
+        return self._ask(analysis_of_all, tuple(sorted(self._items)), False)
+
+    @property
+    def keys(self) -> tuple[ObjectKey, ...]:
+        return tuple(sorted(self._items))
+
+    def with_items(self, items: Iterable[Json]) -> "Snapshot":
+        """The mesh that it would be with these objects too."""
+        return Snapshot((*self._items.values(), *items), self.proxies.values(), self.published)
 
     @property
     def root_namespace(self) -> str:
