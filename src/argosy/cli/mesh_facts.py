@@ -10,6 +10,7 @@ from argosy.base.names import ObjectKey
 from argosy.cli.authz import role
 from argosy.cli.client import ApiClient, CliError, Json, name_of, namespace_of, owner_of
 from argosy.cli.snapshot import Snapshot
+from argosy.mixer.report.checks import held, rule_field
 from argosy.mixer.report.facts import (
     Call,
     Certificate,
@@ -177,7 +178,7 @@ def _objects(snapshot: Snapshot, places: Places) -> Iterable[Checked]:
                 one.code,
                 problem.field,
                 problem.message,
-                problem.hint or "argosy analyze tells more",
+                problem.hint or "see argosy analyze",
                 place,
             )
         )
@@ -197,11 +198,11 @@ def _proxies(snapshot: Snapshot) -> Iterable[Proxy]:
 
 def _policy_places(
     workloads: Iterable[Workload], places: Places
-) -> Iterable[tuple[tuple[str, str, str], Place]]:
-    keys = {policy.object for workload in workloads for policy in workload.policies}
-    for key in sorted(keys):
-        place = places.of(key.kind, key.namespace, key.name)
-        yield (key.kind, key.namespace, key.name), place
+) -> Iterable[tuple[tuple[ObjectKey, str], Place]]:
+    for policy in held(tuple(workloads)):
+        key = policy.object
+        for field in ("", *map(rule_field, policy.rules)):
+            yield (key, field), places.of(key.kind, key.namespace, key.name, field)
 
 
 # What Mixer has measured.

@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Sequence
 from enum import StrEnum
+from itertools import groupby
 from typing import Annotated
 
 import typer
@@ -14,7 +16,7 @@ from argosy.cli.options import MeshOption
 from argosy.cli.output import err, out, outlive_readers, show_table
 from argosy.cli.snapshot import Snapshot
 from argosy.mixer.report import documents
-from argosy.mixer.report.findings import Found, Severity
+from argosy.mixer.report.findings import Found, Rule, Severity, by_rule
 from argosy.mixer.report.measured import Share
 from argosy.mixer.report.page import page
 from argosy.mixer.report.report import Report
@@ -153,25 +155,28 @@ def _show(found: Report) -> None:
     ]
     severities = [severity.value.upper() for severity in Severity]
     show_table(("NAMESPACE", "SCORE", "MTLS", *severities), rows)
-    for one in found.findings:
-        _show_finding(one)
+    for rule, members in by_rule(found.findings):
+        _show_rule(rule, members)
     if found.unmeasured:
         out.print("\nNot measured:")
         for what in found.unmeasured:
             out.print(f"  {escape(what)}")
 
 
-def _show_finding(one: Found) -> None:
-    finding = one.finding
-    style = _STYLES[finding.severity]
-    place = f" ({finding.place})" if finding.place.file else ""
-    out.print()
-    out.print(
-        f"[{style}]{finding.severity.value}[/] \\[{one.rule.id}] "
-        f"{escape(one.object)}{escape(place)}: {escape(finding.message)}"
-    )
-    out.print(f"    [dim]{escape(one.rule.why)}[/]")
-    out.print(f"    {escape(finding.remedy)}")
+def _show_rule(rule: Rule, members: Sequence[Found]) -> None:
+    """What is wrong, then once for those that have it in common why it matters and what to do."""
+    out.print(f"\n[bold]{escape(rule.title)}[/] \\[{rule.id}]")
+    for remedy, alike in groupby(members, key=lambda one: one.finding.remedy):
+        for one in alike:
+            finding = one.finding
+            style = _STYLES[finding.severity]
+            place = f" ({finding.place})" if finding.place.file else ""
+            out.print(
+                f"  [{style}]{finding.severity.value:8}[/] {escape(one.object)}{escape(place)}: "
+                f"{escape(finding.message)}"
+            )
+        out.print(f"    → {escape(remedy)}")
+    out.print(f"    [dim]{escape(rule.why)}[/]")
 
 
 def _share(share: Share | None, *, short: bool = False) -> str:

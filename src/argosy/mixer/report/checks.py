@@ -55,7 +55,7 @@ def proxies(facts: Facts) -> Iterator[Outcome]:
             refused = Finding(
                 Severity.HIGH,
                 f"it refuses what it was sent: {said}",
-                "argosy status shows the object that caused it",
+                "see argosy status, and the status of what was changed last",
             )
         yield Outcome(REJECTED, proxy.namespace, f"Proxy {proxy.namespace}/{proxy.name}", refused)
 
@@ -75,11 +75,11 @@ def plaintext_ports(facts: Facts) -> Iterator[Outcome]:
         )
         if worst:
             finding = Finding(
-                Severity.HIGH, f"{_ports(worst)} take plaintext only", remedy, workload.place
+                Severity.HIGH, f"plaintext only at {_ports(worst)}", remedy, workload.place
             )
         elif lax:
             finding = Finding(
-                Severity.MEDIUM, f"{_ports(lax)} accept plaintext", remedy, workload.place
+                Severity.MEDIUM, f"plaintext is accepted at {_ports(lax)}", remedy, workload.place
             )
         elif not modes and workload.mode is not MtlsMode.STRICT:
             finding = Finding(
@@ -100,8 +100,8 @@ def authorization(facts: Facts) -> Iterator[Outcome]:
             finding = Finding(
                 Severity.HIGH,
                 "no ALLOW or CUSTOM policy is in force for it",
-                f"argosy suggest authz -n {workload.namespace} writes the tightest policies that "
-                "allow what it sees",
+                "write the tightest policies that allow what is seen: argosy suggest authz "
+                f"-n {workload.namespace} --record 10m",
                 workload.place,
             )
         yield Outcome(NO_AUTHORIZATION, workload.namespace, workload.title, finding)
@@ -113,7 +113,7 @@ def policies(facts: Facts) -> Iterator[Outcome]:
     for policy in held(facts.workloads):
         key = policy.object
         title = f"AuthorizationPolicy {key.namespace}/{key.name}"
-        place = places.get(("AuthorizationPolicy", key.namespace, key.name), NOWHERE)
+        place = places.get((key, ""), NOWHERE)
         watched = Finding(
             Severity.INFO,
             "it is in dry run: nothing is enforced",
@@ -125,6 +125,7 @@ def policies(facts: Facts) -> Iterator[Outcome]:
             continue
         for rule in policy.rules:
             what = f"{title} rules[{rule.index}]"
+            place = places.get((key, rule_field(rule)), NOWHERE)
             yield from _breadth(policy, rule, what, place, facts.trust_domain)
 
 
@@ -144,7 +145,7 @@ def certificates(facts: Facts) -> Iterator[Outcome]:
     for one in facts.certificates:
         finding = None
         if one.level:
-            remedy = "argosy certs tells more; control-plane.log and node.log why it is not renewed"
+            remedy = "see argosy certs; control-plane.log and node.log tell why it is not renewed"
             finding = Finding(_LEVELS[one.level], one.message, remedy)
         yield Outcome(CERTIFICATE, one.namespace, f"Certificate of {one.about}", finding)
 
@@ -171,6 +172,10 @@ def held(workloads: Sequence[Workload]) -> tuple[Policy, ...]:
     """Every policy that holds for somebody, once."""
     found = {policy.object: policy for one in workloads for policy in one.policies}
     return tuple(found[key] for key in sorted(found))
+
+
+def rule_field(rule: Rule) -> str:
+    return f"spec.rules[{rule.index}]"
 
 
 def closes(policies: Sequence[Policy]) -> bool:

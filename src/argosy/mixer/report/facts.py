@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 
+from argosy.base.names import ObjectKey
 from argosy.mixer.report.findings import NOWHERE, Place
 from argosy.model.authn import MtlsMode
 from argosy.model.authz import Policy
@@ -139,7 +140,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``since`` is how many seconds of traffic ``edges`` and ``calls`` tell of."""
+    """``since`` is how many seconds of traffic ``edges`` tell of. ``places`` are those of policies
+    and of their rules, by object and field."""
 
     mesh: str
     version: str
@@ -150,7 +152,7 @@ class Facts:
     certificates: tuple[Certificate, ...] = ()
     objects: tuple[Checked, ...] = ()
     proxies: tuple[Proxy, ...] = ()
-    places: tuple[tuple[tuple[str, str, str], Place], ...] = ()
+    places: tuple[tuple[tuple[ObjectKey, str], Place], ...] = ()
     edges: tuple[Edge, ...] | None = None
     calls: tuple[Call, ...] | None = None
     since: float = 0.0

@@ -1,6 +1,6 @@
 """What a report says: rules, outcomes of looking at single objects, and the findings among them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -206,3 +206,11 @@ def findings(outcomes: Iterable[Outcome]) -> tuple[Found, ...]:
             ),
         )
     )
+
+
+def by_rule(found: Sequence[Found]) -> list[tuple[Rule, list[Found]]]:
+    """Rules in the order of their gravest finding, each with its findings in their order."""
+    groups: dict[Rule, list[Found]] = {}
+    for one in found:
+        groups.setdefault(one.rule, []).append(one)
+    return list(groups.items())

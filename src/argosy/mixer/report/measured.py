@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from argosy.mixer.report.checks import held
+from argosy.mixer.report.checks import held, rule_field
 from argosy.mixer.report.facts import Call, Facts, Workload
 from argosy.mixer.report.findings import (
     EGRESS,
@@ -105,14 +105,13 @@ def unused_permissions(facts: Facts) -> Iterator[Outcome]:
         if not seen:
             continue
         key = policy.object
-        place = places.get(("AuthorizationPolicy", key.namespace, key.name), NOWHERE)
         for rule in policy.rules:
             title = f"AuthorizationPolicy {key.namespace}/{key.name} rules[{rule.index}]"
             finding = Finding(
                 Severity.LOW,
                 f"none of {sum(call.count for call in seen)} calls that were observed needs it",
                 "remove it, if the time that was observed is long enough",
-                place,
+                places.get((key, rule_field(rule)), NOWHERE),
             )
             used = any(is_met(rule, call) for call in seen)
             yield Outcome(UNUSED_ALLOW, key.namespace, title, None if used else finding)

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from itertools import groupby
 
 from argosy.mixer.report.documents import severities
-from argosy.mixer.report.findings import Found, Rule, Severity
+from argosy.mixer.report.findings import Found, Rule, Severity, by_rule
 from argosy.mixer.report.measured import Share
 from argosy.mixer.report.report import PERFECT, NamespaceScore, Report
 
@@ -36,7 +35,7 @@ time,.soft{color:var(--soft)}
 .ring text{font-size:30px;font-weight:650;fill:var(--ink);text-anchor:middle;
 dominant-baseline:central}
 .top h3{margin:0 0 8px;font-size:13px;font-weight:600;color:var(--soft)}
-.big{font-size:26px;font-weight:650;line-height:1.2}
+.big{font-size:26px;font-weight:650;line-height:1.2;margin-bottom:8px}
 .bar{height:8px;border-radius:4px;background:var(--line);overflow:hidden;min-width:90px}
 .bar i{display:block;height:100%;border-radius:4px}
 .good{--c:var(--good)}.fair{--c:var(--fair)}.bad{--c:var(--bad)}.none{--c:var(--line)}
@@ -59,7 +58,7 @@ section.rule>div:first-child{display:flex;gap:16px;justify-content:space-between
 align-items:flex-start;padding:16px 16px 12px;border-bottom:1px solid var(--line)}
 section.rule h3{margin:0;font-size:16px}section.rule p{margin:2px 0 0;max-width:75ch}
 code{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
-td.object{width:34%}td.what{min-width:300px}td .soft{display:block}
+section.rule p code{white-space:nowrap}td.object{width:34%}td.what{min-width:300px}td .soft{display:block}
 ul.plain{margin:0;padding:16px 16px 16px 34px}
 footer{margin-top:40px;color:var(--soft);font-size:13px;max-width:80ch}
 @media (max-width:760px){.top{grid-template-columns:1fr}main{padding:24px 14px}td.object{width:auto}}
@@ -148,24 +147,8 @@ def _namespaces(scores: Sequence[NamespaceScore]) -> str:
 def _findings(found: Sequence[Found]) -> str:
     if not found:
         return ""
-    groups: list[tuple[Rule, list[Found]]] = []
-    for rule, members in groupby(sorted(found, key=_by_rule(found)), key=lambda one: one.rule):
-        groups.append((rule, list(members)))
+    groups = by_rule(found)
     return "<h2>Findings</h2>" + "".join(_group(rule, members) for rule, members in groups)
-
-
-def _by_rule(found: Sequence[Found]) -> "_Order":
-    return _Order({one.rule: place for place, one in reversed(list(enumerate(found)))})
-
-
-class _Order:
-    """Rules in the order of their gravest finding; findings of a rule as they were."""
-
-    def __init__(self, first: dict[Rule, int]) -> None:
-        self._first = first
-
-    def __call__(self, one: Found) -> int:
-        return self._first[one.rule]
 
 
 def _group(rule: Rule, members: Sequence[Found]) -> str:

@@ -38,7 +38,7 @@ def _document(one: Suggestion, entrances: set[tuple[str, str]]) -> Iterator[str]
     if total:
         callers = len({call.principal for call in calls})
         yield comment(
-            f"{workload.title}: {total} calls of {callers} callers, the last at "
+            f"{workload.title}: {total} calls of {callers} caller{'s' * (callers != 1)}, the last at "
             f"{moment(max(call.last for call in calls))}"
         )
     else:
