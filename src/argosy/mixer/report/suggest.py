@@ -19,7 +19,7 @@ LABEL = "argosy.dev/suggested"
 _SPIFFE = "spiffe://"
 _NAME_LENGTH = 253
 _METHOD = re.compile(r"[A-Za-z-]+")
-_PATH = re.compile(r"/[!-)+-z|~]*")
+_SEGMENT = re.compile(r"[!-)+-z|~]*")
 """ASCII that is printed, without ``*``, ``{`` and ``}``."""
 
 Json = dict[str, Any]
@@ -129,22 +129,31 @@ def _suggestion(workload: Workload, calls: Sequence[Call], *, plaintext: bool) -
 
 
 def _permissions(calls: Iterable[Call]) -> tuple[Permission, ...]:
-    """Callers that may do the same are one permission."""
-    by_caller: dict[str, list[Call]] = {}
+    """Callers that may do the same are one permission.
+
+    Requests and connections are never in one: a rule that names methods holds for no connection.
+    """
+    by_caller: dict[tuple[str, bool], list[Call]] = {}
     for call in calls:
-        by_caller.setdefault(call.principal, []).append(call)
-    alike: dict[tuple[tuple[Operation, ...], bool], list[str]] = {}
+        by_caller.setdefault((call.principal, call.http), []).append(call)
+    alike: dict[tuple[tuple[Operation, ...], bool], list[tuple[str, bool]]] = {}
     for caller, made in by_caller.items():
-        alike.setdefault((_operations(made), bool(caller)), []).append(caller)
+        alike.setdefault((_operations(made), bool(caller[0])), []).append(caller)
     found = [
         Permission(
-            tuple(sorted(callers)) if known else None,
+            tuple(sorted(principal for principal, _ in callers)) if known else None,
             operations,
             tuple(call for caller in sorted(callers) for call in by_caller[caller]),
         )
         for (operations, known), callers in alike.items()
     ]
-    return tuple(sorted(found, key=lambda one: (one.principals is None, one.principals or ())))
+    return tuple(
+        sorted(found, key=lambda one: (one.principals is None, one.principals or (), _first(one)))
+    )
+
+
+def _first(permission: Permission) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    return permission.operations[0].ports, permission.operations[0].methods
 
 
 def _operations(calls: Iterable[Call]) -> tuple[Operation, ...]:
@@ -183,8 +192,10 @@ def _can_be_written(call: Call) -> bool:
         return False
     if call.path == ANY_PATH:
         return True
-    rest = "/".join(part for part in call.path.split("/") if part != ANY_SEGMENT)
-    return _PATH.fullmatch(rest) is not None
+    begin, *segments = call.path.split("/")
+    return not begin and all(
+        one == ANY_SEGMENT or _SEGMENT.fullmatch(one) is not None for one in segments
+    )
 
 
 def _rule(permission: Permission) -> Json:
