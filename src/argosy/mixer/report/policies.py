@@ -25,7 +25,7 @@ def policies_yaml(
 ) -> str:
     """``about`` says when and how long it was observed. ``gateways`` are told apart as callers."""
     entrances = {(one.namespace, one.account) for one in gateways}
-    head = "".join(f"# {line}\n" for line in about)
+    head = "".join(f"{comment(line)}\n" for line in about)
     return head + "".join(
         "---\n" + "".join(f"{line}\n" for line in _document(one, entrances)) for one in suggestions
     )
