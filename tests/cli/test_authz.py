@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from argosy.testing.tokens import Issuer
+
 Argosy = Callable[..., Any]
 
 MESH = """
@@ -126,3 +128,73 @@ def test_what_cannot_be_asked(shop: Any, argosy: Argosy, url: str, code: int, me
     answer = argosy("authz", "can", "web-a", "GET", url, "-n", "shop")
     assert answer.code == code
     assert message in answer.err
+
+
+def test_paths_are_read_as_the_proxy_reads_them(mesh: Any, argosy: Argosy) -> None:
+    mesh.put(MESH)
+    for path in ("/x/../admin", "/%61dmin", "/.;a=b/admin", "/./admin?x=/../y"):
+        answer = argosy("authz", "can", "web-a", "GET", f"http://reviews.default:9080{path}", *SHOP)
+        assert (answer.code, "denied by DENY" in answer.out) == (1, True), path
+    url = "http://reviews.default:9080//admin"
+    assert argosy("authz", "can", "web-a", "GET", url, *SHOP).code == 0, "BASE keeps slashes"
+    mesh.put(NORMALIZED)
+    assert argosy("authz", "can", "web-a", "GET", url, *SHOP).code == 1
+    answer = argosy("authz", "can", "web-a", "GET", "http://reviews.default:9080/a%00", *SHOP)
+    assert (answer.code, "denied before any policy: 400" in answer.out) == (1, True)
+
+
+SHOP = ("-n", "shop")
+NORMALIZED = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: "pathNormalization: {normalization: MERGE_SLASHES}"
+"""
+ISSUER = Issuer("https://issuer.example")
+USERS = f"""
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {{name: users, namespace: default}}
+spec:
+  jwtRules:
+  - issuer: {ISSUER.name}
+    audiences: [shop]
+    jwks: '{ISSUER.key_set()}'
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: readers, namespace: default}}
+spec:
+  rules:
+  - from: [{{source: {{requestPrincipals: ["{ISSUER.name}/*"]}}}}]
+    when: [{{key: "request.auth.claims[groups]", values: [admin]}}]
+"""
+
+
+def test_the_end_user_is_known_by_claims_or_by_a_token(mesh: Any, argosy: Argosy) -> None:
+    mesh.put(MESH)
+    mesh.put(USERS)
+    ask = ("authz", "can", "web-a", "GET", "http://reviews.default:9080/", *SHOP)
+    assert argosy(*ask).code == 1
+    who = ("--claim", f"iss={ISSUER.name}", "--claim", "sub=jane")
+    assert argosy(*ask, *who).code == 1
+    assert argosy(*ask, *who, "--claim", "groups=dev,admin").code == 0
+    good = {"aud": "shop", "groups": ["admin"]}
+    assert argosy(*ask, "--token", "-", stdin=ISSUER.token(good)).code == 0
+    stranger = Issuer(ISSUER.name)
+    for token, why in (
+        (ISSUER.token({**good, "aud": "bank"}), "its audience is none of shop"),
+        (ISSUER.token({**good, "exp": 1_000_000_000}), "has expired"),
+        (ISSUER.token({**good, "nbf": 99_999_999_999}), "not valid yet"),
+        (ISSUER.token({**good, "iss": "https://other.example"}), "no rule is for the issuer"),
+        (stranger.token(good), "no key has signed it"),
+        (ISSUER.unsigned(good), "no key has signed it"),
+        (ISSUER.confused(good), "no key has signed it"),
+        ("a.b.c", "no JWT"),
+    ):
+        answer = argosy(*ask, "--token", "-", stdin=token)
+        assert (answer.code, "denied before any policy: 401" in answer.out) == (1, True), why
+        assert why in answer.out
+    answer = argosy(*ask, "--token", "-", "--claim", "a=b", stdin="")
+    assert (answer.code, "exclude each other" in answer.err) == (2, True)

@@ -11,6 +11,7 @@ from argosy.api.core_pod import Pod
 from argosy.api.decode import decode_json
 from argosy.api.meta import Origin, line_of
 from argosy.base.names import Hostname
+from argosy.cli.authz_token import TokenRefusedError, accepted, claims_of, read_token
 from argosy.cli.client import ApiClient, CliError, Json, find_pod, name_of, namespace_of
 from argosy.cli.options import MeshOption, NamespaceOption, WorkloadArgument
 from argosy.cli.output import outlive_readers, show_table
@@ -18,9 +19,12 @@ from argosy.cli.snapshot import Snapshot
 from argosy.model.authz import Action, Policy, Rule
 from argosy.model.policy_scope import Attached, Everyone, Selected
 from argosy.model.proxy import Role
+from argosy.model.request_authn import JwtRule
 from argosy.model.service import Protocol, Service
 from argosy.model.workload import Endpoint
 from argosy.pilot.compile import endpoints
+from argosy.pilot.compile.normalized_path import PathRefusedError, normalization, normalized
+from argosy.pilot.compile.request_authn import rules_of
 from argosy.pilot.compile.roles import role_of
 from argosy.pilot.compile.verdict import Connection, Request, Verdict, verdict
 
@@ -117,13 +121,25 @@ def can(
     header: Annotated[
         list[str] | None, typer.Option("--header", "-H", help="A header: 'x-token: admin'.")
     ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="A file with the end user's token; - is standard input."),
+    ] = None,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option("--claim", help="A claim of an accepted token: groups=admin,dev; iss=..."),
+    ] = None,
     namespace: NamespaceOption = "default",
     mesh: MeshOption = "default",
 ) -> None:
     """Whether a workload may make a request, and which rule decides. Exit code 1: it may not.
 
-    The path is taken as the proxy normalizes it. Tokens are not looked at: the request has none.
+    The path is read as the proxy normalizes it. Without --token and --claim no end user is known.
     """
+    if token is not None and claim:
+        raise CliError("--token and --claim exclude each other", "Write one of them", code=2)
+    claims = claims_of(claim or ())
+    given = None if token is None else read_token(token)
     target = urlsplit(url)
     if target.scheme != "http" or not target.hostname:
         raise CliError(
@@ -136,15 +152,32 @@ def can(
     outlive_readers()
     allowed = True
     for called in reached(snapshot, target, namespace_of(pod)):
-        request = Request(method, target.netloc, path(target), headers) if called.http else None
+        where = name_of(called.pod)
+        try:
+            request = None
+            if called.http:
+                known = claims if given is None else accepted(given, rules(snapshot, called.pod))
+                asked = normalized(path(target), normalization(snapshot.settings(role(called.pod))))
+                request = Request(method, target.netloc, asked, headers, known)
+        except (PathRefusedError, TokenRefusedError) as refusal:
+            allowed = False
+            answered = "401, " if isinstance(refusal, TokenRefusedError) else ""
+            typer.echo(f"{where}: denied before any policy: {answered}{refusal}")
+            continue
         answer = verdict(
             snapshot.authorization(role(called.pod)),
             connection(snapshot, pod, called.endpoint),
             request,
         )
         allowed = allowed and answer.allowed
-        typer.echo(f"{name_of(called.pod)}: {told(answer, places)}")
+        typer.echo(f"{where}: {told(answer, places)}")
     raise typer.Exit(0 if allowed else 1)
+
+
+def rules(snapshot: Snapshot, pod: Json) -> tuple[JwtRule, ...]:
+    """What a workload demands of tokens."""
+    labels = pod["metadata"].get("labels") or {}
+    return rules_of(snapshot.token_policies(namespace_of(pod), labels))
 
 
 def parsed(text: str) -> tuple[str, str]:

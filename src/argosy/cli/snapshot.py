@@ -17,6 +17,7 @@ from argosy.base.problems import Problem
 from argosy.cli.client import ApiClient, CliError, ForbiddenError, Json, name_of, namespace_of
 from argosy.cli.kinds import kind_named
 from argosy.model.authz import Authorization, Policy
+from argosy.model.listener import ListenerSettings
 from argosy.model.proxy import ProxyType, Role, Scope, Sight
 from argosy.model.rate_limit import Limit
 from argosy.model.route import Attachment, HttpRule
@@ -26,11 +27,13 @@ from argosy.model.traffic import Destination
 from argosy.model.workload import Endpoint, Labels
 from argosy.pilot.analyze.findings import Finding, analysis_of_all, findings_of
 from argosy.pilot.compile.authn import Demands
+from argosy.pilot.compile.proxy_configs import personal
 from argosy.pilot.compile.request_authn import RequestPolicy
 from argosy.pilot.graph import (
     authorization,
     destinations,
     gateways,
+    proxy_configs,
     rate_limits,
     request_authn,
     rules,
@@ -142,6 +145,12 @@ class Snapshot:
         """The rules of RateLimits that hold for a workload."""
         role = Role(kind, Namespace(namespace), label_pairs(labels), "")
         return self._ask(rate_limits.limits_of, role)
+
+    def settings(self, role: Role) -> ListenerSettings:
+        """What holds for the listeners of a proxy, mesh-wide and of its own."""
+        return personal(
+            self._ask(world.mesh_settings).listeners, self._ask(proxy_configs.traffic_of, role)
+        )
 
     def routing(self, host: Hostname, namespace: str) -> ObjectKey | None:
         """The VirtualService that rules a host for callers in a namespace, HTTP before TCP."""
