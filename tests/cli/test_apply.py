@@ -249,3 +249,12 @@ def test_delete_by_labels_and_all(mesh: Any, argosy: Argosy) -> None:
 def test_a_wrong_deletion(mesh: Any, argosy: Argosy, args: tuple[str, ...], said: str) -> None:
     answer = argosy("delete", *args)
     assert (answer.code, said in answer.err) == (2, True)
+
+
+def test_a_bare_off_is_told_how_to_write_it(
+    mesh: Any, argosy: Argosy, file: Callable[[str], str]
+) -> None:
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n"
+    answer = argosy("apply", "-f", file(f"{config}data:\n  mesh: 'ingressControllerMode: OFF'\n"))
+    assert answer.code == 1
+    assert 'YAML reads a bare OFF as false: write "OFF"' in answer.err

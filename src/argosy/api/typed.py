@@ -17,6 +17,7 @@ from msgspec import inspect
 from argosy.api.durations import parse_duration
 from argosy.api.located import child
 from argosy.api.meta import Duration, KubernetesPart
+from argosy.api.yaml_scalar import plain_scalar
 from argosy.base.problems import Severity
 
 
@@ -181,7 +182,8 @@ class _Walk:
         if data in info.values:
             return data
         known = [str(value) for value in info.values]
-        hint = did_you_mean(str(data), known) or f"Use one of {', '.join(known)}"
+        hint = _meant(data, known) or did_you_mean(str(data), known)
+        hint = hint or f"Use one of {', '.join(known)}"
         return self._note(path, "InvalidValue", f"{described(data)} is not a value of it", hint)
 
     def _duration(self, data: str, path: str) -> Any:
@@ -271,6 +273,16 @@ def _wanted(info: inspect.Type) -> str:
             return " or ".join(_wanted(option) for option in options)
         case _:
             return "another type"
+
+
+def _meant(data: Any, known: Sequence[str]) -> str:
+    """Of a word that YAML takes for a boolean: how to write it."""
+    if not isinstance(data, bool):
+        return ""
+    words = [word for word in known if word and plain_scalar(word) is data]
+    return (
+        f'YAML reads a bare {words[0]} as {str(data).lower()}: write "{words[0]}"' if words else ""
+    )
 
 
 def _in_range(number: int, info: inspect.IntType) -> bool:

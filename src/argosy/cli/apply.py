@@ -25,6 +25,9 @@ _OURS = "/apis/argosy.dev/v1alpha1"
 _PASSING = frozenset({"SubsetSelectsNothing", "NoMatchingWorkloads"})
 """Warnings that a workload which is just being started makes untrue."""
 
+_COMING = "CredentialNotFound"
+"""What a Gateway lacks is told when its proxies run, which is sooner or later after this."""
+
 _PASSING_SECONDS = 3.0
 _LOOKED_UP = 50
 SAYINGS = {
@@ -92,6 +95,7 @@ def send(
     answer = client.call("POST", f"{_OURS}/apply", body=body, seconds=120.0, repeatable=not delete)
     changes = not (dry_run or delete)
     passing = _take_passing(answer) if changes else []
+    awaited = _take_coming(answer) if changes and meanwhile else []
     ok = show_results(answer, client=client, dry_run=dry_run) and not reading.unreadable
     code = 0 if ok else 1
     if wait and not dry_run and answer.get("revision"):
@@ -99,7 +103,7 @@ def send(
         code = code or late
     if meanwhile:
         meanwhile()
-    for problem in _still_there(client, passing):
+    for problem in (*_still_there(client, passing), *_come(client, awaited)):
         show_problem(problem)
     return code
 
@@ -212,6 +216,28 @@ def _take_passing(answer: Json) -> list[Json]:
     return passing
 
 
+def _take_coming(answer: Json) -> list[tuple[str, str, str]]:
+    """The objects of an answer that may lack a credential; the answer tells nothing of it any more."""
+    found = []
+    for result in answer.get("results", []):
+        if result["kind"] not in ("Gateway", "DestinationRule") or result["action"] == "invalid":
+            continue
+        kept = [p for p in result.get("problems", ()) if p.get("code") != _COMING]
+        result["problems"] = kept
+        found.append((result["kind"], result.get("namespace") or "", result["name"]))
+    return found
+
+
+def _come(client: ApiClient, awaited: list[tuple[str, str, str]]) -> list[Json]:
+    """What they lack now. It may still be made, so it is a warning."""
+    return [
+        {**message, "severity": "Warning", "kind": kind, "namespace": namespace, "name": name}
+        for kind, namespace, name in awaited
+        for message in _messages(client, kind, namespace, name)
+        if message["type"]["name"] == _COMING
+    ]
+
+
 def _still_there(client: ApiClient, passing: list[Json]) -> list[Json]:
     """Those of the warnings that are still true in a moment."""
     deadline = time.monotonic() + _PASSING_SECONDS
@@ -230,9 +256,14 @@ def _about(problem: Json) -> tuple[str, str, str]:
 
 def _codes(client: ApiClient, kind: str, namespace: str, name: str) -> set[tuple[str, str]]:
     """The problems that the object has now: code and field."""
+    messages = _messages(client, kind, namespace, name)
+    return {(m["type"]["name"], m.get("field", "")) for m in messages}
+
+
+def _messages(client: ApiClient, kind: str, namespace: str, name: str) -> list[Json]:
     try:
         item = client.get(kind_named(kind).path(namespace, name))
     except NotFoundError:
-        return set()
-    messages = (item.get("status") or {}).get("validationMessages", ())
-    return {(m["type"]["name"], m.get("field", "")) for m in messages}
+        return []
+    found: list[Json] = (item.get("status") or {}).get("validationMessages", [])
+    return found
