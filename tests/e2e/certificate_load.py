@@ -61,11 +61,12 @@ def certificates(mesh: Mesh) -> dict[str, Any]:
 
 
 @contextmanager
-def load(mesh: Mesh, seconds: float) -> Iterator[dict[str, Any]]:
-    """Steady requests from foo to foo meanwhile; what it yields is filled in at the end."""
-    argv = (sys.executable, str(LOAD), "http://web.foo/get", "--seconds", str(seconds))
+def load(mesh: Mesh, seconds: float, namespace: str = "foo") -> Iterator[dict[str, Any]]:
+    """Steady requests in a namespace meanwhile; what it yields is filled in at the end."""
+    url = f"http://web.{namespace}/get"
+    argv = (sys.executable, str(LOAD), url, "--seconds", str(seconds))
     process = subprocess.Popen(
-        [ARGOSY, "exec", "-n", "foo", "deploy/client", "--", *argv, "--rate", str(RATE)],
+        [ARGOSY, "exec", "-n", namespace, "deploy/client", "--", *argv, "--rate", str(RATE)],
         env=mesh.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

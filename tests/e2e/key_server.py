@@ -1,6 +1,7 @@
 """An issuer's web server on this machine, as a test wants it: keys, discovery, and mischief."""
 
 import json
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -15,12 +16,13 @@ class KeyServer:
     """``answers`` has a body, or (status, headers, body), by path; others are 404. ``asked`` counts."""
 
     port: int = 0
+    scheme: str = "http"
     answers: dict[str, Any] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def publish(self, path: str, key_set: str) -> str:
         """Serves a key set; its URL."""
@@ -43,8 +45,9 @@ class KeyServer:
 
 
 @contextmanager
-def key_server() -> Iterator[KeyServer]:
-    known = KeyServer()
+def key_server(context: ssl.SSLContext | None = None) -> Iterator[KeyServer]:
+    """With ``context`` it speaks TLS."""
+    known = KeyServer(scheme="http" if context is None else "https")
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -64,6 +67,8 @@ def key_server() -> Iterator[KeyServer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     known.port = int(server.server_address[1])
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

@@ -67,7 +67,7 @@ class FakeAuthority:
         for changed in self.subscribers:
             changed()
 
-    async def issue(self, csr: str) -> Sequence[str]:
+    async def issue(self, csr: str, signer: str = "") -> Sequence[str]:
         self.requests.append(csr)
         if self.down:
             raise IssueError("connection refused")
@@ -262,7 +262,7 @@ async def test_a_wrong_answer_is_not_installed(
 ) -> None:
     authority, watched = FakeAuthority(), FakeAuthority()
 
-    async def issue(csr: str) -> Sequence[str]:
+    async def issue(csr: str, _signer: str) -> Sequence[str]:
         if answer == "another key":
             return await authority.issue(make_request(str(REVIEWS))[1])
         if answer == "another identity":

@@ -13,6 +13,7 @@ import msgspec
 
 from argosy.api.core_pod import Pod
 from argosy.api.meta import Metadata
+from argosy.api.proxy_config import NO_PROXY_CONFIG
 from argosy.base.names import TrustDomain
 from argosy.citadel.identity import SpiffeId
 from argosy.citadel.issuer import Issuer, self_made
@@ -57,7 +58,7 @@ class ControlPlane:
     ) -> str:
         return "token"
 
-    async def sign(self, csr: str, token: str) -> tuple[str, ...]:
+    async def sign(self, csr: str, token: str, signer: str = "") -> tuple[str, ...]:
         identity = SpiffeId.of(self.trust_now.trust_domain, "default", "default")
         now = datetime.now(UTC)
         return sign_workload(self.trust_now.authority, csr, identity, now).chain
@@ -92,7 +93,9 @@ class Proxy:
 
 @asynccontextmanager
 async def node(plane: ControlPlane, proxy: Proxy) -> AsyncIterator[None]:
-    certificates = NodeCertificates(cast("ApiClient", plane), lambda _: proxy)
+    certificates = NodeCertificates(
+        cast("ApiClient", plane), lambda _: proxy, lambda _: NO_PROXY_CONFIG
+    )
     pod = Pod(kind="Pod", metadata=Metadata(name="web", namespace="default"))
     keeper = certificates.keeper(pod, proxy.directory)
     async with asyncio.TaskGroup() as tasks:

@@ -12,6 +12,7 @@ from argosy.proxy.secret_files import (
     KeyPair,
     Roots,
     read_key_pair,
+    versions_of,
     write_certificate,
     write_pem,
     write_pem_roots,
@@ -44,7 +45,7 @@ def test_each_file_is_a_discovery_response_with_one_secret(tmp_path: Path) -> No
         ],
     }
     assert json.loads((tmp_path / "certs" / "root.json").read_text()) == {
-        "version_info": "abc",
+        "version_info": versions_of(Roots("abc", "ROOT\n"))["ROOTCA"],
         "resources": [
             {
                 "@type": kind,
@@ -164,3 +165,12 @@ def test_damaged_files_are_nothing(tmp_path: Path, content: str) -> None:
 
 def test_a_key_does_not_print() -> None:
     assert "KEY" not in repr(PAIR)
+
+
+def test_a_version_changes_with_what_it_names_and_with_nothing_else() -> None:
+    """Envoy goes on to tell the old version of a secret that is as it was."""
+    alone = versions_of(Roots("abc", "ROOT\n"))
+    assert versions_of(Roots("def", "ROOT\n")) == alone
+    more = versions_of(Roots("def", "ROOT\n", domains=(("here", "ROOT\n"),)))
+    assert more["control-plane"] == alone["control-plane"]
+    assert more["ROOTCA"] != alone["ROOTCA"]

@@ -82,7 +82,10 @@ class ServiceSettings(KubernetesPart, frozen=True, kw_only=True):
 
 
 class CertificateData(KubernetesPart, frozen=True, kw_only=True):
-    """Roots of others. Without ``trust_domains`` they are trusted for the mesh's own."""
+    """Roots of others. Without ``trust_domains`` they are trusted for the mesh's own.
+
+    With ``cert_signers`` only by workloads whose certificates are of one of these signers.
+    """
 
     pem: str = ""
     spiffe_bundle_url: str = ""
@@ -96,6 +99,15 @@ class DefaultProviders(KubernetesPart, frozen=True, kw_only=True):
     tracing: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("prometheus",)
     access_logging: tuple[str, ...] = ()
+
+
+class CertificateAuthority(KubernetesPart, frozen=True, kw_only=True):
+    """``address`` is host:port. ``istiod_side``: the control plane asks it, not the agents."""
+
+    address: str
+    tls_settings: ClientTLSSettings | None = None
+    request_timeout: Duration = Duration(10_000)
+    istiod_side: bool = True
 
 
 class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
@@ -117,6 +129,7 @@ class MeshConfig(KubernetesPart, frozen=True, kw_only=True):
     trust_domain: str = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()
     ca_certificates: tuple[CertificateData, ...] = ()
+    ca: CertificateAuthority | None = None
     root_namespace: str = "istio-system"
     default_service_export_to: tuple[str, ...] = ()
     default_virtual_service_export_to: tuple[str, ...] = ()

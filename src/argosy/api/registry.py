@@ -11,6 +11,10 @@ from typing import Any
 
 from argosy.api.apps import Deployment, StatefulSet
 from argosy.api.argosy_rate_limit import RateLimit
+from argosy.api.certificates import (
+    CertificateSigningRequest,
+    validate_certificate_signing_request,
+)
 from argosy.api.core import ConfigMap, Namespace, Secret, Service, ServiceAccount
 from argosy.api.core_pod import Pod
 from argosy.api.endpoints import Endpoints, EndpointSlice
@@ -50,6 +54,7 @@ from argosy.api.validate_workload_entry import validate_workload_entry, validate
 
 CORE = ""
 APPS = "apps"
+CERTIFICATES = "certificates.k8s.io"
 DISCOVERY = "discovery.k8s.io"
 NETWORKING = "networking.istio.io"
 K8S_NETWORKING = "networking.k8s.io"
@@ -126,6 +131,16 @@ KINDS: tuple[Registered, ...] = (
     Registered(CORE, _V1, "secrets", Secret, _HOLDS, validate_secret),
     Registered(APPS, _V1, "deployments", Deployment, _RUNS, validate_deployment, ("deploy",)),
     Registered(APPS, _V1, "statefulsets", StatefulSet, _RUNS, validate_stateful_set, ("sts",)),
+    Registered(
+        CERTIFICATES,
+        _V1,
+        "certificatesigningrequests",
+        CertificateSigningRequest,
+        _HOLDS,
+        validate_certificate_signing_request,
+        ("csr",),
+        namespaced=False,
+    ),
     Registered(
         NETWORKING,
         _ISTIO_NETWORKING,

@@ -45,7 +45,9 @@ _CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    502: grpc.StatusCode.UNAVAILABLE,
     503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 _IMPERSONATED = "ImpersonatedIdentity"
 _SIGNER = "CertSigner"
@@ -121,16 +123,12 @@ class CertificateApi:
             request.ParseFromString(body)
         except DecodeError:
             raise RefusedError(400, "the request is no IstioCertificateRequest") from None
-        signer = _text(request.metadata, _SIGNER)
-        if signer:
-            raise RefusedError(
-                400, f"there is no signer {signer!r} here: leave CertSigner out for the mesh's own"
-            )
         chain = await self._issuing.issue(
             request.csr,
             token or certificates,
             lifetime=_lifetime(request.validity_duration),
             impersonated=_text(request.metadata, _IMPERSONATED),
+            signer=_text(request.metadata, _SIGNER),
         )
         response: bytes = CertificateResponse(cert_chain=chain).SerializeToString()
         return response

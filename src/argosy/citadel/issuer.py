@@ -124,24 +124,54 @@ def _path(
     where: str,
 ) -> tuple[x509.Certificate, ...]:
     """From the signing certificate to one of the roots, each signed by the next."""
+    path = _upwards(certificate, between, roots)
+    last = path[-1]
+    if last not in roots:
+        raise AuthorityError(
+            f"{where}: {_name(last)} is signed by {last.issuer.rfc4514_string() or '(no name)'}, "
+            f"which is neither in {ROOT} nor in {CHAIN}: the chain must lead from "
+            f"{CA_CERTIFICATE} to {ROOT}"
+        )
+    if not _signed(last, last):
+        raise AuthorityError(
+            f"{where}: {_name(last)} in {ROOT} is not signed by itself: put the root there"
+        )
+    return path
+
+
+def _upwards(
+    certificate: x509.Certificate,
+    between: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+) -> tuple[x509.Certificate, ...]:
+    """Each signed by the next, up to a root or as far as it goes."""
     path = [certificate]
     while path[-1] not in roots:
-        last = path[-1]
-        following = next(
-            (one for one in (*roots, *between) if one not in path and _signed(last, one)), None
-        )
+        above = (one for one in (*roots, *between) if one not in path and _signed(path[-1], one))
+        following = next(above, None)
         if following is None:
-            raise AuthorityError(
-                f"{where}: {_name(last)} is signed by {last.issuer.rfc4514_string() or '(no name)'}, "
-                f"which is neither in {ROOT} nor in {CHAIN}: the chain must lead from "
-                f"{CA_CERTIFICATE} to {ROOT}"
-            )
+            break
         path.append(following)
-    if not _signed(path[-1], path[-1]):
-        raise AuthorityError(
-            f"{where}: {_name(path[-1])} in {ROOT} is not signed by itself: put the root there"
-        )
     return tuple(path)
+
+
+def require_chain(
+    leaf: x509.Certificate,
+    between: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+    now: datetime,
+) -> tuple[x509.Certificate, ...]:
+    """From a workload's certificate to one of the roots. Raises ``AuthorityError``."""
+    path = _upwards(leaf, between, roots)
+    last = path[-1]
+    if last not in roots or len(path) == 1:
+        raise AuthorityError(
+            f"{_name(last)} is signed by {last.issuer.rfc4514_string() or '(no name)'}, which is "
+            "neither with it nor among the roots that caCertificates has for this signer"
+        )
+    for depth, each in enumerate(path[1:]):
+        _require_authority(each, depth, now, "its chain", root=depth == len(path) - 2)
+    return path
 
 
 def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -166,7 +196,7 @@ def _require_authority(
             f"{about} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: "
             "wait, or compare this machine's clock"
         )
-    constraints = _extension(certificate, x509.BasicConstraints)
+    constraints = extension(certificate, x509.BasicConstraints)
     if constraints is None or not constraints.ca:
         raise AuthorityError(
             f"{about} is not a CA (basicConstraints CA:TRUE is missing), so nobody accepts what "
@@ -177,7 +207,7 @@ def _require_authority(
             f"{about} allows {constraints.path_length} authorities below it (pathlen) and the chain "
             f"has {below}: renew it with a larger pathlen, or sign with it directly"
         )
-    usage = _extension(certificate, x509.KeyUsage)
+    usage = extension(certificate, x509.KeyUsage)
     if usage is None and not root:
         raise AuthorityError(f"{about} has no keyUsage: request it with keyCertSign and cRLSign")
     if usage is not None and not usage.key_cert_sign:
@@ -248,7 +278,8 @@ def revocation_lists(text: str) -> list[x509.CertificateRevocationList]:
     return [x509.load_pem_x509_crl(f"{part}\n{end}\n".encode()) for part in parts]
 
 
-def _extension(certificate: x509.Certificate, kind: type[_T]) -> _T | None:
+def extension(certificate: x509.Certificate, kind: type[_T]) -> _T | None:
+    """The certificate's extension of that kind, if it has one."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:

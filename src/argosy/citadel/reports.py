@@ -11,7 +11,7 @@ class CertificateReport(msgspec.Struct, frozen=True, rename="camel", forbid_unkn
     """One workload, as its agent sees it. Times are RFC 3339, empty where there is none.
 
     ``bundle``, ``serial`` and ``issuer`` are what the proxy itself says that it uses; the
-    ``agent...`` are what the agent has for it.
+    ``agent...`` are what the agent has for it. ``signer`` is who signed, where it is not the mesh.
     """
 
     namespace: str
@@ -28,6 +28,7 @@ class CertificateReport(msgspec.Struct, frozen=True, rename="camel", forbid_unkn
     renew_at: str = ""
     failures: int = 0
     last_failure: str = ""
+    signer: str = ""
 
     @property
     def client(self) -> str:
@@ -43,6 +44,7 @@ class CertificateReport(msgspec.Struct, frozen=True, rename="camel", forbid_unkn
             self.serial,
             self.agent_bundle,
             self.agent_issuer,
+            self.signer,
         )
 
 

@@ -40,7 +40,8 @@ class Evidence:
     """What one proxy uses, as it said itself; empty where it has not said anything yet.
 
     ``bundle`` is the version of the roots, ``issuer`` the fingerprint of the certificate that
-    signed its own. ``agent_bundle`` and ``agent_issuer``: what its agent has for it.
+    signed its own. ``agent_bundle`` and ``agent_issuer``: what its agent has for it. ``signer`` is
+    who signed, where it is not the mesh: then the mesh's authority may change.
     """
 
     running: bool
@@ -49,6 +50,7 @@ class Evidence:
     serial: str = ""
     agent_bundle: str = ""
     agent_issuer: str = ""
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ def _proof(step: Step, wanted: Wanted, name: str, said: Evidence | None) -> Proo
 def _lacks(what: str, wanted: str, said: Evidence, step: Step) -> str:
     agent = said.agent_issuer if step is Step.SWITCH else said.agent_bundle
     shown = said.issuer if step is Step.SWITCH else said.bundle
+    if step is Step.SWITCH and said.signer:
+        return ""
     if not said.running:
         return "" if said.agent_bundle == wanted or step is Step.SWITCH else _AGENT
     if shown == wanted:

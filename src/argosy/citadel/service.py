@@ -2,16 +2,19 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import structlog
 from cryptography import x509
 
 from argosy.base.clock import Clock
+from argosy.citadel.forwarding import require_own_names, verified
 from argosy.citadel.identity import Caller, Proof, SpiffeId, caller_by_certificate
-from argosy.citadel.issuer import fingerprint
+from argosy.citadel.issuer import AuthorityError, fingerprint, require_chain
 from argosy.citadel.limit import RateLimit
 from argosy.citadel.refusal import RefusedError
 from argosy.citadel.revocation import revoked
@@ -26,7 +29,7 @@ from argosy.citadel.signer import (
 )
 from argosy.citadel.statistics import Statistics
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
-from argosy.citadel.trust import Trust
+from argosy.citadel.trust import EXTERNAL, Trust
 
 BURST = 10
 """Certificates that one workload may have at once ..."""
@@ -45,7 +48,8 @@ _log = structlog.get_logger()
 class CertificateRecord:
     """The certificate that a workload got last. ``serial`` is lower-case hexadecimal.
 
-    ``issuer`` is the fingerprint of the certificate that signed it.
+    ``issuer`` is the fingerprint of the certificate that signed it, if the mesh did; else ``signer``
+    is the name of who did.
     """
 
     identity: SpiffeId
@@ -54,6 +58,7 @@ class CertificateRecord:
     issued: datetime
     expires: datetime
     issuer: str = ""
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,31 @@ class Rules:
 DEFAULT_RULES = Rules()
 
 
+class OtherSigners(Protocol):
+    """Who signs besides the mesh. ``signer`` is a name of MeshConfig's ``certSigners``; empty: its ``ca``."""
+
+    def choices(self, identity: SpiffeId, pod: str) -> frozenset[str] | None:
+        """The names that the configuration of a workload's proxies has, or of one pod's.
+
+        None: there is no such pod, so any may be asked for.
+        """
+        ...
+
+    async def sign(self, signer: str, csr: str, lifetime: timedelta) -> Sequence[str]:
+        """What the signer answers, PEM, not judged yet. Raises ``RefusedError``."""
+        ...
+
+
+class NoOtherSigners:
+    """The mesh alone signs."""
+
+    def choices(self, identity: SpiffeId, pod: str) -> frozenset[str] | None:
+        return None
+
+    async def sign(self, signer: str, csr: str, lifetime: timedelta) -> Sequence[str]:
+        raise RefusedError(502, "there is no other signer")
+
+
 class CertificateService:
     """Signs for callers that prove an identity of this mesh.
 
@@ -88,6 +118,7 @@ class CertificateService:
         clock: Clock,
         *,
         rules: Rules = DEFAULT_RULES,
+        others: OtherSigners | None = None,
         is_current: Callable[[WorkloadToken], bool] = lambda _: True,
         shares_node: Callable[[Caller, SpiffeId], bool] = lambda _caller, _wanted: False,
         facts: Callable[[Caller], str] = lambda _: "",
@@ -96,6 +127,7 @@ class CertificateService:
         self._tokens = tokens
         self._clock = clock
         self._rules = rules
+        self._others = others or NoOtherSigners()
         self._is_current = is_current
         self._shares_node = shares_node
         self._facts = facts
@@ -110,38 +142,37 @@ class CertificateService:
         *,
         lifetime: timedelta | None = None,
         impersonated: str = "",
+        signer: str = "",
     ) -> tuple[str, ...]:
         """The chain in PEM, leaf first and root last.
 
         ``proof`` is a workload token, or the client's certificates that TLS has verified, its own
-        first. ``impersonated`` is the SPIFFE id that a node asks for in the place of its own.
-        Raises ``RefusedError``.
+        first. ``impersonated`` is the SPIFFE id that a node asks for in the place of its own,
+        ``signer`` the name of who shall sign; empty: whoever signs for all. Raises ``RefusedError``.
         """
         self.statistics.requests += 1
         caller = self._caller(proof)
         for_whom, wanted = self._allowed(caller, impersonated, lifetime)
-        return await self._issue(csr, caller, for_whom, wanted)
+        signed_by = self._signer(for_whom, "" if impersonated else caller.pod, signer)
+        self._require_patience(caller, for_whom)
+        if signed_by or self._trust().external is not None:
+            return await self._sign_elsewhere(signed_by, csr, caller, for_whom, wanted)
+        return await self._sign(csr, caller, for_whom, wanted)
 
     async def issue_to_server(
         self, csr: str, namespace: str, service_account: str, dns_names: Sequence[str]
     ) -> tuple[str, ...]:
         """The chain for a server of the mesh itself, which the caller of this has authenticated.
 
-        Raises ``RefusedError``.
+        The mesh's own authority signs, whoever else does for workloads. Raises ``RefusedError``.
         """
         self.statistics.requests += 1
         identity = SpiffeId.of(self._trust().trust_domain, namespace, service_account)
         caller = Caller(identity, Proof.TOKEN)
-        return await self._issue(csr, caller, identity, self._rules.default, dns_names)
+        self._require_patience(caller, identity)
+        return await self._sign(csr, caller, identity, self._rules.default, dns_names)
 
-    async def _issue(
-        self,
-        csr: str,
-        caller: Caller,
-        for_whom: SpiffeId,
-        lifetime: timedelta,
-        dns_names: Sequence[str] = (),
-    ) -> tuple[str, ...]:
+    def _require_patience(self, caller: Caller, for_whom: SpiffeId) -> None:
         wait = self._limit.admit((caller.identity, caller.pod, for_whom), self._clock.monotonic())
         if wait:
             self.statistics.limited += 1
@@ -149,10 +180,19 @@ class CertificateService:
             raise RefusedError(
                 429, f"{caller.identity} asks for certificates too often: wait {wait:.0f} s"
             )
+
+    async def _sign(
+        self,
+        csr: str,
+        caller: Caller,
+        for_whom: SpiffeId,
+        lifetime: timedelta,
+        dns_names: Sequence[str] = (),
+    ) -> tuple[str, ...]:
         now = self._clock.now()
         authority = self._trust().authority
         facts = self._facts(caller) if for_whom == caller.identity else ""
-        try:
+        with self._counted():
             issued = await asyncio.to_thread(
                 sign_workload,
                 authority,
@@ -163,6 +203,27 @@ class CertificateService:
                 dns_names=dns_names,
                 facts=facts,
             )
+        self._remember(caller, for_whom, issued, fingerprint(authority.certificate), now)
+        return issued.chain
+
+    async def _sign_elsewhere(
+        self, signer: str, csr: str, caller: Caller, identity: SpiffeId, lifetime: timedelta
+    ) -> tuple[str, ...]:
+        """By somebody else, whose answer is believed only as far as it can be verified."""
+        with self._counted():
+            require_own_names(csr, identity)
+            answer = await self._others.sign(signer, csr, lifetime)
+            trust, now = self._trust(), self._clock.now()
+            issued = await asyncio.to_thread(
+                verified, answer, csr, identity, trust.roots_of(signer), now, self._rules.maximum
+            )
+        self._remember(caller, identity, issued, "", now, signer or EXTERNAL)
+        return issued.chain
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
         except RefusedError as error:
             if error.code == _UNREADABLE:
                 self.statistics.unreadable += 1
@@ -170,8 +231,6 @@ class CertificateService:
                 self.statistics.unsigned += 1
             raise
         self.statistics.issued += 1
-        self._remember(caller, for_whom, issued, authority, now)
-        return issued.chain
 
     def _caller(self, proof: str | Sequence[x509.Certificate]) -> Caller:
         try:
@@ -189,6 +248,33 @@ class CertificateService:
             self.statistics.forbidden += 1
             raise
 
+    def _signer(self, identity: SpiffeId, pod: str, asked: str) -> str:
+        """The full name of who shall sign; empty: whoever signs for all.
+
+        The proxy's configuration decides: the roots of different signers keep workloads apart,
+        so none may choose another's.
+        """
+        choices = self._others.choices(identity, pod)
+        if choices is not None and asked not in choices:
+            wanted = ", ".join(name or "whoever signs for all" for name in sorted(choices))
+            self.statistics.forbidden += 1
+            raise RefusedError(
+                403,
+                f"the certificate of {identity} is to be signed by {wanted}, not by "
+                f"{asked or 'whoever signs for all'}",
+            )
+        if not asked:
+            return ""
+        found = self._trust().document.get_signer(asked)
+        if found is None:
+            self.statistics.forbidden += 1
+            raise RefusedError(
+                400,
+                f"there is no signer {asked!r} here: name it, with its roots, in certSigners of "
+                "MeshConfig's caCertificates, once; or choose none for the mesh's own",
+            )
+        return found.name
+
     def authenticate(self, proof: str | Sequence[x509.Certificate]) -> Caller:
         """Who holds this token or certificate; ``RefusedError`` (401) for nobody of ours."""
         trust, now = self._trust(), self._clock.now()
@@ -200,11 +286,38 @@ class CertificateService:
             if why := revoked(proof, trust):
                 raise RefusedError(401, f"the client's certificate is revoked: {why}")
             found = caller_by_certificate(proof[0], trust.domains)
+            self.require_signer(proof, found.identity)
             return replace(found, identity=replace(found.identity, trust_domain=trust.trust_domain))
         token = self._tokens.verify(proof, now)
         if token.pod and not self._is_current(token):
             raise RefusedError(401, f"the token's pod {token.namespace}/{token.pod} is gone")
         return token.caller(trust.trust_domain)
+
+    def require_signer(self, chain: Sequence[x509.Certificate], identity: SpiffeId) -> None:
+        """Who is known by a certificate of another signer than its own is nobody.
+
+        TLS has verified the ``chain``, leaf first, by the roots of all signers; one of them must
+        not speak for the workloads of another. Raises ``RefusedError`` (401).
+        """
+        trust = self._trust()
+        if not trust.signs_elsewhere:
+            return
+        own = {each for issuer in trust.trusted for each in issuer.authority.certificates}
+        allowed = set(trust.roots)
+        choices = self._others.choices(identity, "")
+        document = trust.document
+        names = {signer.name for signer in document.signers} | {""}
+        if choices is not None:
+            chosen = (document.get_signer(name) for name in choices if name)
+            names = {one.name for one in chosen if one is not None} | (choices & {""})
+        for name in names - ({""} if trust.external is None else set()):
+            allowed.update(trust.roots_of(name))
+        try:
+            require_chain(chain[0], (*chain[1:], *own), tuple(allowed), self._clock.now())
+        except AuthorityError as error:
+            raise RefusedError(
+                401, f"the certificate of {identity} is not of its signer: {error}"
+            ) from error
 
     def issue_token(
         self,
@@ -275,8 +388,9 @@ class CertificateService:
         caller: Caller,
         identity: SpiffeId,
         issued: Issued,
-        authority: Authority,
+        issuer: str,
         now: datetime,
+        signer: str = "",
     ) -> None:
         pod = caller.pod if identity == caller.identity else ""
         record = CertificateRecord(
@@ -285,7 +399,8 @@ class CertificateService:
             f"{issued.serial:x}",
             now,
             issued.not_after,
-            fingerprint(authority.certificate),
+            issuer,
+            signer,
         )
         key = (identity, pod)
         self._records[key] = record
@@ -299,6 +414,7 @@ class CertificateService:
             serial=record.serial,
             expires=record.expires.isoformat(),
             proof=caller.proof.value,
+            **({"signer": signer} if signer else {}),
             **({} if identity == caller.identity else {"asked_by": str(caller.identity)}),
         )
 

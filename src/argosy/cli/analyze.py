@@ -223,12 +223,12 @@ def _live(mesh: str) -> "tuple[tuple[Object, ...], dict[Hashable, object]]":
 
 
 def _failure(told: Json) -> "tuple[Hashable, object]":
-    """The cell of keys that the control plane could not fetch."""
+    """The cell of keys, or of a bundle, that the control plane could not fetch."""
     from argosy.model.request_authn import KeySource
     from argosy.pilot.compile.request_authn import KeysFailure
     from argosy.pilot.graph.request_authn import FetchFailure
 
-    source = KeySource(told.pop("url"), told.pop("discovery"))
+    source = KeySource(told.pop("url"), told.pop("discovery"), told.pop("bundle", False))
     return FetchFailure(source), KeysFailure(**told)
 
 

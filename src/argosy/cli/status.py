@@ -147,9 +147,10 @@ def _show_rejected(proxies: list[Json]) -> None:
 
 
 def _show_keys(failing: Iterable[Json]) -> None:
-    """Of RequestAuthentications: keys that could not be fetched the last time."""
+    """Of RequestAuthentications and MeshConfig: what could not be fetched the last time."""
     for one in failing:
-        then = "earlier keys stay in force" if one["kept"] else "tokens are refused"
+        then = "its certificates are refused" if one.get("bundle") else "tokens are refused"
+        then = "earlier keys stay in force" if one["kept"] else then
         err.print(
             f"[red]KEYS:[/] {escape(one['url'])} since {one['since']}: {escape(one['reason'])}"
         )

@@ -102,7 +102,8 @@ class MixerCredentials:
             log.info("credentials.issued", expires=held.not_after.isoformat())
         if self._rules != rules:
             self._rules = rules
-        self._current = xds.Credentials(held.key, held.chain, document.roots.encode())
+        clients = document.client_roots or document.roots
+        self._current = xds.Credentials(held.key, held.chain, clients.encode())
         self._ready.set()
 
     async def _issued(self) -> Certificate:

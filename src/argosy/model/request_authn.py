@@ -13,10 +13,13 @@ class KeySource:
 
     ``discovery``: ``url`` is of its OpenID Connect configuration, which names that of the keys.
     https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfig
+    ``bundle``: ``url`` is of a trust domain's SPIFFE bundle, and the keys are its certificates.
+    https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Trust_Domain_and_Bundle.md
     """
 
     url: str
     discovery: bool = False
+    bundle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from argosy.base.log import Secret
+from argosy.model.request_authn import KeySource
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,18 @@ class AuthorityBundle:
 
 @dataclass(frozen=True, slots=True)
 class TrustAnchor:
-    """Roots (PEM) of other meshes, and the trust domains that they speak for; none: our own."""
+    """Roots (PEM) of others, and the trust domains that they speak for; none: our own.
+
+    ``signers``: they are trusted by workloads of these signers only; none: by all.
+    """
 
     roots: str
     domains: tuple[str, ...]
+    signers: tuple[str, ...] = ()
+    bundle: KeySource | None = None
+    """Where the roots are fetched; they are empty as long as they were not."""
+    place: str = ""
+    """Where in MeshConfig it stands."""
 
 
 # What a proxy's configuration asks for.

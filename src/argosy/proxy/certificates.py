@@ -8,8 +8,8 @@ trusts is written beside it, before any certificate is.
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Never, Protocol
@@ -40,22 +40,26 @@ from argosy.proxy.secret_files import (
     KeyPair,
     Roots,
     read_key_pair,
+    versions_of,
     write_certificate,
     write_pem,
     write_pem_roots,
     write_roots,
 )
 
-REQUEST_TIMEOUT = 10.0
-"""Seconds that the authority may take to answer."""
+REQUEST_TIMEOUT = 30.0
+"""Seconds that the authority may take to answer; another than the mesh's may take 20."""
 
 LONGEST_SLEEP = 30.0
 """Seconds between looks at the wall clock, which may be set, or jump after a suspend."""
 
 _RETRY_SECONDS = 1.0
 
-Issue = Callable[[str], Awaitable[Sequence[str]]]
-"""A signing request (PEM) to its chain (PEM): leaf first, root last. Raises ``IssueError``."""
+Issue = Callable[[str, str], Awaitable[Sequence[str]]]
+"""A signing request (PEM), for a signer, to its chain (PEM): leaf first, root last.
+
+Raises ``IssueError``.
+"""
 
 _log = structlog.get_logger()
 
@@ -68,12 +72,14 @@ class IssueError(Exception):
 class Standing:
     """What holds for a workload now: its SPIFFE id, whom it trusts, and who signs.
 
-    ``issuer`` is the SHA-256 fingerprint of the certificate that signs, in hexadecimal.
+    ``issuer`` is the SHA-256 fingerprint of the certificate that signs, in hexadecimal; empty where
+    another than the mesh signs. ``signer`` is the name of that one; empty: it signs for all.
     """
 
     identity: str
     roots: Roots
     issuer: str
+    signer: str = ""
 
 
 class Watched(Protocol):
@@ -96,6 +102,9 @@ class Watched(Protocol):
 class CertificateState:
     """For the agent's status. ``certificate`` is None until the first one is installed.
 
+    ``signer`` is the name of who signed it, empty for whoever signs for all; ``secrets`` are the
+    versions in the files that say whom to trust, by the names of the secrets.
+
     ``issuer`` is the fingerprint of who signed it; ``roots`` the version of those that were
     written last; ``written`` is when (monotonic seconds) a file was written last.
     """
@@ -108,6 +117,8 @@ class CertificateState:
     renew_at: datetime | None
     failures: int
     last_failure: str
+    signer: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +127,8 @@ class _Signed:
     pair: KeyPair
     issuer: str
     identity: str
+    signer: str
+    root: str
 
 
 class CertificateRunner:
@@ -147,7 +160,10 @@ class CertificateRunner:
         self._moved = asyncio.Event()
         self._identity = ""
         self._issuer = ""
-        self._roots = ""
+        self._signer = ""
+        self._root = ""
+        self._seen: Standing | None = None
+        self._roots: Roots | None = None
         self._written = 0.0
         self._log = _log
 
@@ -158,11 +174,13 @@ class CertificateRunner:
             self._identity,
             plan.held,
             self._issuer,
-            self._roots,
+            self._roots.version if self._roots is not None else "",
             self._written,
             plan.renew_at,
             plan.failures,
             plan.last_failure,
+            self._signer,
+            versions_of(self._roots) if self._roots is not None else {},
         )
 
     async def ready(self) -> None:
@@ -204,11 +222,12 @@ class CertificateRunner:
                         event = await self._wait(until)
 
     async def _request(self) -> Event:
-        identity = self._watched.now().identity
+        standing = self._watched.now()
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                key, csr = await asyncio.to_thread(make_request, identity)
-                self._signed = _checked(await self._issue(csr), key, identity)
+                key, csr = await asyncio.to_thread(make_request, standing.identity)
+                chain = await self._issue(csr, standing.signer)
+                self._signed = _checked(chain, key, standing)
         except TimeoutError:
             reason = f"no answer in {REQUEST_TIMEOUT:.0f} s"
         except (IssueError, OSError) as error:
@@ -230,6 +249,7 @@ class CertificateRunner:
             self._log.warning("certificate.not-written", reason=str(error))
             return Failed(f"the files were not written: {error}", self._jitter())
         self._identity, self._issuer = signed.identity, signed.issuer
+        self._signer, self._root = signed.signer, signed.root
         self._written = self._clock.monotonic()
         self._installed.set()
         self._log.info(
@@ -240,7 +260,7 @@ class CertificateRunner:
         return Installed(signed.certificate, self._jitter())
 
     async def _wait(self, until: datetime) -> Event:
-        if self._moved.is_set():
+        if self._moved.is_set() or self._watched.now() != self._seen:
             self._moved.clear()
             if await self._follow():
                 return RenewalWanted()
@@ -255,17 +275,25 @@ class CertificateRunner:
 
     async def _follow(self) -> bool:
         """Take in what has changed; whether the certificate must be another one."""
-        standing = self._watched.now()
+        standing = self._seen = self._watched.now()
         if not await self._write_roots(standing):
             await asyncio.sleep(_RETRY_SECONDS)
             self._moved.set()
             return False
-        held = (self._identity, self._issuer)
-        return self._plan.held is not None and held != (standing.identity, standing.issuer)
+        return self._plan.held is not None and not self._fits(standing)
+
+    def _fits(self, standing: Standing) -> bool:
+        """Whether the certificate is one that the workload would get now."""
+        if (self._identity, self._signer) != (standing.identity, standing.signer):
+            return False
+        if standing.issuer:
+            return self._issuer == standing.issuer
+        own = _fingerprints((standing.roots.own,))
+        return self._root in _fingerprints(_peers(standing.roots)) - own
 
     async def _write_roots(self, standing: Standing) -> bool:
         roots = standing.roots
-        if roots.version == self._roots:
+        if roots == self._roots:
             return True
         try:
             if self._pem:
@@ -274,7 +302,7 @@ class CertificateRunner:
         except OSError as error:
             self._log.warning("roots.not-written", reason=str(error))
             return False
-        self._roots = roots.version
+        self._roots = roots
         self._written = self._clock.monotonic()
         return True
 
@@ -292,10 +320,9 @@ class CertificateRunner:
             signed_by = fingerprint(chain[1]) if len(chain) > 1 else standing.issuer
         except (ValueError, TypeError, UnsupportedAlgorithm):
             return None
-        if signed_by != standing.issuer:
-            return None
         self._identity, self._issuer = standing.identity, signed_by
-        return _certificate(leaf)
+        self._signer, self._root = standing.signer, fingerprint(chain[-1])
+        return _certificate(leaf) if self._fits(standing) else None
 
 
 async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
@@ -321,8 +348,22 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def _checked(chain: Sequence[str], key: ec.EllipticCurvePrivateKey, identity: str) -> _Signed:
+def _peers(roots: Roots) -> tuple[str, ...]:
+    """Those that a workload trusts its peers by, PEM."""
+    return tuple(text for _, text in roots.domains) or (roots.own,)
+
+
+def _fingerprints(texts: Sequence[str]) -> frozenset[str]:
+    return frozenset(
+        fingerprint(root)
+        for text in texts
+        for root in x509.load_pem_x509_certificates(text.encode())
+    )
+
+
+def _checked(chain: Sequence[str], key: ec.EllipticCurvePrivateKey, standing: Standing) -> _Signed:
     """The answer, if it is what was asked for. Raises ``IssueError``."""
+    identity = standing.identity
     if len(chain) < 2:
         raise IssueError("the answer must hold a certificate and a root")
     try:
@@ -342,7 +383,14 @@ def _checked(chain: Sequence[str], key: ec.EllipticCurvePrivateKey, identity: st
     )
     # The root goes with it, as Istio's proxies show it; clients do not need it and ignore it.
     pair = KeyPair(Secret(key.private_bytes(*form)), tuple(map(_line_end, chain)))
-    return _Signed(_certificate(leaf), pair, fingerprint(issuers[0]), identity)
+    return _Signed(
+        _certificate(leaf),
+        pair,
+        fingerprint(issuers[0]),
+        identity,
+        standing.signer,
+        fingerprint(issuers[-1]),
+    )
 
 
 def _line_end(text: str) -> str:

@@ -90,7 +90,7 @@ class Node:
         self._stopping = asyncio.Event()
         self._outside = Outside.from_environment()
         self._resolver = resolver(self._outside)
-        self._certificates = NodeCertificates(self._api, self._proxy)
+        self._certificates = NodeCertificates(self._api, self._proxy, self._cluster.proxy_config)
         self._facts = MeshFacts(
             mesh=directory.name,
             ads=options.ads,

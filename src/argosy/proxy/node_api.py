@@ -154,9 +154,9 @@ class ApiClient:
         token: str = msgspec.json.decode(content)["status"]["token"]
         return token
 
-    async def sign(self, csr: str, token: str) -> tuple[str, ...]:
-        """The certificate chain for a CSR, leaf first. Raises ApiError."""
-        body = msgspec.json.encode({"csr": csr, "token": token})
+    async def sign(self, csr: str, token: str, signer: str = "") -> tuple[str, ...]:
+        """The certificate chain for a CSR, leaf first; by a signer of that name. Raises ApiError."""
+        body = msgspec.json.encode({"csr": csr, "token": token, "signer": signer})
         content = await self._call("POST", "/istio.v1.auth/certificates", body)
         return tuple(msgspec.json.decode(content)["chain"])
 

@@ -8,7 +8,7 @@ rotation of the root goes on.
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,16 +16,20 @@ from typing import Protocol
 import structlog
 
 from argosy.api.core_pod import Pod
+from argosy.api.meta import Metadata
+from argosy.api.proxy_config import ANNOTATION, ProxyConfig
 from argosy.base.clock import SystemClock
 from argosy.citadel.reports import CertificateReport
+from argosy.citadel.trust import EXTERNAL
 from argosy.model.proxy import ProxyType
+from argosy.pilot.compile import proxy_configs
 from argosy.pilot.compile.roles import proxy_type
 from argosy.proxy.certificates import CertificateRunner, CertificateState, IssueError
 from argosy.proxy.envoy import AdminError, EnvoyAdmin
 from argosy.proxy.grpc_bootstrap import REFRESH_SECONDS
 from argosy.proxy.node_api import ApiClient, ApiError
 from argosy.proxy.node_trust import NodeTrust, WatchedAccount
-from argosy.proxy.secret_files import CERTIFICATE_SECRET, CONTROL_PLANE_SECRET, ROOTS_SECRET
+from argosy.proxy.secret_files import CERTIFICATE_SECRET, CONTROL_PLANE_SECRET
 
 AUDIENCE = "istio-ca"
 CERTIFICATES = "certs"
@@ -57,11 +61,20 @@ class _Kept:
 
 
 class NodeCertificates:
-    """``proxy`` finds the Envoy of a pod, None for one that has none."""
+    """``proxy`` finds the Envoy of a pod, None for one that has none.
 
-    def __init__(self, api: ApiClient, proxy: Callable[[Key], ProxyView | None]) -> None:
+    ``proxy_config`` is what holds for a pod's proxy where its annotations say nothing.
+    """
+
+    def __init__(
+        self,
+        api: ApiClient,
+        proxy: Callable[[Key], ProxyView | None],
+        proxy_config: Callable[[Metadata], ProxyConfig],
+    ) -> None:
         self._api = api
         self._proxy = proxy
+        self._proxy_config = proxy_config
         self._kept: dict[Key, _Kept] = {}
         self._told: list[CertificateReport] = []
         self._told_at = 0.0
@@ -72,17 +85,23 @@ class NodeCertificates:
         namespace, name = pod.metadata.namespace, pod.metadata.name
         account = pod.spec.account
 
-        async def issue(csr: str) -> Sequence[str]:
+        async def issue(csr: str, signer: str) -> Sequence[str]:
             try:
                 token = await self._api.workload_token(
                     namespace, account, name, AUDIENCE, _TOKEN_SECONDS
                 )
-                return await self._api.sign(csr, token)
+                return await self._api.sign(csr, token, "" if signer == EXTERNAL else signer)
             except ApiError as error:
                 raise IssueError(str(error)) from error
 
         pem = proxy_type(pod) is ProxyType.GRPC
-        watched = WatchedAccount(self.trust, namespace, account)
+        annotation = pod.metadata.annotations.get(ANNOTATION, "")
+
+        def signer() -> str:
+            below = self._proxy_config(pod.metadata)
+            return proxy_configs.signer(proxy_configs.with_annotation(below, annotation))
+
+        watched = WatchedAccount(self.trust, namespace, account, signer)
         place = directory / CERTIFICATES
         runner = CertificateRunner(watched, place, issue, SystemClock(), pem=pem)
         self._kept[namespace, name] = _Kept(runner, by_file=pem)
@@ -124,6 +143,7 @@ class NodeCertificates:
             renew_at=state.renew_at.isoformat() if state.renew_at is not None else "",
             failures=state.failures,
             last_failure=state.last_failure,
+            signer=state.signer,
         )
 
     async def _proven(self, key: Key, kept: _Kept, state: CertificateState) -> tuple[bool, bool]:
@@ -137,19 +157,19 @@ class NodeCertificates:
         if proxy is None or pid is None:
             return False, False
         wanted = (pid, state.roots, state.certificate.serial)
-        if kept.asked != wanted and await _uses(proxy.admin, *wanted[1:]):
+        versions = {**state.secrets, CERTIFICATE_SECRET: state.certificate.serial}
+        if kept.asked != wanted and await _uses(proxy.admin, versions):
             kept.asked = wanted
         return kept.asked == wanted, True
 
 
-async def _uses(admin: EnvoyAdmin, roots: str, serial: str) -> bool:
+async def _uses(admin: EnvoyAdmin, wanted: Mapping[str, str]) -> bool:
     """Whether Envoy's active secrets are of these versions."""
     try:
         answer = await admin.request(_SECRETS, seconds=_ADMIN_SECONDS)
         configs = json.loads(answer.body).get("configs", [])
     except (AdminError, ValueError):
         return False
-    wanted = {ROOTS_SECRET: roots, CONTROL_PLANE_SECRET: roots, CERTIFICATE_SECRET: serial}
     found = [(one.get("name"), one.get("version_info")) for one in configs]
     names = {name for name, _ in found}
     return {CONTROL_PLANE_SECRET, CERTIFICATE_SECRET} <= names and all(

@@ -11,7 +11,7 @@ import structlog
 
 from argosy.base.names import TrustDomain
 from argosy.citadel.identity import SpiffeId
-from argosy.citadel.trust import TrustDocument
+from argosy.citadel.trust import EXTERNAL, TrustDocument
 from argosy.proxy.certificates import Standing
 from argosy.proxy.node_api import ApiClient, ApiError
 from argosy.proxy.secret_files import Roots
@@ -64,11 +64,15 @@ class NodeTrust:
 
 @dataclass(frozen=True, slots=True)
 class WatchedAccount:
-    """``certificates.Watched`` for the pods of one service account."""
+    """``certificates.Watched`` for the pods of one service account.
+
+    ``signer`` is the name that the proxy's configuration has now; empty: whoever signs for all.
+    """
 
     trust: NodeTrust
     namespace: str
     account: str
+    signer: Callable[[], str] = lambda: ""
 
     async def first(self) -> Standing:
         await self.trust.known()
@@ -78,16 +82,21 @@ class WatchedAccount:
         document = self.trust.require()
         domain = TrustDomain(document.trust_domain)
         identity = SpiffeId.of(domain, self.namespace, self.account)
-        return Standing(str(identity), roots_of(document), document.issuer)
+        signer = self.signer() or (EXTERNAL if document.external else "")
+        issuer = "" if signer else document.issuer
+        return Standing(str(identity), roots_of(document, signer), issuer, signer)
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
         return self.trust.subscribe(changed)
 
 
-def roots_of(document: TrustDocument) -> Roots:
+def roots_of(document: TrustDocument, signer: str = "") -> Roots:
+    """Of a workload whose certificate is of ``signer``; one that is not known has those of all."""
+    chosen = document.get_signer(signer)
+    domains = document.domains if chosen is None else chosen.domains
     return Roots(
         document.bundle,
         document.roots,
         document.crl,
-        tuple((domain.name, domain.roots) for domain in document.domains),
+        tuple((domain.name, domain.roots) for domain in domains),
     )

@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 from argosy.base.log import Secret
@@ -25,6 +26,7 @@ ROOTS_SECRET = "ROOTCA"
 CONTROL_PLANE_SECRET = "control-plane"
 """The roots of the mesh alone: those of other meshes shall not speak for the control plane."""
 
+_FILES = {CONTROL_PLANE_SECRET: CONTROL_PLANE_FILE, ROOTS_SECRET: ROOTS_FILE}
 _VALIDATOR = "envoy.tls.cert_validator.spiffe"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 _TYPE = f"{_TLS}.Secret"
@@ -40,7 +42,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Whom to trust, PEM. ``version`` names this set.
+    """Whom to trust, PEM. ``version`` names the set that this is taken from.
 
     ``domains`` are trust domains with the roots that may speak for each; without any, ``own``
     speak for whatever they signed. ``crl`` holds for ``own`` in a mesh without ``domains``: Envoy's
@@ -56,16 +58,31 @@ class Roots:
 def write_roots(directory: Path, roots: Roots) -> None:
     """Replace the files that say whom to trust. Raises ``OSError``; blocks for the disk."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, secret in _secrets_of(roots).items():
+        _replace(directory, _FILES[name], _response(_version(secret), secret))
+
+
+def versions_of(roots: Roots) -> dict[str, str]:
+    """The version of each secret in these files.
+
+    By its content: Envoy goes on to tell the old version of one that is as it was.
+    """
+    return {name: _version(secret) for name, secret in _secrets_of(roots).items()}
+
+
+def _secrets_of(roots: Roots) -> dict[str, dict[str, object]]:
     own: dict[str, object] = {"trusted_ca": {"inline_string": roots.own}}
     if roots.crl:
         own["crl"] = {"inline_string": roots.crl}
     peers = {"custom_validator_config": _by_domain(roots)} if roots.domains else own
-    for file, name, validation in (
-        (CONTROL_PLANE_FILE, CONTROL_PLANE_SECRET, own),
-        (ROOTS_FILE, ROOTS_SECRET, peers),
-    ):
-        secret: dict[str, object] = {"name": name, "validation_context": validation}
-        _replace(directory, file, _response(roots.version, secret))
+    return {
+        CONTROL_PLANE_SECRET: {"name": CONTROL_PLANE_SECRET, "validation_context": own},
+        ROOTS_SECRET: {"name": ROOTS_SECRET, "validation_context": peers},
+    }
+
+
+def _version(secret: dict[str, object]) -> str:
+    return blake2b(json.dumps(secret).encode(), digest_size=8).hexdigest()
 
 
 def write_certificate(directory: Path, pair: KeyPair, version: str) -> None:

@@ -17,7 +17,7 @@ from argosy.citadel.reports import CertificateReport
 from argosy.citadel.rotation import Progress, Step
 from argosy.citadel.service import CertificateService
 from argosy.citadel.signer import pem
-from argosy.citadel.trust import TrustDocument
+from argosy.citadel.trust import Trust, TrustDocument
 from argosy.server.http import services
 from argosy.server.trust import RotationRefusedError, TrustKeeper
 
@@ -90,7 +90,8 @@ class MeshCertificates:
             workloads=tuple(
                 services.WorkloadCertificate(
                     report=found,
-                    issuer=_name(names[found.issuer].certificate) if found.issuer in names else "",
+                    issuer=_signer(trust, found.signer)
+                    or (_name(names[found.issuer].certificate) if found.issuer in names else ""),
                     root=_name(names[found.issuer].root) if found.issuer in names else "",
                 )
                 for found in self.reports()
@@ -151,6 +152,12 @@ class MeshCertificates:
             ends = datetime.fromisoformat(report.not_after)
             found.append(leaf_warning(report.client, begins, ends, now, report.last_failure))
         return [warning for warning in found if warning is not None]
+
+
+def _signer(trust: Trust, name: str) -> str:
+    """Its full name, if it is one of MeshConfig's."""
+    found = trust.document.get_signer(name)
+    return name if found is None else found.name
 
 
 def _before(step: Step, reached: Step) -> bool:

@@ -22,6 +22,7 @@ from argosy.base.names import ObjectKey, TrustDomain
 from argosy.citadel import authority, grpc_service
 from argosy.citadel.authority import AuthorityDirectory, load_or_create_token_key
 from argosy.citadel.identity import Caller, SpiffeId
+from argosy.citadel.refusal import RefusedError
 from argosy.citadel.revocation import revoked
 from argosy.citadel.service import DEFAULT_RULES, CertificateService, Rules, ServerCertificate
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
@@ -48,6 +49,8 @@ from argosy.server.proxies import Proxies
 from argosy.server.records import FollowedWishes
 from argosy.server.refusals import Refusals
 from argosy.server.registrations import Registrations
+from argosy.server.signers.requests import SigningRequests
+from argosy.server.signers.service import Signers, dialing
 from argosy.server.trust import TrustKeeper
 from argosy.store.admission import KubernetesAdmission
 from argosy.store.codec import MsgpackCodec
@@ -110,15 +113,6 @@ class ControlPlane:
         token_authority = TokenAuthority(
             load_or_create_token_key(settings.authority), settings.mesh
         )
-        self._issuing = CertificateService(
-            lambda: self._keeper.trust,
-            token_authority,
-            self._clock,
-            rules=settings.rules,
-            is_current=self._is_current,
-            shares_node=self._shares_node,
-            facts=self._workload_facts,
-        )
         self.store = Store(
             clock=self._clock,
             uids=lambda: str(uuid.uuid4()),
@@ -130,6 +124,23 @@ class ControlPlane:
         )
         self._engine = derive.Engine()
         self._limits = SharedLimits(self._engine, self.store.get)
+        self._signing_requests = SigningRequests(self.store, self._clock)
+        self._issuing = CertificateService(
+            lambda: self._keeper.trust,
+            token_authority,
+            self._clock,
+            rules=settings.rules,
+            others=Signers(
+                store=self.store,
+                engine=self._engine,
+                trust=lambda: self._keeper.trust,
+                requests=self._signing_requests,
+                dial=dialing(self._engine, settings.keys.reach),
+            ),
+            is_current=self._is_current,
+            shares_node=self._shares_node,
+            facts=self._workload_facts,
+        )
         self._delivery = Delivery(self._engine)
         self._xds = xds.Server(
             self._delivery,
@@ -223,6 +234,8 @@ class ControlPlane:
         self.store.subscribe(self._refusals.receive)
         self.store.subscribe(self._registrations.receive)
         self._registrations.begin()
+        self._signing_requests.begin()
+        self.store.subscribe(self._signing_requests.receive)
         self.store.apply([Put(_namespace(name)) for name in FIRST_NAMESPACES])
         certificate_api = grpc_service.CertificateApi(self._issuing, self._clock)
         certificate_server = grpc_service.CertificateServer(certificate_api)
@@ -292,6 +305,12 @@ class ControlPlane:
                     f"the client's certificate is revoked: {why}",
                     xds.RefusalKind.UNAUTHENTICATED,
                 )
+        if trust.signs_elsewhere and peer.certificate_pem and len(peer.identities) == 1:
+            shown = x509.load_pem_x509_certificates(peer.certificate_pem)
+            try:
+                self._issuing.require_signer(shown, SpiffeId.parse(peer.identities[0]))
+            except (RefusedError, ValueError) as error:
+                return xds.Refusal(str(error), xds.RefusalKind.UNAUTHENTICATED)
         return admit(peer, node, self.store.get, trust.domains, self._registrations.admit)
 
     def _rejected(self, rejection: xds.Rejection) -> None:
@@ -339,11 +358,11 @@ class ControlPlane:
 
     def _credentials(self) -> xds.Credentials:
         """Asked at each handshake, on a thread of gRPC."""
-        credential = self._certificate.current()
+        credential, trust = self._certificate.current(), self._keeper.trust
         return xds.Credentials(
             key=credential.key,
             chain="".join(credential.issued.chain[:-1]).encode(),
-            roots=self._keeper.trust.roots_pem.encode(),
+            roots=(trust.document.client_roots or trust.roots_pem).encode(),
         )
 
 

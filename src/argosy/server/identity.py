@@ -42,9 +42,9 @@ class Certificates:
     def __init__(self, issuing: CertificateService) -> None:
         self._issuing = issuing
 
-    async def issue(self, csr: str, token: str) -> tuple[str, ...]:
+    async def issue(self, csr: str, token: str, signer: str = "") -> tuple[str, ...]:
         try:
-            return await self._issuing.issue(csr, token)
+            return await self._issuing.issue(csr, token, signer=signer)
         except refusal.RefusedError as error:
             raise services.RefusedError(error.code, error.message) from error
 

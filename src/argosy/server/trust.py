@@ -27,6 +27,7 @@ from argosy.citadel.reports import CertificateReport, Reports
 from argosy.citadel.rotation import Evidence, Progress, Step, Wanted, progress
 from argosy.citadel.trust import Trust
 from argosy.pilot.compile.injection import Injection, injection_of
+from argosy.pilot.graph.trust import anchors as known_anchors
 from argosy.pilot.graph.world import mesh_settings
 from argosy.store.store import Store
 
@@ -177,7 +178,7 @@ class TrustKeeper:
                     "data.mesh.caCertificates",
                     "NotWithRevocations",
                     "proxies cannot check revocation lists and trust domains together: "
-                    "certificates of other meshes are refused",
+                    "certificates of other meshes and of signers are refused",
                     "take ca-crl.pem out of the authority, or caCertificates out of MeshConfig",
                 ),
             )
@@ -206,8 +207,14 @@ class TrustKeeper:
         wanted = settings.traffic.trust_domain
         names = (*settings.traffic.trust_domain_aliases, wanted)
         aliases = tuple(sorted({*names} - {self.trust.trust_domain}))
-        if (aliases, settings.anchors) != (self.trust.aliases, self.trust.anchors):
-            self.trust = replace(self.trust, aliases=aliases, anchors=settings.anchors)
+        anchors = self._engine.value(known_anchors)
+        if isinstance(anchors, derive.Failed):
+            anchors = self.trust.anchors
+        wanted_trust = replace(
+            self.trust, aliases=aliases, anchors=anchors, external=settings.authority
+        )
+        if wanted_trust != self.trust:
+            self.trust = wanted_trust
 
     def _read_domain(self) -> None:
         """Certificates are under a new name only when every proxy accepts it."""

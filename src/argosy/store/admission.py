@@ -10,6 +10,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 from msgspec import structs
 
+from argosy.api.certificates import CertificateSigningRequest
 from argosy.api.core import Namespace, Secret, Service
 from argosy.api.meta import Object
 from argosy.api.networking_service_entry import ServiceEntry
@@ -52,6 +53,8 @@ class KubernetesAdmission:
                 return named(new)
             case ServiceEntry():
                 return entry_addresses.with_addresses(new, view)
+            case CertificateSigningRequest():
+                return unchanged(new, old)
             case Secret():
                 return structs.replace(new, data=new.values, string_data={})
         return new
@@ -90,6 +93,18 @@ def service(new: Service, old: Service | None, view: View) -> Service:
         _check_free(new, wanted, view)
         return _with_cluster_ip(new, wanted)
     return _with_cluster_ip(new, _allocate(new, view))
+
+
+def unchanged(new: CertificateSigningRequest, old: Object | None) -> CertificateSigningRequest:
+    """What is asked for does not change, since it may have been approved; nobody brings an approval."""
+    if not isinstance(old, CertificateSigningRequest):
+        return structs.replace(new, status=None)
+    if old.spec != new.spec:
+        problem = Problem(
+            new.key, "spec", "Immutable", "a request cannot change", "delete it, and make another"
+        )
+        raise InvalidError(new.key, (problem,))
+    return structs.replace(new, status=old.status)
 
 
 def named(namespace: Namespace) -> Namespace:

@@ -27,6 +27,7 @@ from argosy.model.locality import LocalityPolicy
 from argosy.model.proxy_traffic import USUAL_CAPTURE, CapturePorts
 from argosy.model.route import DEFAULT_RETRIES, RetryPolicy
 from argosy.model.secret import TrustAnchor
+from argosy.model.signing import ExternalAuthority
 from argosy.model.traffic import (
     NO_PARAMETERS,
     POST_QUANTUM,
@@ -54,7 +55,12 @@ from argosy.pilot.compile.traffic_policy import (
     keepalive,
     outlier_detection,
 )
-from argosy.pilot.compile.trust import DOMAIN_HINT, TRUST_DOMAIN, trust_anchors
+from argosy.pilot.compile.trust import (
+    DOMAIN_HINT,
+    TRUST_DOMAIN,
+    external_authority,
+    trust_anchors,
+)
 
 PUBLIC = "*"
 """In an exportTo list: every namespace."""
@@ -69,6 +75,7 @@ class Mesh:
     there are no rules. ``discovery`` selects the namespaces that the mesh looks at; empty: all.
     ``owned_hosts``: rules for another namespace's hosts hold at home only.
     ``capture`` is for pods that are made now. ``limit_counters`` is the URL of a Redis, or empty.
+    ``authority`` None: the mesh signs itself.
     """
 
     domain: str = CLUSTER_DOMAIN
@@ -88,6 +95,7 @@ class Mesh:
     telemetry: TelemetryDefaults = NO_DEFAULTS
     anchors: tuple[TrustAnchor, ...] = ()
     limit_counters: str = ""
+    authority: ExternalAuthority | None = None
 
 
 DEFAULT_MESH = Mesh()
@@ -135,6 +143,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
             own.value.rate_limit_counters,
             Report(config.key, f"data.{ARGOSY_CONFIG_KEY}.rateLimitCounters", problems),
         ),
+        authority=external_authority(written, report),
     )
     return Compiled(compiled, tuple(report.problems))
 

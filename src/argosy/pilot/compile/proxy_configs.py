@@ -34,6 +34,9 @@ HTTP10 = "ISTIO_META_HTTP10"
 KEEP_ENVOY_HEADERS = "ARGOSY_KEEP_ENVOY_HEADERS"
 """By ``true`` here a gateway trusts its clients with ``x-envoy-*``: another Envoy is before it."""
 
+CERT_SIGNER = "ISTIO_META_CERT_SIGNER"
+"""Who signs the workload's certificate: the name of a signer, without its domain or with it."""
+
 EDGE = api.ConnectionSettings(
     listener_per_connection_buffer_limit_bytes=32 * 1024,
     cluster_per_connection_buffer_limit_bytes=32 * 1024,
@@ -61,9 +64,14 @@ def effective(
             concurrency=item.spec.concurrency, proxy_metadata=item.spec.environment_variables
         )
         found = api.merged(found, own)
-    if annotation:
-        found = api.merged(found, api.proxy_config(annotation, api.ANNOTATION)[0])
-    return found
+    return with_annotation(found, annotation)
+
+
+def with_annotation(below: api.ProxyConfig, annotation: str) -> api.ProxyConfig:
+    """What a pod's own ``proxy.istio.io/config`` says goes before all else."""
+    if not annotation:
+        return below
+    return api.merged(below, api.proxy_config(annotation, api.ANNOTATION)[0])
 
 
 def ruling(
@@ -162,6 +170,11 @@ def _tag(name: str, written: api.TracingTag) -> CustomTag | None:
     if written.header is not None:
         return HeaderTag(name, written.header.name, written.header.default_value)
     return None
+
+
+def signer(config: api.ProxyConfig) -> str:
+    """Empty: whoever signs for all."""
+    return config.proxy_metadata.get(CERT_SIGNER, "")
 
 
 def personal(settings: ListenerSettings, proxy: ProxyTraffic) -> ListenerSettings:

@@ -21,6 +21,7 @@ from argosy.pilot.graph import (
     proxy_configs,
     rules,
     sidecars,
+    trust,
     world,
 )
 from argosy.pilot.graph import gateways as gateway_formulas
@@ -229,7 +230,8 @@ def peer_authentication_problems(
 def config_map_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Problem, ...]:
     if (namespace, name) != (world.MESH_CONFIG.namespace, world.MESH_CONFIG.name):
         return ()
-    return (*get(world.compiled_mesh).problems, *get(default_problems))
+    own = get(world.compiled_mesh).problems
+    return (*own, *get(default_problems), *get(trust.bundle_problems))
 
 
 PROBLEMS: Mapping[str, Formula[[Namespace, str], tuple[Problem, ...]]] = {

@@ -12,7 +12,7 @@ from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Compiled, Problem
 from argosy.derive import ABSENT, Reader, formula
 from argosy.model.proxy import ProxyType, Role
-from argosy.model.request_authn import KeySource, RequestAuthn
+from argosy.model.request_authn import KEY_FETCH_TIMEOUT, KeySource, RequestAuthn
 from argosy.model.workload import Health, Labels
 from argosy.pilot.compile import request_authn as compiling
 from argosy.pilot.compile.request_authn import KeysFailure, RequestPolicy
@@ -104,8 +104,15 @@ def request_authn(get: Reader, role: Role) -> RequestAuthn | None:
 
 @formula
 def wanted_keys(get: Reader) -> tuple[tuple[KeySource, timedelta], ...]:
-    """The places that keys must come from, with the longest wait that an object grants each."""
-    found: dict[KeySource, timedelta] = {}
+    """The places that keys must come from, with the longest wait that an object grants each.
+
+    MeshConfig's bundles are among them.
+    """
+    found = {
+        anchor.bundle: KEY_FETCH_TIMEOUT
+        for anchor in get(mesh_settings).anchors
+        if anchor.bundle is not None
+    }
     for key in keys(get, KIND):
         compiled = get(compiled_policy, key.namespace, key.name)
         for source, wait in compiled.value.fetches if compiled is not None else ():

@@ -45,7 +45,7 @@ async def _connection(accepted: socket.socket, dial: Dial, slots: asyncio.Semaph
     try:
         with accepted:
             accepted.setblocking(False)
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _send_at_once(accepted)
             try:
                 target = await dial(accepted)
             except OSError as error:
@@ -55,10 +55,15 @@ async def _connection(accepted: socket.socket, dial: Dial, slots: asyncio.Semaph
                 _reset_on_close(accepted)
                 return
             with target:
-                target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _send_at_once(target)
                 await _copy_both(accepted, target)
     finally:
         slots.release()
+
+
+def _send_at_once(sock: socket.socket) -> None:
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 async def connect(sock: socket.socket, address: tuple[str, int]) -> socket.socket:

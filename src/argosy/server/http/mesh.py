@@ -36,10 +36,14 @@ MIN_TOKEN_SECONDS = 600
 
 
 class CertificateBody(msgspec.Struct, frozen=True):
-    """``csr`` is PEM. The workload's token may stand here or in the Authorization header."""
+    """``csr`` is PEM. The workload's token may stand here or in the Authorization header.
+
+    ``signer`` is the name of who shall sign; empty: whoever signs for all.
+    """
 
     csr: str
     token: str = ""
+    signer: str = ""
 
 
 class BoundObject(msgspec.Struct, frozen=True):
@@ -140,7 +144,7 @@ class _Endpoints:
         if not token:
             raise ApiError(401, "a workload token is required (in the body or as bearer token)")
         try:
-            chain = await self._services.certificates.issue(body.csr, token)
+            chain = await self._services.certificates.issue(body.csr, token, body.signer)
         except RefusedError as error:
             raise ApiError(error.code, error.message) from error
         return json_response({"chain": chain})

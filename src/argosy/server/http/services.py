@@ -177,8 +177,8 @@ class ProblemProvider(Protocol):
 class CertificateIssuer(Protocol):
     """Signs for the identity that the workload token proves; raises :class:`RefusedError`."""
 
-    async def issue(self, csr: str, token: str) -> tuple[str, ...]:
-        """PEM in; the chain in PEM out, leaf first and root last."""
+    async def issue(self, csr: str, token: str, signer: str = "") -> tuple[str, ...]:
+        """PEM in; the chain in PEM out, leaf first and root last. ``signer`` empty: of the mesh."""
         ...
 
     async def issue_to_mixer(self, csr: str) -> tuple[str, ...]:
@@ -253,7 +253,10 @@ class AuthorityCertificate(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WorkloadCertificate(msgspec.Struct, frozen=True):
-    """``issuer`` and ``root`` are names, empty for what this mesh knows no more."""
+    """``issuer`` and ``root`` are names, empty for what this mesh knows no more.
+
+    Of a certificate that another signed, ``issuer`` is the signer.
+    """
 
     report: CertificateReport
     issuer: str

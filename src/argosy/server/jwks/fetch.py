@@ -1,4 +1,4 @@
-"""Fetching a key set: HTTP, with few redirects, bounded in time and size.
+"""Fetching a key set, or a SPIFFE bundle: HTTP, with few redirects, bounded in time and size.
 
 Imported when there is a first one to fetch: most meshes have none, and it takes some megabytes.
 """
@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 import httpcore
 
 from argosy.base.jwks import MAX_TEXT, KeySetError, read_key_set
+from argosy.base.spiffe_bundle import BundleError, read_bundle
 from argosy.model.request_authn import KeySource
 from argosy.server.jwks.dialing import GuardedBackend
 from argosy.server.jwks.reach import FetchError
@@ -29,7 +30,9 @@ class Fetcher:
         self._trust = trust
 
     async def fetch(self, source: KeySource, wait: timedelta) -> str:
-        """The key set of a place, as :class:`argosy.base.jwks.KeySet` has it. Raises FetchError.
+        """The key set of a place, as :class:`argosy.base.jwks.KeySet` has it; PEM of a bundle.
+
+        Raises FetchError.
 
         ``wait`` is for all of it, discovery and redirects included.
         """
@@ -41,6 +44,11 @@ class Fetcher:
                 text = await self._get(url)
         except TimeoutError as error:
             raise FetchError(f"it took longer than {wait.total_seconds():g} s") from error
+        if source.bundle:
+            try:
+                return read_bundle(text)
+            except BundleError as error:
+                raise FetchError(f"what {url} answers is no usable bundle: {error}") from error
         try:
             return read_key_set(text, public=True).text
         except KeySetError as error:

@@ -1,4 +1,4 @@
-"""The last good keys in a file, so that a control plane that starts again serves them at once.
+"""The last good keys and bundles in a file, so that a control plane that starts again serves them at once.
 
 Public keys only. The file is of the mesh's own directory, as private as its certificate authority.
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from cryptography import x509
 
 from argosy.base.jwks import KeySetError, read_key_set
 from argosy.model.request_authn import KeySource
@@ -17,16 +18,17 @@ log = structlog.get_logger()
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """Keys of one place; ``fetched`` is in seconds since the epoch."""
+    """Keys of one place, PEM of a bundle; ``fetched`` is in seconds since the epoch."""
 
     url: str
     discovery: bool
     keys: str
     fetched: float
+    bundle: bool = False
 
     @property
     def source(self) -> KeySource:
-        return KeySource(self.url, self.discovery)
+        return KeySource(self.url, self.discovery, self.bundle)
 
 
 def load(path: Path) -> tuple[Kept, ...]:
@@ -38,7 +40,7 @@ def load(path: Path) -> tuple[Kept, ...]:
     except (OSError, msgspec.DecodeError) as error:
         log.warning("jwks.kept_unreadable", path=str(path), error=str(error))
         return ()
-    return tuple(one for one in found if _is_key_set(one.keys))
+    return tuple(one for one in found if _is_good(one))
 
 
 def save(path: Path, kept: Iterable[Kept]) -> None:
@@ -49,9 +51,12 @@ def save(path: Path, kept: Iterable[Kept]) -> None:
         log.warning("jwks.not_kept", path=str(path), error=str(error))
 
 
-def _is_key_set(text: str) -> bool:
+def _is_good(one: Kept) -> bool:
     try:
-        read_key_set(text, public=True)
-    except KeySetError:
+        if one.bundle:
+            x509.load_pem_x509_certificates(one.keys.encode())
+        else:
+            read_key_set(one.keys, public=True)
+    except (KeySetError, ValueError):
         return False
     return True

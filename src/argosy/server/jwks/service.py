@@ -141,7 +141,7 @@ class Keys:
         self._failures.pop(source, None)
         before = self._kept.get(source)
         fetched = self._clock.now().timestamp()
-        self._kept[source] = kept.Kept(source.url, source.discovery, found, fetched)
+        self._kept[source] = kept.Kept(source.url, source.discovery, found, fetched, source.bundle)
         self._save()
         self._publish({FetchedKeys(source): found, FetchFailure(source): ABSENT})
         if before is None or before.keys != found:

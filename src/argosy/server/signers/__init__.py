@@ -1,0 +1,1 @@
+"""Signers beside the mesh: its requests to them, and their answers."""
