@@ -165,7 +165,7 @@ def _tampered(token: str) -> str:
     "RequestAuthentication.jwtRules[].jwks",
 )
 def test_bad_tokens_of_every_kind(rules: Rules, curl: Inside, browser: Inside, edge: str) -> None:
-    """At a sidecar, and at a gateway by HTTP/1.1 and HTTP/2."""
+    """From sidecar to sidecar and through a gateway, by HTTP/1.1 and HTTP/2."""
     ours = rule(audiences=["books", "games"])
     rules.apply("jwt", policy(ours))
     rules.apply("edge", policy(ours, namespace="istio-system", app="ingressgateway"))
@@ -175,6 +175,7 @@ def test_bad_tokens_of_every_kind(rules: Rules, curl: Inside, browser: Inside, e
     in_force(browser, f"{edge}/headers")
     places: tuple[tuple[str, Inside, str, dict[str, bool]], ...] = (
         ("sidecar", curl, URL, {}),
+        ("sidecar, HTTP/2", curl, URL, {"http2": True}),
         ("gateway", browser, f"{edge}/headers", {}),
         ("gateway, HTTP/2", browser, f"{edge}/headers", {"http2": True}),
     )
