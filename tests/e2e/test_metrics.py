@@ -4,10 +4,12 @@ https://istio.io/latest/docs/reference/config/metrics/
 https://istio.io/latest/docs/tasks/observability/metrics/tcp-metrics/
 """
 
+import json
 import re
 import sys
 from pathlib import Path
 
+import debian
 import pytest
 from manifests import account, deployment, service, virtual_service
 from mesh import SAMPLES, Mesh, eventually
@@ -243,3 +245,140 @@ def test_one_page_has_the_applications_metrics_too(running: Mesh) -> None:
     assert total(own, "istio_requests_total") == total(merged, "istio_requests_total") > 0
     assert "envoy_server_uptime" in own
     assert scrape(running, "deploy/shop", ":15020/healthz/ready") == ""
+
+
+CUSTOM = """
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: custom}
+spec:
+  metrics:
+  - providers: [{name: prometheus}]
+    overrides:
+    - match: {metric: REQUEST_COUNT, mode: CLIENT}
+      tagOverrides:
+        request_host: {value: request.host}
+        destination_port: {value: destination.port}
+        request_operation:
+          value: "request.url_path.startsWith('/status') ? 'GetStatus' : 'Other'"
+        response_code: {value: "response.code >= 400 ? '4xx' : '2xx'"}
+        source_principal: {operation: REMOVE}
+    - match: {metric: REQUEST_DURATION, mode: SERVER}
+      disabled: true
+    - match: {metric: RESPONSE_SIZE}
+      disabled: false
+"""
+
+
+def test_telemetry_changes_labels_and_switches_metrics(running: Mesh) -> None:
+    """Istio's tasks customize-metrics, telemetry-api and, by CEL in the place of Wasm, classify."""
+    running.apply(CUSTOM)
+    try:
+        assert running.status("deploy/curl", "http://shop/status/404") == 404
+        client, server = scrape(running, "deploy/curl"), scrape(running, "deploy/shop")
+        (counted,) = samples(client, "istio_requests_total", request_operation="GetStatus")
+        assert counted[1] == 1
+        assert counted[0]["request_host"] == "shop"
+        assert counted[0]["destination_port"] == "80"
+        assert counted[0]["response_code"] == "4xx"
+        assert "source_principal" not in counted[0]
+        assert counted[0]["destination_workload"] == "shop"
+        assert total(server, "istio_requests_total", response_code="404", **CURL) == 1
+
+        def sizes() -> bool:
+            text = scrape(running, "deploy/shop")
+            return total(text, "istio_response_bytes_count", response_code="404") == 1
+
+        eventually(sizes, "sizes are counted")
+        server = scrape(running, "deploy/shop")
+        duration = "istio_request_duration_milliseconds_count"
+        assert total(server, duration, response_code="404") == 0
+        assert total(scrape(running, "deploy/curl"), duration, response_code="404") == 1
+    finally:
+        running.delete(CUSTOM)
+
+
+PROMETHEUS = """
+global: {scrape_interval: 1s, scrape_timeout: 900ms}
+scrape_configs:
+- job_name: kubernetes-pods
+  metrics_path: /stats/prometheus
+  static_configs: [{targets: [%s]}]
+"""
+
+SHOP_HOST = 'destination_service=~"shop.default.svc.cluster.local"'
+DASHBOARDS = (
+    # Mesh
+    "round(sum(irate(istio_requests_total{reporter=~'source|waypoint'}[1m])), 0.001)",
+    "sum(rate(istio_requests_total{reporter='source', response_code!~'5.*'}[1m])) "
+    "/ sum(rate(istio_requests_total{reporter='source'}[1m]))",
+    "label_join(sum(rate(istio_requests_total{reporter='source', response_code='200'}[1m])) by "
+    "(destination_workload, destination_workload_namespace, destination_service), "
+    "'destination_workload_var', '.', 'destination_workload', 'destination_workload_namespace')",
+    "label_join((histogram_quantile(0.50, sum(rate(istio_request_duration_milliseconds_bucket{"
+    "reporter='source'}[1m])) by (le, destination_workload, destination_workload_namespace)) / "
+    "1000), 'destination_workload_var', '.', 'destination_workload', "
+    "'destination_workload_namespace')",
+    "label_join(sum(rate(istio_tcp_received_bytes_total{reporter='source'}[1m])) by "
+    "(destination_workload, destination_workload_namespace, destination_service), "
+    "'destination_workload_var', '.', 'destination_workload', 'destination_workload_namespace')",
+    # Service
+    f"sum(irate(istio_requests_total{{reporter=~'destination',{SHOP_HOST},"
+    "response_code!~'5.*'}[5m]))",
+    f"(histogram_quantile(0.99, sum(irate(istio_request_duration_milliseconds_bucket{{"
+    f"reporter=~'source',{SHOP_HOST}}}[1m])) by (le)) / 1000)",
+    "round(sum(irate(istio_requests_total{connection_security_policy='mutual_tls',"
+    f"{SHOP_HOST},reporter=~'destination'}}[5m])) by (source_workload, source_workload_namespace, "
+    "response_code), 0.001)",
+    # Workload
+    "sum(irate(istio_requests_total{destination_principal=~'spiffe.*', "
+    "source_workload_namespace=~'default', source_workload=~'curl', reporter=~'source'}[5m])) by "
+    "(destination_service, response_code)",
+)
+
+
+def test_a_real_prometheus_answers_what_dashboards_ask(running: Mesh, tmp_path: Path) -> None:
+    """The queries are those of Istio's published dashboards (mesh, service, workload)."""
+    program = debian.require("prometheus")
+    pods = [p["status"]["podIP"] for p in running.get("pods")]
+    configuration = tmp_path / "prometheus.yml"
+    targets = ", ".join(f"'{address}:15020'" for address in pods)
+    configuration.write_text(PROMETHEUS % targets)
+    command = (
+        "env",
+        *(f"{key}={value}" for key, value in program.environment.items()),
+        program.path,
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        "--web.listen-address=0.0.0.0:9090",
+        "--log.level=warn",
+    )
+    running.apply(deployment("prometheus", *command, port=9090))
+    eventually(
+        lambda: (
+            running.exec(
+                "deploy/prometheus", sys.executable, "-c", ASK, "up", check=False
+            ).returncode
+            == 0
+        ),
+        "Prometheus answers",
+        60,
+    )
+    echo = "import socket;s=socket.create_connection(('echo',9000));s.sendall(b'abc\\n');s.recv(9)"
+
+    def answered() -> bool:
+        running.call("deploy/curl", "http://shop/x", "--count", "20")
+        running.exec("deploy/curl", sys.executable, "-c", echo)
+        done = running.exec("deploy/prometheus", sys.executable, "-c", ASK, *DASHBOARDS)
+        return all(json.loads(line) for line in done.stdout.splitlines())
+
+    eventually(answered, "every query has data", 60)
+
+
+ASK = """
+import json, sys, urllib.parse, urllib.request
+for query in sys.argv[1:]:
+    url = "http://127.0.0.1:9090/api/v1/query?" + urllib.parse.urlencode({"query": query})
+    found = json.load(urllib.request.urlopen(url))["data"]["result"]
+    print(json.dumps([one for one in found if one["value"][1] not in ("NaN", "0")]))
+"""

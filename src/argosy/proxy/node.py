@@ -103,6 +103,7 @@ class Node:
             policy=self._cluster.policy,
             dials_services=self._cluster.has_envoy_filters,
             bootstrap_patches=self._cluster.bootstrap_patches,
+            merges_metrics=self._cluster.merges_metrics,
         )
         self._host = PodHost(
             images=options.images,

@@ -127,6 +127,10 @@ class Cluster:
         """Of pods that are made now."""
         return mesh.mesh(self.get(ConfigMap, *_MESH_CONFIG)).value.capture
 
+    def merges_metrics(self) -> bool:
+        """Whether pods show their applications' metrics with those of their proxies."""
+        return mesh.mesh(self.get(ConfigMap, *_MESH_CONFIG)).value.merged_metrics
+
     def bootstrap_patches(self, pod: Pod) -> list[dict[str, Any]]:
         """What EnvoyFilters change in the bootstrap of a pod's proxy."""
         settings = mesh.mesh(self.get(ConfigMap, *_MESH_CONFIG)).value

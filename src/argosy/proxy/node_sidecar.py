@@ -41,7 +41,7 @@ from argosy.proxy.connection_limit import usual_limit
 from argosy.proxy.interception import interception
 from argosy.proxy.names import Answer, NameTable
 from argosy.proxy.node_injection import proxy_labels, workload_name
-from argosy.proxy.node_metrics import MetricsServer, application_metrics
+from argosy.proxy.node_metrics import ApplicationMetrics, MetricsServer, application_metrics
 from argosy.proxy.node_rules import KeptRules, load
 from argosy.proxy.user_volumes import user_view
 
@@ -76,6 +76,7 @@ class MeshFacts:
     themselves dial addresses of services, and not of endpoints.
     ``bootstrap_patches`` are those of EnvoyFilters, for a pod that starts. ``mixer``: its host and
     port, if the mesh has one.
+    ``merges_metrics``: pods show their applications' metrics too.
     """
 
     mesh: str
@@ -88,6 +89,7 @@ class MeshFacts:
     policy: Callable[[Pod], capture.Ruleset]
     dials_services: Callable[[], bool]
     bootstrap_patches: Callable[[Pod], list[dict[str, Any]]] = lambda _: []
+    merges_metrics: Callable[[], bool] = lambda: True
     mixer: tuple[str, int] | None = None
 
 
@@ -250,9 +252,13 @@ class EnvoySidecar:
         server = MetricsServer(
             lambda: netns.socket_in(self._netns, mark=BYPASS_MARK),
             lambda: self.ready,
-            lambda: application_metrics(self._pod.metadata.annotations),
+            self._application_metrics,
         )
         await server.run(await asyncio.to_thread(_metrics_socket, self._netns))
+
+    def _application_metrics(self) -> ApplicationMetrics | None:
+        merged = self._facts.merges_metrics()
+        return application_metrics(self._pod.metadata.annotations) if merged else None
 
     async def drain(self) -> None:
         """Ask clients to leave, and wait until they have, for a bounded time."""

@@ -76,6 +76,7 @@ class Mesh:
     ``owned_hosts``: rules for another namespace's hosts hold at home only.
     ``capture`` is for pods that are made now. ``limit_counters`` is the URL of a Redis, or empty.
     ``authority`` None: the mesh signs itself.
+    ``merged_metrics``: proxies show their applications' metrics too.
     """
 
     domain: str = CLUSTER_DOMAIN
@@ -91,6 +92,7 @@ class Mesh:
     destination_rule_export_to: tuple[str, ...] = (PUBLIC,)
     owned_hosts: bool = True
     capture: CapturePorts = USUAL_CAPTURE
+    merged_metrics: bool = True
     extension_providers: tuple[ExtensionProvider, ...] = ()
     telemetry: TelemetryDefaults = NO_DEFAULTS
     anchors: tuple[TrustAnchor, ...] = ()
@@ -136,6 +138,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
         destination_rule_export_to=written.default_destination_rule_export_to or (PUBLIC,),
         owned_hosts=own.value.host_ownership == "ENFORCED",
         capture=capture_ports(written, report),
+        merged_metrics=written.enable_prometheus_merge,
         extension_providers=written.extension_providers,
         telemetry=telemetry_defaults(written, report),
         anchors=trust_anchors(written, report),
