@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import authorization, certificates, control_plane, data_plane, machine, report, startup
+from bench import (
+    authorization,
+    certificates,
+    control_plane,
+    data_plane,
+    machine,
+    mixer,
+    report,
+    startup,
+)
 from bench.running_mesh import REPOSITORY, CommandError
 from bench.simulated_mesh import Shape
 
@@ -27,6 +36,7 @@ class Part(StrEnum):
     CONTROL_PLANE = "control_plane"
     CERTIFICATES = "certificates"
     AUTHORIZATION = "authorization"
+    MIXER = "mixer"
 
 
 def _data_plane(quick: bool) -> Json:
@@ -61,12 +71,17 @@ def _authorization(quick: bool) -> Json:
     return authorization.measure(authorization.QUICK if quick else authorization.FULL)
 
 
+def _mixer(quick: bool) -> Json:
+    return mixer.measure(*((100, 3) if quick else (1000, 15)))
+
+
 _MEASURES: dict[Part, Callable[[bool], Json]] = {
     Part.DATA_PLANE: _data_plane,
     Part.STARTUP: _startup,
     Part.CONTROL_PLANE: _control_plane,
     Part.CERTIFICATES: _certificates,
     Part.AUTHORIZATION: _authorization,
+    Part.MIXER: _mixer,
 }
 
 

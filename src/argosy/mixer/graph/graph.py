@@ -17,6 +17,7 @@ SLOT_SECONDS = 5.0
 SLOTS = 12
 """So the last minute can be told more finely than the day."""
 
+_TOLD = 15
 MINUTE = 60
 DAY_MINUTES = 24 * 60
 
@@ -26,11 +27,26 @@ Moment = dict[int, Flow]
 
 @dataclass(slots=True)
 class KnownEdge:
-    """``seen`` is the last minute in which something was counted."""
+    """``seen`` is the last minute in which something was counted.
+
+    ``told`` are the last facts of each side: to see that they are the same is quicker than to
+    compare them.
+    """
 
     key: EdgeKey
     facts: EdgeFacts
     seen: int
+    told: list[EdgeFacts] = field(default_factory=list, compare=False)
+
+    def learn(self, facts: EdgeFacts) -> bool:
+        """Whether something is new."""
+        if any(facts is known for known in self.told):
+            return False
+        self.told = [*self.told[-_TOLD:], facts]
+        completed = self.facts.completed(facts)
+        changed = completed != self.facts
+        self.facts = completed
+        return changed
 
 
 @dataclass(slots=True)
@@ -64,11 +80,8 @@ class EdgeTable:
             self.changed.add(found)
             return found
         edge = self.edges[found]
-        if edge.facts is not facts:
-            completed = edge.facts.completed(facts)
-            if completed != edge.facts:
-                edge.facts = completed
-                self.changed.add(found)
+        if edge.learn(facts):
+            self.changed.add(found)
         if edge.seen != minute:
             edge.seen = minute
             self.changed.add(found)
