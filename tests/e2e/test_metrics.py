@@ -276,6 +276,12 @@ spec:
 """
 
 
+@pytest.mark.covers("Telemetry.metrics[].providers[]")
+@pytest.mark.covers("Telemetry.metrics[].overrides[].match.metric")
+@pytest.mark.covers("Telemetry.metrics[].overrides[].match.mode")
+@pytest.mark.covers("Telemetry.metrics[].overrides[].disabled")
+@pytest.mark.covers("Telemetry.metrics[].overrides[].tagOverrides[].operation")
+@pytest.mark.covers("Telemetry.metrics[].overrides[].tagOverrides[].value")
 def test_telemetry_changes_labels_and_switches_metrics(running: Mesh) -> None:
     """Istio's tasks customize-metrics, telemetry-api and, by CEL in the place of Wasm, classify."""
     running.apply(CUSTOM)
