@@ -12,6 +12,7 @@ A case is ``configuration/<name>.yaml``. Its first document says who looks::
     fails: true           # Envoy refuses it, and that is what the case is about
     refused: true         # the API refuses objects, which so are not there; only what it says is
     metrics: true         # loggers of standard metrics are shown; they stand in every listener
+    mixer: true           # the mesh has a Mixer
 
 ``show`` limits what is shown of a proxy to these types, ``like`` to names that are like one of
 these.
@@ -49,6 +50,7 @@ from argosy.base.problems import Problem, Severity
 from argosy.model.proxy import ProxyType, Role
 from argosy.model.proxy_traffic import CapturePorts
 from argosy.model.workload import Locality
+from argosy.pilot.graph.cells import HasMixer
 from argosy.pilot.graph.problems import problems_of
 from argosy.pilot.translate.stats_log import STATS_ACCESS_LOG
 from argosy.testing.certificates import ScratchAuthority
@@ -107,6 +109,7 @@ class Header(msgspec.Struct, forbid_unknown_fields=True):
     fails: bool = False
     refused: bool = False
     metrics: bool = False
+    mixer: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,8 @@ def graph(name: str, *, without: bool = False) -> Graph:
     """The mesh with the case's objects, or without them."""
     case = read(name)
     found = Graph()
+    if case.header.mixer:
+        found.engine.set({HasMixer(): True})
     kinds = case.header.mesh
     found.put(o for o in mesh_objects() if kinds is None or o.key.kind in kinds)
     if not without:

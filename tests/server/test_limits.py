@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from argosy.pilot.graph.cells import HasMixer
 from argosy.server.limits import SharedLimits
 from argosy.testing.graph import Graph, a_pod, a_service
 
@@ -34,6 +35,7 @@ data:
 class World:
     def __init__(self) -> None:
         self.graph = Graph(a_pod("reviews-1", "10.0.0.1", app="reviews"))
+        self.graph.engine.set({HasMixer(): True})
         self.limits = SharedLimits(self.graph.engine, self.graph.store.get)
         self.limits.begin()
         self.graph.store.subscribe(self.limits.receive)

@@ -5,11 +5,12 @@ import pytest
 from argosy.api.core import ConfigMap
 from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Severity
+from argosy.derive import ABSENT
 from argosy.model.authz import Host
 from argosy.model.rate_limit import Limit
 from argosy.pilot.compile.mesh import mesh
 from argosy.pilot.compile.rate_limits import at_hosts
-from argosy.pilot.graph.cells import WithoutMixer
+from argosy.pilot.graph.cells import HasMixer
 from argosy.pilot.graph.rate_limits import limits_of
 from argosy.testing.graph import Graph, gateway, objects, sidecar
 
@@ -85,11 +86,12 @@ def test_hosts_of_a_gateway_stand_where_a_rule_names_none() -> None:
 
 def test_without_mixer_each_replica_counts_for_itself_and_it_is_said() -> None:
     graph = Graph(LIMIT.replace("NAMESPACE", "default"))
+    graph.engine.set({HasMixer(): True})
     assert [(one.shared, one.fail_closed) for one in limits("", graph)] == [
         (True, True),
         (False, False),
     ]
-    graph.engine.set({WithoutMixer(): True})
+    graph.engine.set({HasMixer(): ABSENT})
     assert [(one.shared, one.fail_closed) for one in limits("", graph)] == [(False, False)] * 2
     (problem,) = graph.problems("RateLimit", Namespace("default"), "all")
     assert problem.object == ObjectKey("RateLimit", Namespace("default"), "all")

@@ -293,7 +293,7 @@ ALL_OFF = "metrics: [{overrides: [{disabled: true}]}]"
         (
             (ALL_OFF, "metrics: [{overrides: [{match: {customMetric: own}, disabled: false}]}]"),
             "",
-            Metrics((MetricOverride("own"),)),
+            Metrics((MetricOverride("own", disabled=False),)),
         ),
         (
             (
