@@ -53,8 +53,17 @@ class Observed(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def template(path: str) -> str:
-    """``/reviews/17`` → ``/reviews/{*}``: segments that are numbers or ids stand for any."""
-    return "/".join("{*}" if _is_id(part) else part for part in path.split("/"))
+    """``/reviews/17`` → ``/reviews/{*}``: segments that are numbers or ids stand for any.
+
+    What a caller wrote must not pass for a template: segments with braces become ``{}``.
+    """
+    return "/".join(map(_in_template, path.split("/")))
+
+
+def _in_template(segment: str) -> str:
+    if _is_id(segment):
+        return "{*}"
+    return "{}" if "{" in segment or "}" in segment else segment
 
 
 def _is_id(segment: str) -> bool:
