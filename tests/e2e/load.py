@@ -72,6 +72,7 @@ def main() -> None:
         "requests": sum(statuses.values()),
         "statuses": dict(statuses),
         "slowest": round(slowest, 3),
+        "seconds": round(time.monotonic() - started, 3),
         "failures": failures[:50],
     }
     sys.stdout.write(json.dumps(summary) + "\n")
