@@ -15,6 +15,8 @@ import pytest
 from manifests import account, deployment, service, virtual_service
 from mesh import SAMPLES, Mesh, eventually
 
+pytestmark = pytest.mark.e2e
+
 APPLICATION = Path(__file__).with_name("metrics_application.py")
 ECHO = SAMPLES / "tcp-echo" / "tcp_echo.py"
 _SAMPLE = re.compile(r"(\w+)\{(.*)\} (\S+)")

@@ -6,10 +6,12 @@ https://github.com/google/cel-spec/blob/master/doc/langdef.md
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
+from threading import Lock
 from typing import Any
 
 import re2
@@ -47,6 +49,8 @@ FUNCTIONS = frozenset(
 )
 """What Envoy 1.39 has been asked for one by one."""
 
+_COMPILED = "cel.cel"
+_LOADING = Lock()
 _TEXT = re.compile(
     r"""[rR]?[bB]?[rR]?(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
     r"|//[^\n]*",
@@ -130,13 +134,20 @@ def _quiet() -> Any:
 def _library() -> Any:
     """The compiled part of ``common-expression-language``, alone.
 
-    The package itself would load its command too, with all that draws on a terminal.
+    The package itself would load its command too, with all that draws on a terminal. The compiled
+    part ends the process that loads it twice.
     """
+    with _LOADING:
+        return sys.modules.get(_COMPILED) or _load()
+
+
+def _load() -> Any:
     package = find_spec("cel")
     assert package is not None, "it is a dependency of this package"
-    spec = PathFinder.find_spec("cel.cel", package.submodule_search_locations)
+    spec = PathFinder.find_spec(_COMPILED, package.submodule_search_locations)
     assert spec is not None, "the package has no compiled part"
     assert spec.loader is not None, "it is a file"
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.modules[_COMPILED] = module
     return module
