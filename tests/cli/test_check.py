@@ -36,7 +36,7 @@ def test_what_fails_says_what_to_do(argosy: Argosy, monkeypatch: pytest.MonkeyPa
     assert answer.code == 1
     lines = answer.out.splitlines()
     assert lines[lines.index("  failed namespaces: refused") + 1] == "         Run `sudo ...`"
-    assert "2 of 8 checks failed." in answer.out
+    assert "2 of 9 checks failed." in answer.out
     found = json.loads(argosy("check", "-o", "json").out)
     assert [f["name"] for f in found if not f["ok"]] == ["Envoy", "namespaces"]
     assert all(bool(f["advice"]) is not f["ok"] for f in found)
@@ -50,3 +50,11 @@ def test_a_state_directory_that_cannot_be(
     answer = argosy("check", "--quick")
     assert answer.code == 1
     assert "Choose another with ARGOSY_STATE_DIR." in answer.out
+
+
+def test_proxies_need_watches_of_files(argosy: Argosy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "_WATCHES", 10**6)
+    monkeypatch.setattr(check, "_WORKLOADS", 1)
+    answer = argosy("check", "--quick")
+    assert answer.code == 1
+    assert "sysctl -w fs.inotify.max_user_instances=8192" in answer.out

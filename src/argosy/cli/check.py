@@ -1,5 +1,6 @@
 """``argosy check``: can this machine run a mesh, and if not, what to do."""
 
+import ctypes
 import os
 import platform
 import shutil
@@ -23,6 +24,9 @@ from argosy.platforms.local.state import state_parent
 
 _MIN_MEMORY_MB = 512
 _MIN_DISK_MB = 200
+_WATCHES = 3
+"""inotify instances of one Envoy; it ends at once when there are no more."""
+_WORKLOADS = 10
 _EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 
 
@@ -139,7 +143,7 @@ def _machine() -> list[Finding]:
                 f"A mesh of ten workloads wants {_MIN_MEMORY_MB} MB: stop other programs.",
             )
         )
-    findings.append(_state_directory())
+    findings += [_state_directory(), _watches()]
     now = datetime.now(UTC)
     findings.append(
         Finding(
@@ -166,6 +170,30 @@ def _state_directory() -> Finding:
         return Finding("Machine", "state directory", False, f"{parent} is not writable", advice)
     enough = free >= _MIN_DISK_MB
     return Finding("Machine", "state directory", enough, f"{parent} ({free} MB free)", advice)
+
+
+def _watches() -> Finding:
+    """Whether this user may still watch as many files as the proxies of a mesh do (inotify(7))."""
+    libc = ctypes.CDLL(None)
+    wanted = _WATCHES * _WORKLOADS
+    opened = []
+    for _ in range(wanted):
+        descriptor = libc.inotify_init1(os.O_CLOEXEC)
+        if descriptor < 0:
+            break
+        opened.append(descriptor)
+    for descriptor in opened:
+        os.close(descriptor)
+    enough = len(opened) == wanted
+    return Finding(
+        "Machine",
+        "file watches",
+        enough,
+        f"enough for {_WORKLOADS} more proxies"
+        if enough
+        else f"only {len(opened)} inotify instances left",
+        f"Each proxy takes {_WATCHES}: sysctl -w fs.inotify.max_user_instances=8192",
+    )
 
 
 def _namespaces() -> list[Finding]:

@@ -77,7 +77,7 @@ def summary(
     option = "" if os.environ.get("ARGOSY_MESH") == mesh else f" --mesh {mesh}"
     commands = (
         (f"argosy status{option}", "every proxy, what it has and since when"),
-        (f"argosy proxy-config routes deploy/productpage-v1{option}", "what a live Envoy routes"),
+        (f"argosy graph{option}", "who calls whom, how fast and how safely"),
         (
             f"argosy apply{option} -f samples/bookinfo/reviews-v3.yaml --wait",
             "red stars for all, acknowledged by every proxy",

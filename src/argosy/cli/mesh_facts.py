@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from argosy import __version__
 from argosy.api.meta import Origin, line_of
-from argosy.base.names import ObjectKey
+from argosy.base.names import Hostname, ObjectKey
 from argosy.cli.authz import role
 from argosy.cli.client import ApiClient, CliError, Json, name_of, namespace_of, owner_of
 from argosy.cli.snapshot import Snapshot
@@ -62,7 +62,7 @@ def gather(client: ApiClient, snapshot: Snapshot, seconds: float) -> Facts:
     places = Places(client)
     workloads = workloads_of(snapshot, places)
     unmeasured: list[str] = []
-    edges = _measured(lambda: edges_of(client, seconds), "traffic", unmeasured)
+    edges = _measured(lambda: edges_of(client, snapshot, seconds), "traffic", unmeasured)
     calls = _measured(lambda: calls_of(client), "who called what", unmeasured)
     if calls is None and not unmeasured:
         unmeasured.append(
@@ -208,10 +208,20 @@ def _policy_places(
 # What Mixer has measured.
 
 
-def edges_of(client: ApiClient, seconds: float) -> tuple[Edge, ...]:
-    """Traffic by service edge. Raises CliError when Mixer does not answer."""
+def edges_of(client: ApiClient, snapshot: Snapshot, seconds: float) -> tuple[Edge, ...]:
+    """Traffic by service edge. Raises CliError when Mixer does not answer.
+
+    Without requests for services of the mesh that the caller's own proxy answered: they reached
+    nobody.
+    """
     answer = client.get(f"{MIXER}/edges", since=f"{seconds:g}")
-    return tuple(_edge(row) for row in answer["edges"] if not row.get("other"))
+    found = [_edge(row) for row in answer["edges"] if not row.get("other")]
+    return tuple(e for e in found if e.destination or not _is_inside(snapshot, e.host))
+
+
+def _is_inside(snapshot: Snapshot, host: str) -> bool:
+    service = snapshot.service_of_host(Hostname(host)) if host else None
+    return service is not None and not (service.external or service.external_name)
 
 
 def _edge(row: Json) -> Edge:
