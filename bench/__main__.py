@@ -18,6 +18,7 @@ from bench import (
     mixer,
     report,
     startup,
+    telemetry,
 )
 from bench.running_mesh import REPOSITORY, CommandError
 from bench.simulated_mesh import Shape
@@ -36,6 +37,7 @@ class Part(StrEnum):
     CONTROL_PLANE = "control_plane"
     CERTIFICATES = "certificates"
     AUTHORIZATION = "authorization"
+    TELEMETRY = "telemetry"
     MIXER = "mixer"
 
 
@@ -71,6 +73,10 @@ def _authorization(quick: bool) -> Json:
     return authorization.measure(authorization.QUICK if quick else authorization.FULL)
 
 
+def _telemetry(quick: bool) -> Json:
+    return telemetry.measure(telemetry.QUICK if quick else telemetry.FULL)
+
+
 def _mixer(quick: bool) -> Json:
     return mixer.measure(*((100, 3) if quick else (1000, 15)))
 
@@ -81,6 +87,7 @@ _MEASURES: dict[Part, Callable[[bool], Json]] = {
     Part.CONTROL_PLANE: _control_plane,
     Part.CERTIFICATES: _certificates,
     Part.AUTHORIZATION: _authorization,
+    Part.TELEMETRY: _telemetry,
     Part.MIXER: _mixer,
 }
 

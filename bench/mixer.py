@@ -21,6 +21,7 @@ from argosy.base.names import TrustDomain
 from argosy.citadel.identity import TrustDomains
 from argosy.mixer.caller import Guard, Judge, Rules
 from argosy.mixer.control_plane import ControlPlane
+from argosy.mixer.credentials import MixerCredentials
 from argosy.mixer.graph.edges import BOUNDS
 from argosy.mixer.graph.part import SERVICE, GraphPart
 from argosy.mixer.parts import Ground
@@ -142,7 +143,14 @@ async def _serve(directory: Path) -> None:
     own = authority.credential(NAME)
     client = authority.credential("spiffe://cluster.local/ns/shop/sa/web")
     domains = TrustDomains(TrustDomain("cluster.local"))
-    part = GraphPart(Ground(directory, SystemClock(), cast(ControlPlane, None)))
+    ground = Ground(
+        directory,
+        SystemClock(),
+        cast(ControlPlane, None),
+        cast(MixerCredentials, None),
+        "127.0.0.1",
+    )
+    part = GraphPart(ground)
     server = grpc.aio.server(interceptors=(Guard(Judge(lambda: Rules(domains))),))
     server.add_generic_rpc_handlers(tuple(part.handlers()))
     credentials = xds.Credentials(

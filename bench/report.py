@@ -68,6 +68,11 @@ def verdicts(results: Json) -> list[Verdict]:
         what = f"Control plane's memory there, {where}"
         met = rss < MEMORY_TARGET_BYTES
         found.append(Verdict(what, f"< {megabytes(MEMORY_TARGET_BYTES)}", megabytes(rss), met))
+    for name, load in results.get("telemetry", {}).get("loads", {}).items():
+        ratio = load["to_silent"]["telemetry"]["cpu"]
+        what = f"CPU per request with telemetry, to none, {_LOADS[name]}"
+        met = ratio["median"] <= PAIR_TARGET
+        found.append(Verdict(what, f"≤ {PAIR_TARGET}", times(ratio), met))
     return found
 
 
@@ -185,6 +190,18 @@ def _authorization(found: Json) -> str:
     facts = found["machine"]
     measured = _AUTHORIZATION.format(time=facts["date"], load=facts["load_before"], **found)
     head = ("Policy", "CPU of the server's proxy, to none", "p50, to none")
+    return f"{measured}\n\n{table(head, rows)}"
+
+
+def _telemetry(found: Json) -> str:
+    rows = [
+        (_LOADS[name], _TOLD[pair], times(ratios["cpu"]), times(ratios["p50"]))
+        for name, load in found["loads"].items()
+        for pair, ratios in load["to_silent"].items()
+    ]
+    facts = found["machine"]
+    measured = _TELEMETRY.format(time=facts["date"], load=facts["load_before"])
+    head = ("Load", "Pair", "CPU of both proxies, to silent", "p50, to silent")
     return f"{measured}\n\n{table(head, rows)}"
 
 
@@ -357,8 +374,10 @@ _SECTIONS = {
     "control_plane": _control_plane,
     "certificates": _certificates,
     "authorization": _authorization,
+    "telemetry": _telemetry,
     "mixer": _mixer,
 }
+_TOLD = {"telemetry": "with telemetry", "silent_again": "silent, measured again"}
 _POLICIES = {
     "rules-1": "1 rule",
     "rules-10": "10 rules",
@@ -374,6 +393,14 @@ Written by `make bench`; the numbers behind it are in `bench/results/latest.json
 comes from one run on one machine. A cell is a median with the least and the greatest of the
 rounds in brackets. Ratios are taken between bursts of the same round, and may be compared with
 other machines; the absolute figures may not.
+"""
+
+_TELEMETRY = """
+## Telemetry
+
+A client and a server with a sidecar each, in two meshes side by side, measured by themselves on {time} (load average
+{load:.1f} before). One mesh is as `argosy up` makes it: standard metrics, pushed to Mixer every two seconds, and failures
+told to it. The other has no Mixer, and its metrics are switched off.
 """
 
 _MIXER = """
