@@ -7,6 +7,11 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,13 +30,16 @@ from certificate_load import (
 )
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from manifests import mesh_config
-from mesh import Mesh, eventually, processes
+from manifests import deployment, mesh_config
+from mesh import ARGOSY, Mesh, eventually, processes
 
 from argosy.base.names import TrustDomain
 from argosy.citadel.identity import SpiffeId, identity_of
 from argosy.citadel.signer import create_intermediate, create_root, pem, private_pem
 from argosy.citadel.tokens import TokenAuthority
+from argosy.platforms.local.launcher import ADS_PORT
+from argosy.platforms.local.network import GATEWAY
+from argosy.proxy.node_doors import BURST, PER_SECOND
 
 pytestmark = pytest.mark.e2e
 
@@ -148,6 +156,77 @@ def test_the_trust_domain_changes_its_name_under_load(meshed: Mesh) -> None:
     assert answer.status == 200
     assert "new-td" in meshed.argosy("certs", "root").stdout
     assert "CERTIFICATE" in meshed.argosy("status").stdout
+
+
+KNOCKING = Path(__file__).with_name("knocking.py")
+_REDIRECT = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: foo}
+spec:
+  hosts: [web.foo.svc.cluster.local]
+  http:
+  - match: [{uri: {exact: /moved}}]
+    redirect: {uri: /get, redirectCode: 308}
+  - route: [{destination: {host: web.foo.svc.cluster.local}}]
+"""
+
+
+@contextmanager
+def knocking(mesh: Mesh, address: str) -> Iterator[list[dict[str, Any]]]:
+    """The stranger connects as fast as it can; what it saw is complete afterwards."""
+    rounds: list[dict[str, Any]] = []
+    process = subprocess.Popen(
+        [
+            *(str(ARGOSY), "exec", "-n", "legacy", "-i", "deploy/stranger", "--"),
+            *(sys.executable, str(KNOCKING), address),
+        ],
+        env=mesh.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        rounds.append(json.loads(process.stdout.readline()))
+        yield rounds
+        text, _ = process.communicate(timeout=20)
+        rounds += map(json.loads, text.splitlines())
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_who_knocks_without_end_is_heard_now_and_then_and_others_at_once(meshed: Mesh) -> None:
+    """Meanwhile a new proxy gets its certificate and configuration, and another one a change."""
+    late = deployment("late", "/bin/sleep", "infinity", namespace="foo")
+    with knocking(meshed, f"{GATEWAY}:{ADS_PORT}") as rounds:
+        began = time.monotonic()
+        meshed.apply(late + "---\n" + _REDIRECT)
+        eventually(
+            lambda: meshed.status("deploy/client", "http://web.foo/moved", namespace="foo") == 308,
+            "a change is with the client's proxy",
+        )
+        eventually(
+            lambda: meshed.status("deploy/late", "http://web.foo/moved", namespace="foo") == 308,
+            "a new proxy has all it needs",
+        )
+        waited = time.monotonic() - began
+    meshed.delete(late + "---\n" + _REDIRECT)
+    connected = sum(one["connected"] for one in rounds)
+    most = BURST + PER_SECOND * sum(one["seconds"] for one in rounds) + 1
+    sys.stdout.write(f"\n{connected} connections in {len(rounds)} rounds, {waited:.1f} s\n")
+    assert connected < sum(one["tried"] for one in rounds)
+    assert rounds[0]["connected"] >= BURST / 2, "what it may"
+    assert connected <= most, rounds
+
+    def connects() -> bool:
+        script = f"import socket; socket.create_connection(({GATEWAY!r}, {ADS_PORT}), 0.9)"
+        argv = (sys.executable, "-c", script)
+        done = meshed.exec("deploy/stranger", *argv, namespace="legacy", check=False)
+        return done.returncode == 0
+
+    eventually(connects, "after a pause it may connect again", 5)
 
 
 # The certificate service, asked from a pod without a sidecar.

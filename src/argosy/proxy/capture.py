@@ -87,6 +87,30 @@ class Nth:
     of: int
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The first packet of a TCP connection. Only behind ``Protocol("tcp")``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOver:
+    """What of one IPv4 address is more than ``per_second``, after a ``burst`` beyond that.
+
+    ``addresses`` is how many are kept apart at once; of further ones nothing is too much. An address
+    is forgotten when its burst is whole again. ``name`` is that of the set in the table.
+    """
+
+    name: str
+    per_second: int
+    burst: int
+    addresses: int
+
+    @property
+    def seconds(self) -> int:
+        """How long an address is remembered."""
+        return -(-self.burst // self.per_second)
+
+
 Match = (
     Protocol
     | DestinationPort
@@ -98,6 +122,8 @@ Match = (
     | Destination
     | Reply
     | Nth
+    | Opening
+    | SourceOver
 )
 
 
@@ -313,9 +339,22 @@ def _translated(services: tuple[ServiceTarget, ...]) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
+def limits(ruleset: Ruleset) -> tuple[SourceOver, ...]:
+    """Those in the rules; each has a set of its own in the table."""
+    matches = (match for chain in ruleset.chains for rule in chain.rules for match in rule.matches)
+    return tuple(dict.fromkeys(match for match in matches if isinstance(match, SourceOver)))
+
+
 def text(ruleset: Ruleset) -> str:
     """The ruleset as ``nft -f`` reads it: the view for people."""
     lines = [f"table inet {ruleset.table} {{"]
+    for limit in limits(ruleset):
+        lines += [
+            f"  set {limit.name} {{",
+            f"    type ipv4_addr; size {limit.addresses}; flags dynamic,timeout; "
+            f"timeout {limit.seconds}s;",
+            "  }",
+        ]
     for chain in ruleset.chains:
         lines.append(f"  chain {chain.name} {{")
         lines.append(
@@ -351,6 +390,13 @@ def _match(match: Match) -> str:
             return "ct direction reply"
         case Nth(of):
             return f"numgen random mod {of} == 0"
+        case Opening():
+            return "tcp flags & (syn | ack) == syn"
+        case SourceOver(name, per_second, burst):
+            return (
+                f"update @{name} {{ ip saddr timeout {match.seconds}s "
+                f"limit rate over {per_second}/second burst {burst} packets }}"
+            )
     assert_never(match)
 
 

@@ -20,9 +20,11 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
     NFT_MSG_DELTABLE,
     NFT_MSG_NEWCHAIN,
     NFT_MSG_NEWRULE,
+    NFT_MSG_NEWSET,
     NFT_MSG_NEWTABLE,
     nft_chain_msg,
     nft_rule_msg,
+    nft_set_msg,
     nft_table_msg,
 )
 from pyroute2.nftables import expressions
@@ -42,6 +44,11 @@ _NETWORK, _TRANSPORT = 1, 2
 _META = {"mark": 3, "iifname": 6, "oifname": 7, "nfproto": 15, "l4proto": 16}
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _HOOKS = {"prerouting": 0, "output": 3}
+_TCP_FLAGS, _SYN, _SYN_ACK = 13, b"\x02", b"\x12"
+_IPV4_ADDRESS_TYPE = 7
+"""By which ``nft`` shows a set's keys; the kernel does not read it."""
+_SET_UPDATE = 1
+_OVER = 1
 _NUMGEN_RANDOM = 1
 _DNAT = 1
 
@@ -97,6 +104,8 @@ def _messages(ruleset: capture.Ruleset) -> Iterator[bytes]:
     yield _table(table, NFT_MSG_NEWTABLE)
     yield _table(table, NFT_MSG_DELTABLE)
     yield _table(table, NFT_MSG_NEWTABLE)
+    for number, limit in enumerate(capture.limits(ruleset), 1):
+        yield _set(table, number, limit)
     for chain in ruleset.chains:
         yield _chain(table, chain.name, chain.type, chain.hook, chain.priority)
         for rule in chain.rules:
@@ -150,6 +159,22 @@ def _chain(table: str, name: str, kind: str, hook: str, priority: int) -> bytes:
         hook={"attrs": place},
         type=kind,
         policy=1,
+    )
+
+
+def _set(table: str, number: int, limit: capture.SourceOver) -> bytes:
+    """Its elements are addresses, each with a limit, and end when they are not updated."""
+    return _command(
+        nft_set_msg,
+        NFT_MSG_NEWSET,
+        table=table,
+        name=limit.name,
+        flags={"NFT_SET_TIMEOUT", "NFT_SET_EVAL"},
+        key_type=_IPV4_ADDRESS_TYPE,
+        key_len=4,
+        desc={"attrs": [("NFTA_SET_DESC_SIZE", limit.addresses)]},
+        id=number,
+        timeout=limit.seconds * 1000,
     )
 
 
@@ -211,6 +236,10 @@ def _match(match: capture.Match) -> list[Expression]:
             return [direction, _compare(bytes((_REPLY,)))]
         case capture.Nth(of):
             return [_number_generator(of), _compare(struct.pack("=I", 0))]
+        case capture.Opening():
+            return [_payload(_TRANSPORT, _TCP_FLAGS, 1), _masked(_SYN_ACK), _compare(_SYN)]
+        case capture.SourceOver():
+            return [*_meta("nfproto", bytes((_NFPROTO_IPV4,))), *_limited(match)]
     assert_never(match)
 
 
@@ -253,6 +282,18 @@ def _address(network: str, *, source: bool, negate: bool = False) -> list[Expres
         load.append(_masked(net.netmask.packed))
     operator = _NOT_EQUAL if negate else _EQUAL
     return [*load, _compare(net.network_address.packed, operator)]
+
+
+def _limited(limit: capture.SourceOver) -> list[Expression]:
+    over = {"rate": limit.per_second, "unit": 1, "burst": limit.burst, "type": 0, "flags": _OVER}
+    each = {
+        "set_name": limit.name,
+        "op": _SET_UPDATE,
+        "sreg_key": _REG,
+        "timeout": limit.seconds * 1000,
+        "expr": _expression("limit", over),
+    }
+    return [_payload(_NETWORK, 12, 4), _expression("dynset", each)]
 
 
 def _masked(mask: bytes) -> Expression:

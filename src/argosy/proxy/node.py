@@ -30,7 +30,7 @@ from argosy.platforms.local.pod import PodHost, PodRunner
 from argosy.platforms.local.pod_status import PROXY_CONTAINER, with_transitions
 from argosy.platforms.local.process import Command, Process
 from argosy.platforms.local.state import MeshDirectory
-from argosy.proxy import node_server
+from argosy.proxy import node_doors, node_server
 from argosy.proxy.capture import BYPASS_MARK
 from argosy.proxy.envoy import EnvoyAdmin
 from argosy.proxy.names import NameTable
@@ -123,6 +123,7 @@ class Node:
 
     async def run(self) -> None:
         await asyncio.to_thread(process.kill_other_namespaces)
+        await asyncio.to_thread(node_doors.guard)
         ingress = Ingress(self._cluster, self._wait_change)
         node_socket = node_server.listen(self._directory.node_socket)
         exec_socket = node_server.listen(self._directory.exec_socket)
