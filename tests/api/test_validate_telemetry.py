@@ -23,7 +23,7 @@ def problems(spec: str) -> list[Problem]:
         "tracing: [{randomSamplingPercentage: 100, customTags: {a: {literal: {value: b}}}}]",
         "tracing: [{customTags: {a: {formatter: {value: '%PROTOCOL%'}}}}]",
         "metrics: [{overrides: [{match: {metric: ALL_METRICS}, tagOverrides: {a: {operation: REMOVE}}}]}]",
-        "metrics: [{overrides: [{tagOverrides: {a: {value: request.host}}}], reportingInterval: 5s}]",
+        "metrics: [{overrides: [{tagOverrides: {a: {value: request.host}}}]}]",
         "accessLogging: [{providers: [{name: envoy}], filter: {expression: 'response.code >= 400'}}]",
         "accessLogging: [{disabled: true}]",
     ],
@@ -113,3 +113,11 @@ def test_an_expression_is_told_what_is_wrong_with_it_and_where() -> None:
 def test_spans_go_to_one_provider() -> None:
     (problem,) = problems("tracing: [{providers: [{name: a}, {name: b}]}]")
     assert (problem.field, problem.severity) == ("spec.tracing[0].providers", Severity.WARNING)
+
+
+def test_an_interval_is_said_to_have_no_effect() -> None:
+    (problem,) = problems("metrics: [{reportingInterval: 5s}]")
+    assert (problem.field, problem.severity) == (
+        "spec.metrics[0].reportingInterval",
+        Severity.WARNING,
+    )

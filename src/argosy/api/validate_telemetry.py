@@ -67,7 +67,12 @@ def _custom_tag(tag: api.CustomTag, path: str) -> Iterator[Mistake]:
 
 def _metrics(metrics: api.Metrics, path: str) -> Iterator[Mistake]:
     yield from _providers(metrics.providers, path)
-    yield from check_duration(metrics.reporting_interval, f"{path}.reportingInterval")
+    interval = f"{path}.reportingInterval"
+    wrong = list(check_duration(metrics.reporting_interval, interval))
+    yield from wrong
+    if metrics.reporting_interval is not None and not wrong:
+        message = "it has no effect: bytes of a TCP connection are counted when the connection ends"
+        yield warning(interval, "NotSupported", message, "Remove it")
     for index, override in enumerate(metrics.overrides):
         yield from _override(override, f"{path}.overrides[{index}]")
 
