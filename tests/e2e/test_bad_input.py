@@ -184,8 +184,8 @@ REFUSED = {
         'Did you mean "VirtualService"?',
     ),
     "unsupported-kind": Case(
-        "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: shop}\n",
-        "Telemetry default/shop",
+        "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: shop}\n",
+        "WasmPlugin default/shop",
         2,
         "kind",
         "is not supported yet",

@@ -348,7 +348,7 @@ def refusals(asked: Service, meshed: Mesh, client_pod: str) -> dict[str, dict[st
         ("no request", "INVALID_ARGUMENT", "no IstioCertificateRequest"),
         ("another's identity", "PERMISSION_DENIED", "is no node"),
         ("too long", "INVALID_ARGUMENT", "at most"),
-        ("another signer", "INVALID_ARGUMENT", "no signer"),
+        ("another signer", "PERMISSION_DENIED", "whoever signs for all"),
         ("too large", "RESOURCE_EXHAUSTED", "larger than max"),
     ],
 )
