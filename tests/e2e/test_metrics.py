@@ -288,13 +288,19 @@ def test_telemetry_changes_labels_and_switches_metrics(running: Mesh) -> None:
     """Istio's tasks customize-metrics, telemetry-api and, by CEL in the place of Wasm, classify."""
     running.apply(CUSTOM)
     try:
+
+        def counts_sizes() -> bool:
+            assert running.status("deploy/curl", "http://shop/status/200") == 200
+            return total(scrape(running, "deploy/shop"), "istio_response_bytes_count") > 0
+
+        eventually(counts_sizes, "connections from before have ended", 20)
         assert running.status("deploy/curl", "http://shop/status/404") == 404
         client, server = scrape(running, "deploy/curl"), scrape(running, "deploy/shop")
-        (counted,) = samples(client, "istio_requests_total", request_operation="GetStatus")
+        status = {"request_operation": "GetStatus", "response_code": "4xx"}
+        (counted,) = samples(client, "istio_requests_total", **status)
         assert counted[1] == 1
         assert counted[0]["request_host"] == "shop"
         assert counted[0]["destination_port"] == "80"
-        assert counted[0]["response_code"] == "4xx"
         assert "source_principal" not in counted[0]
         assert counted[0]["destination_workload"] == "shop"
         assert total(server, "istio_requests_total", response_code="404", **CURL) == 1
