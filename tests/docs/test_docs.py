@@ -55,7 +55,7 @@ LISTS = (
 _PROGRAM = re.compile(r"(?:^|\| |; |\$\(|-- |-c ')\s*([a-z]+)\b(?!=)", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]\n]*\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (?P<text>.+)$", re.MULTILINE)
-_THIS_MACHINE = re.compile(r"/work/|/root\b|/home/\w|pyenv|pytest-of")
+_THIS_MACHINE = re.compile(r"/work/|/root(?![\w-])|/home/\w|pyenv|pytest-of")
 
 
 def name(item: Page) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import debian
 import pytest
-from manifests import account, deployment, service, virtual_service
+from manifests import account, deployment, namespace, service, virtual_service
 from mesh import SAMPLES, Mesh, eventually
 
 pytestmark = pytest.mark.e2e
@@ -357,6 +357,18 @@ DASHBOARDS = (
 )
 
 
+def prometheus(program: debian.Program, configuration: Path) -> tuple[str, ...]:
+    return (
+        "env",
+        *(f"{key}={value}" for key, value in program.environment.items()),
+        program.path,
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={configuration.with_name('data')}",
+        "--web.listen-address=0.0.0.0:9090",
+        "--log.level=warn",
+    )
+
+
 def test_a_real_prometheus_answers_what_dashboards_ask(running: Mesh, tmp_path: Path) -> None:
     """The queries are those of Istio's published dashboards (mesh, service, workload)."""
     program = debian.require("prometheus")
@@ -366,16 +378,7 @@ def test_a_real_prometheus_answers_what_dashboards_ask(running: Mesh, tmp_path: 
     configuration = tmp_path / "prometheus.yml"
     targets = ", ".join(f"'{address}:15020'" for address in pods)
     configuration.write_text(PROMETHEUS % targets)
-    command = (
-        "env",
-        *(f"{key}={value}" for key, value in program.environment.items()),
-        program.path,
-        f"--config.file={configuration}",
-        f"--storage.tsdb.path={tmp_path / 'data'}",
-        "--web.listen-address=0.0.0.0:9090",
-        "--log.level=warn",
-    )
-    running.apply(deployment("prometheus", *command, port=9090))
+    running.apply(deployment("prometheus", *prometheus(program, configuration), port=9090))
     eventually(
         lambda: (
             running.exec(
@@ -416,3 +419,82 @@ for query in sys.argv[1:]:
     found = json.load(urllib.request.urlopen(url))["data"]["result"]
     print(json.dumps([one for one in found if one["value"][1] not in ("NaN", "0")]))
 """
+
+
+CERTIFICATES = "/etc/prom-certs"
+STRICT = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: secure}
+spec: {mtls: {mode: STRICT}}
+"""
+SECURE_PROMETHEUS = """
+global: {scrape_interval: 1s, scrape_timeout: 900ms}
+scrape_configs:
+- job_name: pods
+  scheme: https
+  tls_config: {ca_file: /etc/prom-certs/root-cert.pem, cert_file: /etc/prom-certs/cert-chain.pem,
+    key_file: /etc/prom-certs/key.pem, insecure_skip_verify: true}
+  static_configs: [{targets: ['%(at)s:8080']}]
+- job_name: plaintext
+  static_configs: [{targets: ['%(at)s:8080']}]
+- job_name: nobody
+  scheme: https
+  tls_config: {insecure_skip_verify: true}
+  static_configs: [{targets: ['%(at)s:8080']}]
+- job_name: istiod
+  scheme: https
+  tls_config: {ca_file: /etc/prom-certs/root-cert.pem, cert_file: /etc/prom-certs/cert-chain.pem,
+    key_file: /etc/prom-certs/key.pem, server_name: istiod.istio-system.svc}
+  static_configs: [{targets: ['10.244.0.1:15014']}]
+"""
+OF_ISTIO = {
+    "traffic.sidecar.istio.io/includeInboundPorts": "",
+    "traffic.sidecar.istio.io/includeOutboundIPRanges": "",
+    "proxy.istio.io/config": "proxyMetadata:\n  OUTPUT_CERTS: /etc/istio-output-certs\n",
+    "sidecar.istio.io/userVolumeMount": '[{"name":"istio-certs","mountPath":"/etc/istio-output-certs"}]',
+}
+
+
+def with_certificates(text: str) -> str:
+    """The deployment, with the volume that its proxy's agent writes the certificate to."""
+    written = json.loads(text.partition("\n---")[0])
+    spec = written["spec"]["template"]["spec"]
+    spec["volumes"] = [{"name": "istio-certs", "emptyDir": {"medium": "Memory"}}]
+    spec["containers"][0]["volumeMounts"] = [{"name": "istio-certs", "mountPath": CERTIFICATES}]
+    return json.dumps(written)
+
+
+def test_a_prometheus_with_certificates_of_its_proxy(running: Mesh, tmp_path: Path) -> None:
+    """https://istio.io/latest/docs/ops/integrations/prometheus/#tls-settings"""
+    running.apply(
+        namespace("secure")
+        + deployment(
+            "vault", sys.executable, str(APPLICATION), "8080", port=8080, namespace="secure"
+        )
+        + service("vault", "vault", {"name": "http", "port": 8080}, namespace="secure")
+        + STRICT
+    )
+    running.argosy("wait", "-n", "secure", "deploy/vault", "--for", "available")
+    (vault,) = running.get("pods", "-n", "secure")
+    configuration = tmp_path / "prometheus.yml"
+    configuration.write_text(SECURE_PROMETHEUS % {"at": vault["status"]["podIP"]})
+    argv = prometheus(debian.require("prometheus"), configuration)
+    scraper = deployment("scraper", *argv, port=9090, annotations=OF_ISTIO)
+    running.apply(with_certificates(scraper))
+    wanted = (
+        'shop_orders_total{job="pods"}',
+        'pilot_xds{job="istiod"}',
+        'up{job="plaintext"} == bool 0',
+        'up{job="nobody"} == bool 0',
+    )
+
+    def found() -> bool:
+        code = (sys.executable, "-c", ASK, *wanted)
+        done = running.exec("deploy/scraper", *code, check=False)
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        return done.returncode == 0 and len(answers) == len(wanted) and all(answers)
+
+    eventually(found, "both are scraped, and nothing without the certificate", 30)
+    mode = running.exec("deploy/scraper", "stat", "-c", "%a", CERTIFICATES + "/key.pem")
+    assert mode.stdout == "600\n"

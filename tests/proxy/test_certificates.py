@@ -88,10 +88,9 @@ async def running(runner: CertificateRunner) -> AsyncIterator[None]:
             task.cancel()
 
 
-def runner_for(authority: FakeAuthority, directory: Path) -> CertificateRunner:
-    return CertificateRunner(
-        authority, directory, authority.issue, SystemClock(), jitter=lambda: 0.5
-    )
+def runner_for(authority: FakeAuthority, directory: Path, *pem: Path) -> CertificateRunner:
+    clock, issue = SystemClock(), authority.issue
+    return CertificateRunner(authority, directory, issue, clock, jitter=lambda: 0.5, pem=pem)
 
 
 def secret(directory: Path) -> dict[str, Any]:
@@ -138,6 +137,22 @@ async def test_every_renewal_has_a_new_key(tmp_path: Path) -> None:
         await until(lambda: leaf(tmp_path) != first)
     assert leaf(tmp_path).public_key() != first.public_key()
     assert len(authority.requests) == 2
+
+
+async def test_pem_follows_and_comes_back_after_a_restart(tmp_path: Path) -> None:
+    authority, shared = FakeAuthority(), tmp_path / "shared"
+    for renewals in (1, 0):
+        runner = runner_for(authority, tmp_path, shared)
+        async with running(runner):
+            await runner.ready()
+            for _ in range(renewals):
+                first = leaf(tmp_path)
+                runner.renew()
+                await until(partial(lambda old: leaf(tmp_path) != old, first))
+        shown = (shared / "cert-chain.pem").read_bytes()
+        assert x509.load_pem_x509_certificate(shown) == leaf(tmp_path)
+        assert len([file.unlink() for file in shared.iterdir()]) == 3
+    assert len(authority.requests) == 2, "what is left from before is good enough"
 
 
 async def test_short_lives_are_renewed_in_time(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ class _Signed:
 class CertificateRunner:
     """Keeps the certificate of one workload in ``directory`` (Envoy's ``certs``).
 
-    ``pem``: also as PEM files.
+    ``pem`` are directories that have it as PEM files too.
     """
 
     def __init__(
@@ -145,14 +145,14 @@ class CertificateRunner:
         clock: Clock,
         *,
         jitter: Callable[[], float] = random.random,
-        pem: bool = False,
+        pem: Sequence[Path] = (),
     ) -> None:
         self._watched = watched
         self._directory = directory
         self._issue = issue
         self._clock = clock
         self._jitter = jitter
-        self._pem = pem
+        self._pem = tuple(pem)
         self._plan = CertificatePlan()
         self._signed: _Signed | None = None
         self._installed = asyncio.Event()
@@ -242,8 +242,8 @@ class CertificateRunner:
         assert signed is not None, "installed before it was answered"
         serial = signed.certificate.serial
         try:
-            if self._pem:
-                await asyncio.to_thread(write_pem, self._directory, signed.pair)
+            for directory in self._pem:
+                await asyncio.to_thread(write_pem, directory, signed.pair)
             await asyncio.to_thread(write_certificate, self._directory, signed.pair, serial)
         except OSError as error:
             self._log.warning("certificate.not-written", reason=str(error))
@@ -296,8 +296,8 @@ class CertificateRunner:
         if roots == self._roots:
             return True
         try:
-            if self._pem:
-                await asyncio.to_thread(write_pem_roots, self._directory, roots)
+            for directory in self._pem:
+                await asyncio.to_thread(write_pem_roots, directory, roots)
             await asyncio.to_thread(write_roots, self._directory, roots)
         except OSError as error:
             self._log.warning("roots.not-written", reason=str(error))
@@ -322,7 +322,15 @@ class CertificateRunner:
             return None
         self._identity, self._issuer = standing.identity, signed_by
         self._signer, self._root = standing.signer, fingerprint(chain[-1])
-        return _certificate(leaf) if self._fits(standing) else None
+        if not self._fits(standing):
+            return None
+        try:
+            for directory in self._pem:
+                write_pem(directory, pair)
+        except OSError as error:
+            self._log.warning("certificate.not-written", reason=str(error))
+            return None
+        return _certificate(leaf)
 
 
 async def _either(first: asyncio.Event, second: asyncio.Event) -> None:

@@ -24,12 +24,14 @@ from argosy.citadel.trust import EXTERNAL
 from argosy.model.proxy import ProxyType
 from argosy.pilot.compile import proxy_configs
 from argosy.pilot.compile.roles import proxy_type
+from argosy.platforms.local.environment import ConfigError
 from argosy.proxy.certificates import CertificateRunner, CertificateState, IssueError
 from argosy.proxy.envoy import AdminError, EnvoyAdmin
 from argosy.proxy.grpc_bootstrap import REFRESH_SECONDS
 from argosy.proxy.node_api import ApiClient, ApiError
 from argosy.proxy.node_trust import NodeTrust, WatchedAccount
 from argosy.proxy.secret_files import CERTIFICATE_SECRET, CONTROL_PLANE_SECRET
+from argosy.proxy.user_volumes import OUTPUT_CERTS, output_directory
 
 AUDIENCE = "istio-ca"
 CERTIFICATES = "certs"
@@ -94,17 +96,20 @@ class NodeCertificates:
             except ApiError as error:
                 raise IssueError(str(error)) from error
 
-        pem = proxy_type(pod) is ProxyType.GRPC
         annotation = pod.metadata.annotations.get(ANNOTATION, "")
 
-        def signer() -> str:
+        def config() -> ProxyConfig:
             below = self._proxy_config(pod.metadata)
-            return proxy_configs.signer(proxy_configs.with_annotation(below, annotation))
+            return proxy_configs.with_annotation(below, annotation)
 
-        watched = WatchedAccount(self.trust, namespace, account, signer)
+        watched = WatchedAccount(
+            self.trust, namespace, account, lambda: proxy_configs.signer(config())
+        )
         place = directory / CERTIFICATES
+        proxyless = proxy_type(pod) is ProxyType.GRPC
+        pem = (*((place,) if proxyless else ()), *_output(pod, config(), directory))
         runner = CertificateRunner(watched, place, issue, SystemClock(), pem=pem)
-        self._kept[namespace, name] = _Kept(runner, by_file=pem)
+        self._kept[namespace, name] = _Kept(runner, by_file=proxyless)
         return runner
 
     def forget(self, key: Key) -> None:
@@ -161,6 +166,18 @@ class NodeCertificates:
         if kept.asked != wanted and await _uses(proxy.admin, versions):
             kept.asked = wanted
         return kept.asked == wanted, True
+
+
+def _output(pod: Pod, config: ProxyConfig, directory: Path) -> tuple[Path, ...]:
+    """Where the pod's containers want the certificate for themselves; a mistake in it is said."""
+    path = config.proxy_metadata.get(OUTPUT_CERTS, "")
+    if not path:
+        return ()
+    try:
+        return (output_directory(pod, path, directory),)
+    except ConfigError as error:
+        log.warning("annotation.ignored", pod=pod.metadata.name, mistake=str(error))
+        return ()
 
 
 async def _uses(admin: EnvoyAdmin, wanted: Mapping[str, str]) -> bool:
