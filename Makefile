@@ -28,7 +28,7 @@ check: setup  ## format, lint, types, layers, unit and golden tests (under a min
 debian: setup  ## unpack Prometheus and Redis into .venv, for the tests that need the real ones
 	@sh tools/debian.sh $(VENV)/debian
 
-test: check debian  ## everything: check, then every test with real Envoys
+test: debian check  ## everything: check, then every test with real Envoys
 	$(BIN)/pytest -q -n 4 --dist loadfile -m "e2e or envoy"
 
 bench: setup  ## measure, and rewrite docs/benchmarks.md

@@ -173,6 +173,8 @@ async def _send(machine: h11.Connection, writer: asyncio.StreamWriter, answer: A
         ("content-type", answer.content_type),
         ("content-length", str(len(answer.body))),
     ]
+    if machine.their_state is not h11.DONE:
+        headers.append(("connection", "close"))  # what is left of the request is not read
     head = machine.send(h11.Response(status_code=answer.status, headers=headers)) or b""
     body = machine.send(h11.Data(data=answer.body)) or b""
     end = machine.send(h11.EndOfMessage()) or b""
