@@ -13,9 +13,8 @@ from argosy.pilot.compile.authorization import asks_for_http
 from argosy.pilot.compile.policy_targets import holds_for
 from argosy.pilot.graph import inbound
 from argosy.pilot.graph.authorization import authorizer, policy
-from argosy.pilot.graph.envoy_filter_problems import proxy_roles
 from argosy.pilot.graph.scopes import scope_of
-from argosy.pilot.graph.world import mesh_settings
+from argosy.pilot.graph.world import mesh_settings, proxy_roles
 
 
 @formula

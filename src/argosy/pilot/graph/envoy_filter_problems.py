@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
-from argosy.api import core_pod
 from argosy.api.typed import did_you_mean
 from argosy.base.names import Namespace, ObjectKey
 from argosy.base.problems import Problem, Severity
@@ -17,27 +16,15 @@ from argosy.model.envoy_filter import ApplyTo, Context, EnvoyFilter, Operation, 
 from argosy.model.policy_scope import Attached, Everyone, Selected
 from argosy.model.proxy import Role
 from argosy.pilot.compile import envoy_filters as compiling
-from argosy.pilot.compile.roles import role_of
 from argosy.pilot.graph import envoy_filters, layers
 from argosy.pilot.graph.envoy_filters import KIND
 from argosy.pilot.graph.layers import Layer
-from argosy.pilot.graph.world import keys, mesh_settings, read
+from argosy.pilot.graph.world import mesh_settings, proxy_roles
 from argosy.pilot.translate import nearest
 from argosy.pilot.translate.patching import PatchRef, ValuedPatch
 from argosy.xds import type_urls
 
 _TYPES = (type_urls.LISTENER, type_urls.ROUTE, type_urls.CLUSTER)
-
-
-@formula
-def proxy_roles(get: Reader) -> tuple[Role, ...]:
-    """The roles of all pods, one for the replicas of a workload."""
-    found = set()
-    for key in keys(get, "Pod"):
-        pod = read(get, key, core_pod.Pod)
-        if pod is not None:
-            found.add(role_of(pod))
-    return tuple(sorted(found, key=lambda r: (r.namespace, r.labels, r.type.value)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from argosy.model.proxy import ProxyType, Role
 from argosy.model.rate_limit import AddressKey, ClaimKey, LimitPolicy, Targets
 from argosy.pilot.compile.policy_targets import holds_for
 from argosy.pilot.graph import inbound
-from argosy.pilot.graph.rate_limits import has_mixer, held_for, policy, proxy_roles
+from argosy.pilot.graph.rate_limits import held_for, policy
 from argosy.pilot.graph.request_authn import policies_for
-from argosy.pilot.graph.world import mesh_settings, read, service
+from argosy.pilot.graph.world import has_mixer, mesh_settings, proxy_roles, read, service
 
 
 @formula

@@ -3,7 +3,6 @@
 from urllib.parse import urlsplit, urlunsplit
 
 from argosy.api.argosy_rate_limit import RateLimit
-from argosy.api.core_pod import Pod
 from argosy.api.networking_gateway import Gateway
 from argosy.base.names import Namespace, ObjectKey
 from argosy.derive import Reader, formula
@@ -12,10 +11,16 @@ from argosy.model.rate_limit import Counting, Limit, LimitPolicy, SharedLimit, T
 from argosy.pilot.compile import rate_limits as compiling
 from argosy.pilot.compile.gateways import gateway_selects
 from argosy.pilot.compile.policy_targets import selects
-from argosy.pilot.compile.roles import role_of
-from argosy.pilot.graph.cells import has_mixer as has_mixer
 from argosy.pilot.graph.request_authn import key_servers
-from argosy.pilot.graph.world import keys, mesh_settings, names_of, read, services_of_labels
+from argosy.pilot.graph.world import (
+    has_mixer,
+    keys,
+    mesh_settings,
+    names_of,
+    proxy_roles,
+    read,
+    services_of_labels,
+)
 
 KIND = "RateLimit"
 _REDIS_PORT = 6379
@@ -103,14 +108,6 @@ def hosts_at(
         if written is not None and gateway_selects(written, role.labels):
             hosts |= {host.rpartition("/")[2] for one in written.spec.servers for host in one.hosts}
     return tuple(sorted(hosts))
-
-
-@formula
-def proxy_roles(get: Reader) -> tuple[Role, ...]:
-    """The roles of all pods, one for the replicas of a workload."""
-    pods = (read(get, key, Pod) for key in keys(get, "Pod"))
-    found = {role_of(pod) for pod in pods if pod is not None}
-    return tuple(sorted(found, key=lambda r: (r.namespace, r.labels, r.type.value)))
 
 
 @formula

@@ -11,11 +11,10 @@ from argosy.model.proxy import ProxyType, Role, Sight
 from argosy.pilot.compile import telemetry_checks
 from argosy.pilot.compile.policy_targets import selects
 from argosy.pilot.compile.telemetry import scope_of as selection_of
-from argosy.pilot.graph.envoy_filter_problems import proxy_roles
 from argosy.pilot.graph.rules import EVERYBODY
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.telemetry import KIND, holding, provider_cluster, telemetries
-from argosy.pilot.graph.world import MESH_CONFIG, has_mixer, mesh_settings, read
+from argosy.pilot.graph.world import MESH_CONFIG, has_mixer, mesh_settings, proxy_roles, read
 
 
 @formula
@@ -68,8 +67,8 @@ def held_for(get: Reader, namespace: Namespace, name: str) -> tuple[Role, ...]:
     return tuple(
         role
         for role in get(proxy_roles)
-        if everywhere or role.namespace == namespace
-        if selects(scope, namespace, role.namespace, role.labels) or everywhere
+        if everywhere
+        or (role.namespace == namespace and selects(scope, namespace, role.namespace, role.labels))
     )
 
 

@@ -6,6 +6,7 @@ from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Compiled
 from argosy.derive import Reader, formula
 from argosy.model.authn import MtlsMode
+from argosy.model.proxy import Role
 from argosy.model.service import Service, ServicePort
 from argosy.model.workload import Endpoint, Labels, Workload
 from argosy.pilot.compile import (
@@ -17,6 +18,7 @@ from argosy.pilot.compile import (
     workloads,
 )
 from argosy.pilot.compile.endpoints import EndpointSummary
+from argosy.pilot.compile.roles import role_of
 from argosy.pilot.graph import entries
 from argosy.pilot.graph.cells import MESH_CONFIG as MESH_CONFIG
 from argosy.pilot.graph.cells import annotated as annotated
@@ -145,6 +147,14 @@ def services_of_labels(get: Reader, namespace: Namespace, labels: Labels) -> tup
 
 
 # Workloads and endpoints.
+
+
+@formula
+def proxy_roles(get: Reader) -> tuple[Role, ...]:
+    """The roles of all pods, one for the replicas of a workload."""
+    pods = (read(get, key, core_pod.Pod) for key in keys(get, "Pod"))
+    found = dict.fromkeys(role_of(pod) for pod in pods if pod is not None)
+    return tuple(sorted(found, key=lambda r: (r.namespace, r.labels, r.type.value)))
 
 
 @formula
