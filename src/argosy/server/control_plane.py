@@ -226,8 +226,6 @@ class ControlPlane:
             receive(self.store.snapshot(), self.store.revision)
             self.store.subscribe(receive)
         self._keys.begin()
-        if self._records is not None:
-            self._records.begin()
         self.store.subscribe(self._keys.receive)
         self._limits.begin()
         self.store.subscribe(self._limits.receive)

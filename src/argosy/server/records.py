@@ -39,11 +39,7 @@ class FollowedWishes:
     ) -> None:
         self._link = link
         self._publish = publish
-        self._wanted: Wanted | None = None
-
-    def begin(self) -> None:
-        """There is a Mixer, and it wants nothing yet."""
-        self._set(NOTHING_WANTED)
+        self._wanted = NOTHING_WANTED
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -7,6 +7,7 @@ from google.protobuf import json_format
 from argosy.model.proxy import ProxyType, Role
 from argosy.model.records import NOTHING_WANTED, RUNTIME_LAYER, Wanted, Wish
 from argosy.pilot.graph import layers
+from argosy.pilot.graph.cells import HasMixer
 from argosy.pilot.graph.records import RecordsWanted
 from argosy.testing.graph import Graph, a_pod, a_service, gateway, sidecar
 from argosy.xds import type_urls
@@ -16,8 +17,11 @@ OTHER = sidecar(app="other")
 ELSEWHERE = sidecar("shop", app="web", version="v1")
 
 
-def a_graph() -> Graph:
-    return Graph(a_service("web", 80, app="web"), a_pod("web-1", "10.0.0.1", app="web"))
+def a_graph(*, mixer: bool = True) -> Graph:
+    graph = Graph(a_service("web", 80, app="web"), a_pod("web-1", "10.0.0.1", app="web"))
+    if mixer:
+        graph.engine.set({HasMixer(): True})
+    return graph
 
 
 def runtime(graph: Graph, role: Role) -> dict[str, float]:
@@ -30,14 +34,13 @@ def runtime(graph: Graph, role: Role) -> dict[str, float]:
 
 
 def test_without_mixer_the_runtime_is_empty_and_nothing_is_logged() -> None:
-    graph = a_graph()
+    graph = a_graph(mixer=False)
     assert runtime(graph, WEB) == {}
     assert b"mixer" not in b"".join(one.body for one in graph.resources(WEB).values())
 
 
 def test_wishes_reach_the_workloads_that_they_are_for() -> None:
     graph = a_graph()
-    graph.engine.set({RecordsWanted(): NOTHING_WANTED})
     usual = {"argosy.tap": 0, "argosy.failures": 10_000}
     assert runtime(graph, WEB) == usual
     wish = Wish("default", (("app", "web"),), 2500)
@@ -53,7 +56,6 @@ def test_wishes_reach_the_workloads_that_they_are_for() -> None:
 @pytest.mark.parametrize("role", [WEB, gateway(istio="ingressgateway")])
 def test_a_wish_touches_nothing_but_the_runtime(role: Role) -> None:
     graph = a_graph()
-    graph.engine.set({RecordsWanted(): NOTHING_WANTED})
     graph.observe(role)
     found = graph.engine.value(layers.layers, role)
     layer = layers.owner(found, type_urls.RUNTIME, RUNTIME_LAYER)  # type: ignore[arg-type]
@@ -64,7 +66,6 @@ def test_a_wish_touches_nothing_but_the_runtime(role: Role) -> None:
 
 def test_listeners_log_on_both_sides_when_there_is_a_mixer() -> None:
     graph = a_graph()
-    graph.engine.set({RecordsWanted(): NOTHING_WANTED})
     listeners = {
         name: one.body for (kind, name), one in graph.resources(WEB).items() if kind == "LDS"
     }

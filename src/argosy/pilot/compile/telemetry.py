@@ -286,6 +286,7 @@ def telemetry(
         mode=chosen.mode,
         access_logs=_access_logs(chosen.logs, defaults, cluster_of),
         listener_logs=defaults.listener_logs,
+        records=mixer,
         metrics=_prometheus(chosen.metrics, defaults),
         tracing=_traced(chosen.tracing, defaults, cluster_of, mixer=mixer),
     )

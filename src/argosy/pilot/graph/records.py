@@ -1,7 +1,7 @@
 """Formulas of records: whether proxies tell Mixer of requests, and of how many.
 
-What Mixer wants to be told is a cell, which the control plane sets. Listeners depend on whether
-there is a Mixer at all, and only the runtime of the proxies on what it wants.
+Listeners log for Mixer wherever there is one. What it wants to be told is a cell, which the control
+plane sets, and only the runtime of the proxies depends on that.
 """
 
 from dataclasses import dataclass
@@ -11,33 +11,37 @@ from envoy.service.runtime.v3 import rtds_pb2
 
 from argosy.derive import ABSENT, Reader, formula
 from argosy.model.proxy import Role
-from argosy.model.records import FAILURES_KEY, RUNTIME_LAYER, TAP_KEY, Wanted, tap_share
+from argosy.model.records import (
+    FAILURES_KEY,
+    NOTHING_WANTED,
+    RUNTIME_LAYER,
+    TAP_KEY,
+    Wanted,
+    tap_share,
+)
 from argosy.model.workload import Labels
+from argosy.pilot.graph.cells import has_mixer
 from argosy.pilot.graph.encode import Encoded, encode
 
 
 @dataclass(frozen=True, slots=True)
 class RecordsWanted:
-    """The cell of a ``Wanted``; absent where there is no Mixer."""
+    """The cell of a ``Wanted``; absent while nothing is wanted."""
 
 
 @formula
-def wanted(get: Reader) -> Wanted | None:
+def wanted(get: Reader) -> Wanted:
     found = get.cell(RecordsWanted())
-    return None if found is ABSENT else cast("Wanted", found)
-
-
-@formula
-def are_sent(get: Reader) -> bool:
-    """Whether proxies have the access log that Mixer reads."""
-    return get(wanted) is not None
+    return NOTHING_WANTED if found is ABSENT else cast("Wanted", found)
 
 
 @formula
 def shares(get: Reader, namespace: str, labels: Labels) -> tuple[int, int] | None:
     """Of everything that a workload does, and of its failures; None: there is no Mixer."""
+    if not get(has_mixer):
+        return None
     found = get(wanted)
-    return None if found is None else (tap_share(found, namespace, labels), found.failures)
+    return tap_share(found, namespace, labels), found.failures
 
 
 @formula

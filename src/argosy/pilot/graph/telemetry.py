@@ -3,8 +3,6 @@
 Proxies of a namespace share the result, but for those that objects select by labels.
 """
 
-from dataclasses import replace
-
 from argosy.api.telemetry import Telemetry as Written
 from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.derive import Reader, formula
@@ -12,7 +10,7 @@ from argosy.model.proxy import ClusterKey, ProxyType, Role, Sight
 from argosy.model.telemetry import Mode, Telemetry
 from argosy.model.workload import Labels
 from argosy.pilot.compile import telemetry as compiling
-from argosy.pilot.graph import records, rules
+from argosy.pilot.graph import rules
 from argosy.pilot.graph.world import has_mixer, mesh_settings, names_of, read
 
 KIND = "Telemetry"
@@ -68,8 +66,7 @@ def telemetry(get: Reader, sight: Sight, own: tuple[ObjectKey, ...], mode: Mode)
 
     chosen = get(choice, sight.namespace, own, mode)
     mixer = get(has_mixer)
-    found = compiling.telemetry(chosen, get(mesh_settings).telemetry, cluster_of, mixer=mixer)
-    return replace(found, records=get(records.are_sent))
+    return compiling.telemetry(chosen, get(mesh_settings).telemetry, cluster_of, mixer=mixer)
 
 
 @formula
