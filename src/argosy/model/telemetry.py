@@ -5,7 +5,6 @@ as clients, as in Istio.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import Enum
 
 from argosy.model.proxy import ClusterKey
@@ -137,13 +136,9 @@ class MetricOverride:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """``overrides`` are sorted by name, no metric twice; those that are not there are as usual.
-
-    ``reporting_interval``: how often numbers of open TCP connections are told; None: as usual.
-    """
+    """``overrides`` are sorted by name, no metric twice; those that are not there are as usual."""
 
     overrides: tuple[MetricOverride, ...] = ()
-    reporting_interval: timedelta | None = None
 
 
 # All of it.

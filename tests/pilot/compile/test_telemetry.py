@@ -4,8 +4,6 @@ Rules as in https://istio.io/latest/docs/reference/config/telemetry/ and Istio's
 (``pilot/pkg/model/telemetry_test.go``, ``telemetry_logging_test.go``).
 """
 
-from datetime import timedelta
-
 import msgspec
 import pytest
 import yaml
@@ -287,7 +285,7 @@ ALL_OFF = "metrics: [{overrides: [{disabled: true}]}]"
         ((), "defaultProviders: {metrics: [a]}", None),
         ((), "defaultProviders: {tracing: [zipkin]}", Metrics()),
         (("metrics: [{providers: [{name: zipkin}]}]",), "", None),
-        (("metrics: [{reportingInterval: 15s}]",), "", Metrics((), timedelta(seconds=15))),
+        (("metrics: [{reportingInterval: 15s}]",), "", Metrics()),
         ((ALL_OFF,), "", None),
         (("metrics: [{overrides: [{match: {metric: ALL_METRICS}, disabled: true}]}]",), "", None),
         (

@@ -9,7 +9,6 @@ https://istio.io/latest/docs/reference/config/telemetry/ (rules as in Istio's
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from argosy.api import telemetry as api
 from argosy.api.extension_providers import MIXER
@@ -48,9 +47,6 @@ from argosy.pilot.compile.tracing_providers import tracing_provider
 
 ClusterOf = Callable[[str, int], ClusterKey | None]
 """The cluster of a provider's service, by ``[<namespace>/]<host>`` and port; None: there is none."""
-
-_BOTH = api.ModeSelector()
-
 
 # Which objects hold.
 
@@ -225,9 +221,6 @@ def _metrics(
             if name not in last:
                 continue
             metrics = found.get(name, Metrics())
-            if block.reporting_interval is not None:
-                interval = timedelta(milliseconds=block.reporting_interval)
-                metrics = replace(metrics, reporting_interval=interval)
             for override in block.overrides:
                 if not _holds(override.match, mode):
                     continue
