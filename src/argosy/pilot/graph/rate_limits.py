@@ -112,8 +112,17 @@ def hosts_at(
 
 @formula
 def held_for(get: Reader, namespace: Namespace, name: str) -> tuple[Role, ...]:
-    """The proxies that a RateLimit holds for."""
-    return tuple(role for role in get(proxy_roles) if get(limits_held, role, namespace, name))
+    """The proxies that a RateLimit holds for.
+
+    Those of other namespaces are not asked one by one: only gateways may be among them.
+    """
+    everywhere = namespace == get(mesh_settings).traffic.root_namespace
+    return tuple(
+        role
+        for role in get(proxy_roles)
+        if everywhere or role.namespace == namespace or role.type is ProxyType.ROUTER
+        if get(limits_held, role, namespace, name)
+    )
 
 
 @formula
