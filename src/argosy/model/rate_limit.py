@@ -36,6 +36,8 @@ class PeerPart(Enum):
 
 
 class RequestPart(Enum):
+    """The value is Envoy's attribute. https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attributes"""
+
     PATH = "request.url_path"
     METHOD = "request.method"
     HOST = "request.host"

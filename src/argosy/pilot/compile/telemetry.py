@@ -7,14 +7,13 @@ https://istio.io/latest/docs/reference/config/telemetry/ (rules as in Istio's
 ``pilot/pkg/model/telemetry.go``)
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from argosy.api import telemetry as api
 from argosy.api.extension_providers import MIXER
 from argosy.base.names import Namespace, ObjectKey
 from argosy.model.policy_scope import EVERYONE, PolicyScope
-from argosy.model.proxy import ClusterKey
 from argosy.model.span_tags import (
     CustomTag,
     EnvironmentTag,
@@ -41,12 +40,11 @@ from argosy.pilot.compile.telemetry_defaults import ENABLED_TRACING, TelemetryDe
 from argosy.pilot.compile.telemetry_providers import (
     HTTP_LOG_NAME,
     TCP_LOG_NAME,
+    ClusterOf,
     log_sink,
 )
 from argosy.pilot.compile.tracing_providers import tracing_provider
 
-ClusterOf = Callable[[str, int], ClusterKey | None]
-"""The cluster of a provider's service, by ``[<namespace>/]<host>`` and port; None: there is none."""
 
 # Which objects hold.
 

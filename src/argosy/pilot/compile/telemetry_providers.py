@@ -27,6 +27,7 @@ TCP_LOG_NAME = "tcp_envoy_accesslog"
 OTEL_LOG_NAME = "otel_envoy_accesslog"
 
 ClusterOf = Callable[[str, int], ClusterKey | None]
+"""The cluster of a provider's service, by ``[<namespace>/]<host>`` and port; None: there is none."""
 
 
 def service_of(provider: ExtensionProvider) -> tuple[str, int] | None:

@@ -3,7 +3,7 @@
 https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-ExtensionProvider
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 
 from argosy.api import tracing_providers as api
@@ -23,9 +23,9 @@ from argosy.model.tracing import (
     TracingProvider,
     ZipkinProvider,
 )
+from argosy.pilot.compile.telemetry_providers import ClusterOf
 
 _Kind = api.Mixer | api.Zipkin | api.OpenTelemetry | api.Datadog | api.SkyWalking
-ClusterOf = Callable[[str, int], ClusterKey | None]
 
 TIMEOUT = timedelta(seconds=5)
 """Istio's, where none is written and Envoy demands one."""

@@ -46,12 +46,6 @@ def _of_connections(telemetry: Telemetry) -> tuple[accesslog_pb2.AccessLog, ...]
 
 
 def _only_at_the_end(log: accesslog_pb2.AccessLog) -> None:
-    """Besides what its own filter says."""
     at_the_end = accesslog_pb2.AccessLogFilter()
     at_the_end.log_type_filter.types.append(log_data_pb2.TcpConnectionEnd)
-    if log.HasField("filter"):
-        both = accesslog_pb2.AccessLogFilter()
-        both.and_filter.filters.extend([at_the_end, log.filter])
-        log.filter.CopyFrom(both)
-    else:
-        log.filter.CopyFrom(at_the_end)
+    log_sinks.narrow(log, at_the_end)

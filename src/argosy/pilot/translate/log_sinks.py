@@ -95,13 +95,18 @@ def listener_logs(logs: Iterable[AccessLog]) -> list[accesslog_pb2.AccessLog]:
             proto = _access_log(log)
             no_route = accesslog_pb2.AccessLogFilter()
             no_route.response_flag_filter.flags.append("NR")
-            if proto.HasField("filter"):
-                both = accesslog_pb2.AndFilter(filters=[no_route, proto.filter])
-                proto.filter.and_filter.CopyFrom(both)
-            else:
-                proto.filter.CopyFrom(no_route)
+            narrow(proto, no_route)
             protos.append(proto)
     return protos
+
+
+def narrow(log: accesslog_pb2.AccessLog, condition: accesslog_pb2.AccessLogFilter) -> None:
+    """Only what meets the condition is logged, of what the log's own filter lets through."""
+    if log.HasField("filter"):
+        both = accesslog_pb2.AndFilter(filters=[condition, log.filter])
+        log.filter.and_filter.CopyFrom(both)
+    else:
+        log.filter.CopyFrom(condition)
 
 
 def _access_log(log: AccessLog) -> accesslog_pb2.AccessLog:

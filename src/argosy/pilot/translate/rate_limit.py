@@ -43,11 +43,11 @@ from argosy.model.rate_limit import (
     PeerKey,
     PeerPart,
     Refusal,
-    RequestPart,
     RequestPartKey,
 )
 from argosy.model.route import Exact, Prefix, Regex
 from argosy.model.text_match import Suffix, Text
+from argosy.pilot.translate.log_sinks import CEL_FILTER
 from argosy.pilot.translate.rbac import JWT_FILTER, JWT_PAYLOAD, text_matcher
 
 LOCAL_FILTER = "argosy.filters.http.local_ratelimit"
@@ -76,11 +76,6 @@ _REWRITES = {
     PeerPart.PRINCIPAL: ("^spiffe://(.*)$", r"\1"),
     PeerPart.NAMESPACE: ("^spiffe://[^/]+/ns/([^/]+)/sa/[^/]+$", r"\1"),
     PeerPart.SERVICE_ACCOUNT: ("^spiffe://[^/]+/ns/([^/]+)/sa/([^/]+)$", r"\1/\2"),
-}
-_ATTRIBUTES = {
-    RequestPart.PATH: "request.url_path",
-    RequestPart.METHOD: "request.method",
-    RequestPart.HOST: "request.host",
 }
 
 NamedFilter = tuple[str, Message]
@@ -149,7 +144,7 @@ def apply_to_manager(
             expression=f"response.code_details == 'local_rate_limited' && "
             f"response.headers['{POLICY_HEADER}'] == '{policy_header(of_object)}'"
         )
-        mapper.filter.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
+        mapper.filter.extension_filter.name = CEL_FILTER
         mapper.filter.extension_filter.typed_config.Pack(chosen, deterministic=True)
         mapper.body_format_override.text_format_source.inline_string = refusal.body.replace(
             "%", "%%"
@@ -240,7 +235,7 @@ def _action(key: LimitKey) -> Action:
         case ClaimKey(path):
             _metadata(proto, key, JWT_FILTER, (JWT_PAYLOAD, *path))
         case RequestPartKey(part):
-            _expression(proto, key, _bounded(_ATTRIBUTES[part]))
+            _expression(proto, key, _bounded(part.value))
         case HeaderKey(header):
             # A header's name may hold a single quote, but no double one and no backslash.
             value = f'request.headers["{header}"]'

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import config_source_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2
 from envoy.type.tracing.v3 import custom_tag_pb2
 from envoy.type.v3 import percent_pb2
@@ -27,9 +28,7 @@ from argosy.model.records import (
     Direction,
 )
 from argosy.model.telemetry import Mode, Telemetry
-
-HTTP_GRPC_ACCESS_LOG = "envoy.access_loggers.http_grpc"
-TCP_GRPC_ACCESS_LOG = "envoy.access_loggers.tcp_grpc"
+from argosy.pilot.translate.log_sinks import HTTP_GRPC_ACCESS_LOG, TCP_GRPC_ACCESS_LOG
 
 REQUEST_HEADERS = ("content-type", "traceparent")
 RESPONSE_HEADERS = ("content-type", "grpc-status", "retry-after")
@@ -43,8 +42,6 @@ BUFFER_BYTES = 16 * 1024
 _ERROR = 400
 _GRPC = "application/grpc"
 _Filter: TypeAlias = accesslog_pb2.AccessLogFilter
-
-
 _DIRECTIONS = {Mode.CLIENT: Direction.OUTBOUND, Mode.SERVER: Direction.INBOUND}
 
 
@@ -100,7 +97,7 @@ def _listener_log(direction: Direction) -> accesslog_pb2.AccessLog:
 def _common(config: als_pb2.CommonGrpcAccessLogConfig, direction: Direction) -> None:
     config.log_name = direction.value
     config.grpc_service.envoy_grpc.cluster_name = MIXER_CLUSTER
-    config.transport_api_version = 2  # V3
+    config.transport_api_version = config_source_pb2.V3
     config.buffer_flush_interval.FromTimedelta(FLUSH)
     config.buffer_size_bytes.value = BUFFER_BYTES
     route = config.custom_tags.add(tag=ROUTE_TAG).metadata

@@ -4,7 +4,6 @@ Nothing of one proxy stands here, for listeners are shared: a proxy's name comes
 environment. https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/observability/tracing
 """
 
-from datetime import timedelta
 from typing import TypeAlias, assert_never
 
 from envoy.config.core.v3 import (
@@ -223,7 +222,7 @@ def _http_service(cluster: ClusterKey, http: OtlpHttp) -> http_service_pb2.HttpS
     path = http.path if http.path.startswith("/") else f"/{http.path}"
     proto.http_uri.uri = f"http://{cluster.host}{path}"
     proto.http_uri.cluster = names.cluster_name(cluster)
-    proto.http_uri.timeout.FromTimedelta(http.timeout or timedelta(seconds=5))
+    proto.http_uri.timeout.FromTimedelta(http.timeout)
     for header in http.headers:
         option = proto.request_headers_to_add.add()
         option.header.CopyFrom(_header(header))
