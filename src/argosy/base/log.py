@@ -66,9 +66,9 @@ def checked(levels: Mapping[str, str]) -> dict[str, str]:
 def set_levels(levels: Mapping[str, str]) -> None:
     """From now on, of this process. Scopes that are not named follow ``default`` again."""
     numbers = {scope: _NUMBERS[level.upper()] for scope, level in checked(levels).items()}
-    default = numbers.pop(DEFAULT, _levels[DEFAULT])
-    _levels.clear()
-    _levels.update({DEFAULT: default, **numbers})
+    _levels.update(numbers)
+    for scope in _levels.keys() - numbers.keys() - {DEFAULT}:  # other threads log meanwhile
+        del _levels[scope]
 
 
 def levels() -> dict[str, str]:
