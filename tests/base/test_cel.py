@@ -18,6 +18,7 @@ GOOD = (
     "response.code >= 400",
     "!has(request.headers) || request.headers['x-a'] == \"b\"",
     "connection.mtls && request.url_path.contains('v1')",
+    "'x' in {'x': 1}",
     "'x' in request.headers ? request.headers['x'] : 'none'",
     "xds.cluster_name.startsWith('outbound') && size(request.path) > 3",
     "request.path.matches('^/a.exists(b){2}')",

@@ -58,7 +58,7 @@ _TEXT = re.compile(
 )
 _LOOP = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
 _GLOBAL = re.compile(r"(?<![.\w])(get[A-Z]\w*)\s*\(")
-_MESSAGE = re.compile(r"[A-Za-z_]\w*\s*\{")
+_MESSAGE = re.compile(r"(?!in\b)\b[A-Za-z_]\w*\s*\{")
 _PATTERN = re.compile(r"""\bmatches\s*\(\s*(?:[^,()]+,\s*)?([rR]?)("[^"\\]*"|'[^'\\]*')\s*\)""")
 _SIGNS = re.compile(r"[-!\s]+")
 _PATH = re.compile(r"\w+(?:\s*\.\s*\w+)+")
