@@ -24,6 +24,7 @@ def problems(spec: str) -> list[Problem]:
         "tracing: [{customTags: {a: {formatter: {value: '%PROTOCOL%'}}}}]",
         "metrics: [{overrides: [{match: {metric: ALL_METRICS}, tagOverrides: {a: {operation: REMOVE}}}]}]",
         "metrics: [{overrides: [{tagOverrides: {a: {value: request.host}}}]}]",
+        "metrics: [{overrides: [{tagOverrides: {a: {value: 'int(request.size) % 2 == 1'}}}]}]",
         "accessLogging: [{providers: [{name: envoy}], filter: {expression: 'response.code >= 400'}}]",
         "accessLogging: [{disabled: true}]",
     ],
@@ -73,6 +74,11 @@ def test_good(spec: str) -> None:
         ),
         (
             "metrics: [{overrides: [{tagOverrides: {a: {value: 'request.'}}}]}]",
+            "spec.metrics[0].overrides[0].tagOverrides.a.value",
+            "InvalidExpression",
+        ),
+        (
+            "metrics: [{overrides: [{tagOverrides: {a: {value: 'int(request.size)%2 == 1'}}}]}]",
             "spec.metrics[0].overrides[0].tagOverrides.a.value",
             "InvalidExpression",
         ),

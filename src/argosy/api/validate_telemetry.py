@@ -3,6 +3,7 @@
 Rules as in Istio's validation (``pkg/config/validation/validation.go``).
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 from argosy.api import telemetry as api
@@ -20,6 +21,12 @@ from argosy.base.cel import CelError, check_expression
 
 MAX_EXPRESSION = 4096
 """Characters of a CEL expression."""
+
+_OPERATOR_END = re.compile(r"\)(:[0-9]+)?%")
+"""Tags of metrics are ``%CEL(...)%``.
+
+https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage#command-operators
+"""
 
 
 def validate_telemetry(telemetry: api.Telemetry) -> Iterator[Mistake]:
@@ -99,6 +106,9 @@ def _override(override: api.MetricsOverrides, path: str) -> Iterator[Mistake]:
             yield Mistake(f"{where}.value", "MissingField", message, hint)
         else:
             yield from check_cel(tag.value, f"{where}.value")
+            if _OPERATOR_END.search(tag.value):
+                message = "Envoy takes )% for the end of the expression"
+                yield Mistake(f"{where}.value", "InvalidExpression", message, "Write ) %")
 
 
 def _access_logging(logging: api.AccessLogging, path: str) -> Iterator[Mistake]:
