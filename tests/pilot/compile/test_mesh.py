@@ -182,6 +182,13 @@ def test_a_default_provider_that_is_not_there_is_reported() -> None:
     )
 
 
+def test_tags_of_spans_that_envoy_refuses_are_reported() -> None:
+    tags = "{good: {literal: {value: x}}, bad: {environment: {name: ''}}}"
+    (problem,) = mesh(config_map(f"defaultConfig: {{tracing: {{customTags: {tags}}}}}")).problems
+    assert problem.field == "data.mesh.defaultConfig.tracing.customTags.bad"
+    assert problem.code == "InvalidTag"
+
+
 def test_mesh_tls_does_not_heed_curves() -> None:
     """https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-mesh_mTLS"""
     result = mesh(config_map("meshMTLS: {cipherSuites: [A], ecdhCurves: [P-256]}"))

@@ -7,6 +7,7 @@ from argosy.api.proxy_config import proxy_config
 from argosy.base.names import Namespace
 from argosy.model.proxy import ProxyType
 from argosy.model.proxy_traffic import USUAL_CAPTURE, Connections
+from argosy.model.span_tags import DEFAULT_SAMPLING, LiteralTag, ProxyTracing
 from argosy.pilot.compile.proxy_configs import conflicts, effective, ruling, traffic
 
 ROOT, NAMESPACE = Namespace("istio-system"), Namespace("default")
@@ -19,6 +20,16 @@ def an_object(
     selector = WorkloadSelector(match_labels={"app": app}) if app else None
     spec = ProxyConfigSpec(selector=selector, concurrency=concurrency, environment_variables=env)
     return ProxyConfig(metadata=Metadata(name=name, namespace=namespace), spec=spec)
+
+
+def test_what_envoy_refuses_of_tracing_never_reaches_it() -> None:
+    text = (
+        "tracing: {sampling: -5, customTags: {b: {literal: {value: ''}}, a: {literal: {value: x}}}}"
+    )
+    config, mistakes = proxy_config(text, "here")
+    assert not mistakes
+    found = traffic(config, ProxyType.SIDECAR, USUAL_CAPTURE).tracing
+    assert found == ProxyTracing(sampling=DEFAULT_SAMPLING, custom_tags=(LiteralTag("a", "x"),))
 
 
 def test_the_narrower_goes_before_the_wider_field_by_field() -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from argosy.base.names import Namespace
-from argosy.model.proxy import ProxyType, Role
+from argosy.model.proxy import ProxyType, Role, Sight
+from argosy.model.span_tags import FormatterTag
 from argosy.model.telemetry import Mode
+from argosy.pilot.graph.cells import HasMixer
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.telemetry import telemetry
 from argosy.testing.graph import Graph
@@ -148,3 +150,13 @@ def test_a_wider_object_may_name_the_provider() -> None:
         assert problems(graph, "own") == []
         graph.delete("Telemetry", namespace, "wide")
     assert problems(graph, "own") == missing
+
+
+def test_a_tag_that_envoy_would_refuse_is_left_out_and_told() -> None:
+    tags = {"good": {"formatter": {"value": "%PROTOCOL%"}}, "bad": {"formatter": {"value": "%X%"}}}
+    graph = Graph(POD, written("tags", {"tracing": [{"customTags": tags}]}))
+    graph.engine.set({HasMixer(): True})
+    assert problems(graph, "tags") == [("spec.tracing[0].customTags.bad", "InvalidTag")]
+    found = graph.engine.value(telemetry, Sight(Namespace("default")), (), Mode.CLIENT).tracing
+    assert found is not None
+    assert found.custom_tags == (FormatterTag("good", "%PROTOCOL%"),)

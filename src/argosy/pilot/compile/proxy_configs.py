@@ -27,6 +27,7 @@ from argosy.model.span_tags import (
 )
 from argosy.model.workload import Labels
 from argosy.pilot.compile.report import Report
+from argosy.pilot.compile.span_tags import usable
 
 HTTP10 = "ISTIO_META_HTTP10"
 """Metadata by which a proxy asks to serve HTTP/1.0."""
@@ -146,19 +147,21 @@ def traffic(config: api.ProxyConfig, kind: ProxyType, capture: CapturePorts) -> 
 
 
 def tracing(written: api.Tracing | None) -> ProxyTracing:
-    """What cannot be a part of all requests is as Istio has it then: 1 %."""
+    """What cannot be a part of all requests is as Istio has it then: 1 %. Unusable tags are left out."""
     if written is None:
         return NO_PROXY_TRACING
-    sampling = written.sampling if written.sampling <= 100.0 else DEFAULT_SAMPLING
+    sampling = written.sampling if 0.0 <= written.sampling <= 100.0 else DEFAULT_SAMPLING
     return ProxyTracing(
         sampling=sampling or None,
-        custom_tags=tuple(
-            tag
-            for name in sorted(written.custom_tags)
-            if (tag := _tag(name, written.custom_tags[name])) is not None
-        ),
+        custom_tags=usable(tags(written)),
         max_path_tag_length=written.max_path_tag_length,
     )
+
+
+def tags(written: api.Tracing) -> tuple[CustomTag, ...]:
+    """All of them, sorted by name."""
+    found = (_tag(name, written.custom_tags[name]) for name in sorted(written.custom_tags))
+    return tuple(tag for tag in found if tag is not None)
 
 
 def _tag(name: str, written: api.TracingTag) -> CustomTag | None:

@@ -36,6 +36,7 @@ from argosy.model.telemetry import (
 from argosy.model.tracing import MixerProvider, Tracing
 from argosy.model.workload import Labels
 from argosy.pilot.compile.policy_targets import policy_scope, selects
+from argosy.pilot.compile.span_tags import usable
 from argosy.pilot.compile.telemetry_defaults import ENABLED_TRACING, TelemetryDefaults
 from argosy.pilot.compile.telemetry_providers import (
     HTTP_LOG_NAME,
@@ -44,7 +45,6 @@ from argosy.pilot.compile.telemetry_providers import (
     log_sink,
 )
 from argosy.pilot.compile.tracing_providers import tracing_provider
-
 
 # Which objects hold.
 
@@ -183,13 +183,14 @@ def _tracing(
         if block.use_request_id_for_trace_sampling is not None:
             found = replace(found, use_request_id=block.use_request_id_for_trace_sampling)
         if block.custom_tags is not None:
-            found = replace(found, tags=_tags(block.custom_tags))
+            found = replace(found, tags=usable(tags(block.custom_tags)))
         if block.enable_istio_tags is not None:
             found = replace(found, istio_tags=block.enable_istio_tags)
     return found
 
 
-def _tags(written: Mapping[str, api.CustomTag]) -> tuple[CustomTag, ...]:
+def tags(written: Mapping[str, api.CustomTag]) -> tuple[CustomTag, ...]:
+    """All of them, sorted by name."""
     return tuple(_tag(name, written[name]) for name in sorted(written))
 
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from argosy.api import telemetry as api
 from argosy.api.extension_providers import MIXER, ExtensionProvider, kinds
+from argosy.api.located import child
 from argosy.base.names import ObjectKey
 from argosy.base.problems import Problem
 from argosy.model.policy_scope import EVERYONE
 from argosy.pilot.compile.report import Report
-from argosy.pilot.compile.telemetry import scope_of
+from argosy.pilot.compile.span_tags import tag_mistake
+from argosy.pilot.compile.telemetry import scope_of, tags
 from argosy.pilot.compile.telemetry_defaults import ENABLED_TRACING, TelemetryDefaults
 from argosy.pilot.compile.telemetry_providers import service_of, takes_logs
 from argosy.pilot.compile.tracing_providers import takes_spans
@@ -55,6 +57,19 @@ def conflicts(objects: Iterable[api.Telemetry]) -> tuple[Problem, ...]:
                 f"{winner.key} is older and for the whole namespace too, so this one has no effect",
                 "merge the two, or give one a selector",
             )
+    return tuple(problems)
+
+
+def tag_problems(written: api.Telemetry) -> tuple[Problem, ...]:
+    """Tags of spans that Envoy would refuse; they are left out."""
+    problems: list[Problem] = []
+    for index, block in enumerate(written.spec.tracing):
+        for tag in tags(block.custom_tags or {}):
+            if mistake := tag_mistake(tag):
+                field = child(f"spec.tracing[{index}].customTags", tag.name)
+                Report(written.key, field, problems).error(
+                    "InvalidTag", f"{mistake}; the tag is left out", "correct it"
+                )
     return tuple(problems)
 
 

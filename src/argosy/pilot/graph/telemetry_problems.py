@@ -36,6 +36,7 @@ def telemetry_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Pr
     wider = [one.spec for one in others if one is not None and one.key != written.key]
     return (
         *telemetry_checks.conflicts(get(telemetries, namespace)),
+        *telemetry_checks.tag_problems(written),
         *telemetry_checks.provider_problems(
             written, wider, mesh.telemetry, is_reachable, mixer=get(has_mixer)
         ),
