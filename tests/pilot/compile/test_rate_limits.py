@@ -50,6 +50,9 @@ def test_a_redis(url: str) -> None:
         ("redis://", "no URL of a Redis"),
         ("redis://a:x", "is no URL"),
         ("redis://:secret@a", "reads the password"),
+        ("redis://a?password=secret", "reads the password"),
+        ("redis://:secret@a:x", "is no URL"),
+        ("http:secret", "no URL of a Redis"),
     ],
 )
 def test_no_redis(url: str, why: str) -> None:

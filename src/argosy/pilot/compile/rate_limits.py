@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import re2
 
@@ -39,6 +39,8 @@ PERIODS = {
     "HOUR": timedelta(hours=1),
     "DAY": timedelta(days=1),
 }
+
+_CREDENTIALS = frozenset({"username", "password"})
 
 LimitClause: TypeAlias = Clause[Host | Path | Method | Header]
 
@@ -89,23 +91,27 @@ def at_hosts(limit: Limit, hosts: Iterable[str]) -> Limit:
 
 
 def limit_counters(url: str, report: Report) -> str:
-    """The URL of the Redis that shared limits are counted in; empty: they are counted in Mixer."""
+    """The URL of the Redis that shared limits are counted in; empty: they are counted in Mixer.
+
+    What is told never holds the URL: there may be a password in it.
+    """
     if not url:
         return ""
     hint = "write redis://redis.default:6379/0, unix:///run/redis.sock, or nothing"
     try:
         found = urlsplit(url)
+        options = parse_qs(found.query)  # redis-py takes them from here too
         _ = found.port
-    except ValueError as error:
-        report.error("InvalidURL", f"{url} is no URL ({error}): Mixer itself counts", hint)
+    except ValueError:
+        report.error("InvalidURL", "it is no URL: Mixer itself counts", hint)
         return ""
-    if found.password or found.username:
+    if found.password or found.username or not options.keys().isdisjoint(_CREDENTIALS):
         message = "whoever reads the settings reads the password in the URL: Mixer itself counts"
         report.error("InvalidURL", message, "let Redis be reached by Mixer only, without one")
         return ""
     whole = found.path if found.scheme == "unix" else found.hostname
     if found.scheme not in ("redis", "rediss", "unix") or not whole:
-        report.error("InvalidURL", f"{url} is no URL of a Redis: Mixer itself counts", hint)
+        report.error("InvalidURL", "it is no URL of a Redis: Mixer itself counts", hint)
         return ""
     return url
 
