@@ -15,13 +15,10 @@ DEFAULT_TIMEOUT = timedelta(seconds=600)
 """Istio's, where none is written."""
 
 
-def service_of(provider: api.ExtensionProvider) -> tuple[str, str, int] | None:
-    """Namespace (empty: any), host and port of the service to ask; None: no authorizer."""
+def service_of(provider: api.ExtensionProvider) -> tuple[str, int] | None:
+    """The service to ask, ``[<namespace>/]<host>``, and its port; None: no authorizer."""
     written = provider.envoy_ext_authz_http or provider.envoy_ext_authz_grpc
-    if written is None:
-        return None
-    namespace, _, host = written.service.rpartition("/")
-    return namespace, host, written.port
+    return None if written is None else (written.service, written.port)
 
 
 def authorizer(

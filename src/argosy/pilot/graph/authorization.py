@@ -1,11 +1,11 @@
 """Formulas of authorization: which policies hold for a workload, and what they ask."""
 
 from argosy.api.security_authorization_policy import AuthorizationPolicy
-from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.base.names import Namespace, ObjectKey
 from argosy.derive import Reader, formula
 from argosy.model.authz import NO_AUTHORIZATION, Authorization, Policy
 from argosy.model.ext_authz import GrpcAuthorizer, HttpAuthorizer
-from argosy.model.proxy import ClusterKey, Role, Sight
+from argosy.model.proxy import Role, Sight
 from argosy.pilot.compile import authorization as combining
 from argosy.pilot.compile import authz, ext_authz, policy_targets
 from argosy.pilot.graph import rules
@@ -64,10 +64,5 @@ def authorizer(get: Reader, sight: Sight, name: str) -> HttpAuthorizer | GrpcAut
     asked = ext_authz.service_of(named[0]) if named else None
     if asked is None:
         return None
-    namespace, host, port = asked
-    service = get(rules.service_visible_to, sight, Hostname(host))
-    if service is None or service.get_port(port) is None:
-        return None
-    if namespace and service.namespace != namespace:
-        return None
-    return ext_authz.authorizer(named[0], ClusterKey(port, "", service.hostname))
+    cluster = get(rules.provider_cluster, sight, *asked)
+    return None if cluster is None else ext_authz.authorizer(named[0], cluster)

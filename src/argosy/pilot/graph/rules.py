@@ -7,7 +7,7 @@ from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.base.problems import Compiled, Problem
 from argosy.derive import Reader, formula
 from argosy.model.listener import OutboundTrafficPolicy
-from argosy.model.proxy import Scope, Sight
+from argosy.model.proxy import ClusterKey, Scope, Sight
 from argosy.model.route import MESH, Attachment, HashPolicy, HttpRule
 from argosy.model.service import Resolution, Service
 from argosy.model.tcp_route import TcpRule
@@ -347,6 +347,18 @@ def service_visible_to(get: Reader, sight: Sight, host: Hostname) -> Service | N
     if get(sidecars.egress, sight.sidecar) is None:
         return get(service_exported_to, sight.namespace, host)
     return get(visible_hosts, sight).get(host)
+
+
+@formula
+def provider_cluster(get: Reader, sight: Sight, service: str, port: int) -> ClusterKey | None:
+    """By which proxies of a ``sight`` reach a provider ``[<namespace>/]<host>``; None: they do not."""
+    namespace, _, host = service.rpartition("/")
+    found = get(service_visible_to, sight, Hostname(host))
+    if found is None or found.get_port(port) is None:
+        return None
+    if namespace and found.namespace != namespace:
+        return None
+    return ClusterKey(port, "", found.hostname)
 
 
 @formula

@@ -4,7 +4,7 @@ Proxies of a namespace share the result, but for those that objects select by la
 """
 
 from argosy.api.telemetry import Telemetry as Written
-from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.base.names import Namespace, ObjectKey
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ClusterKey, ProxyType, Role, Sight
 from argosy.model.telemetry import Mode, Telemetry
@@ -62,20 +62,8 @@ def telemetry(get: Reader, sight: Sight, own: tuple[ObjectKey, ...], mode: Mode)
     """``own`` as of ``own_telemetries``; ``sight`` is that of the proxy."""
 
     def cluster_of(service: str, port: int) -> ClusterKey | None:
-        return get(provider_cluster, sight, service, port)
+        return get(rules.provider_cluster, sight, service, port)
 
     chosen = get(choice, sight.namespace, own, mode)
     mixer = get(has_mixer)
     return compiling.telemetry(chosen, get(mesh_settings).telemetry, cluster_of, mixer=mixer)
-
-
-@formula
-def provider_cluster(get: Reader, sight: Sight, service: str, port: int) -> ClusterKey | None:
-    """By which proxies of a ``sight`` reach a provider ``[<namespace>/]<host>``; None: they do not."""
-    namespace, _, host = service.rpartition("/")
-    found = get(rules.service_visible_to, sight, Hostname(host))
-    if found is None or found.get_port(port) is None:
-        return None
-    if namespace and found.namespace != namespace:
-        return None
-    return ClusterKey(port, "", found.hostname)

@@ -11,9 +11,9 @@ from argosy.model.proxy import ProxyType, Role, Sight
 from argosy.pilot.compile import telemetry_checks
 from argosy.pilot.compile.policy_targets import selects
 from argosy.pilot.compile.telemetry import scope_of as selection_of
-from argosy.pilot.graph.rules import EVERYBODY
+from argosy.pilot.graph.rules import EVERYBODY, provider_cluster
 from argosy.pilot.graph.scopes import scope_of
-from argosy.pilot.graph.telemetry import KIND, holding, provider_cluster, telemetries
+from argosy.pilot.graph.telemetry import KIND, holding, telemetries
 from argosy.pilot.graph.world import MESH_CONFIG, has_mixer, mesh_settings, proxy_roles, read
 
 
