@@ -121,6 +121,17 @@ def test_spans_go_to_one_provider() -> None:
     assert (problem.field, problem.severity) == ("spec.tracing[0].providers", Severity.WARNING)
 
 
+@pytest.mark.parametrize(
+    ("match", "field"),
+    [("{customMetric: own}", "customMetric"), ("{metric: GRPC_REQUEST_MESSAGES}", "metric")],
+)
+def test_metrics_that_are_not_there_are_told(match: str, field: str) -> None:
+    (problem,) = problems(f"metrics: [{{overrides: [{{match: {match}, disabled: false}}]}}]")
+    assert problem.field == f"spec.metrics[0].overrides[0].match.{field}"
+    assert (problem.code, problem.severity) == ("NotSupported", Severity.WARNING)
+    assert not problems(f"metrics: [{{overrides: [{{match: {match}, disabled: true}}]}}]")
+
+
 def test_an_interval_is_said_to_have_no_effect() -> None:
     (problem,) = problems("metrics: [{reportingInterval: 5s}]")
     assert (problem.field, problem.severity) == (

@@ -19,6 +19,8 @@ from argosy.api.validate_values import (
 )
 from argosy.base.cel import CelError, check_expression
 
+_NOT_COUNTED = frozenset({"GRPC_REQUEST_MESSAGES", "GRPC_RESPONSE_MESSAGES"})
+
 MAX_EXPRESSION = 4096
 """Characters of a CEL expression."""
 
@@ -92,6 +94,14 @@ def _override(override: api.MetricsOverrides, path: str) -> Iterator[Mistake]:
         if match.custom_metric == "":
             where = f"{path}.match.customMetric"
             yield Mistake(where, "MissingField", "the metric has no name")
+        elif match.custom_metric and match.metric is None and not override.disabled:
+            message = (
+                f"there is no metric {short(match.custom_metric)}: Istio's own are counted only"
+            )
+            yield warning(f"{path}.match.customMetric", "NotSupported", message, "Remove it")
+        if match.metric in _NOT_COUNTED and not override.disabled:
+            message = f"{match.metric} is not there: stock Envoy cannot count messages"
+            yield warning(f"{path}.match.metric", "NotSupported", message, "Remove it")
     for name, tag in override.tag_overrides.items():
         where = child(f"{path}.tagOverrides", name)
         if not name:
