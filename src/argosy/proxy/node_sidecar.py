@@ -395,10 +395,7 @@ class EnvoySidecar:
         return bootstrap(facts)
 
     def _spoken(self) -> span_names.Spoken:
-        pod = self._pod.metadata
-        labels = dict(proxy_labels(self._pod))
-        facts = facts_of(pod.name, pod.namespace, labels)
-        return span_names.spoken(pod.name, self._facts.mesh, facts)
+        return span_names.spoken(self._pod.metadata, self._facts.mesh)
 
     def _service_name(self) -> str:
         """What its spans are told under, and the node's cluster, as in Istio."""

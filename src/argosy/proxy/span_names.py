@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from argosy.api.meta import Metadata
 from argosy.model.span_tags import ISTIO_TAGS, RESOURCE_ENVIRONMENT
 from argosy.model.standard_metrics import WORKLOAD_FACTS
+from argosy.pilot.compile.endpoints import facts_of
 
 
 class ServiceName(Enum):
@@ -42,9 +44,9 @@ class Spoken:
                 return f"{canonical}.{self.namespace}"
 
 
-def spoken(pod: str, mesh: str, facts: str) -> Spoken:
-    """``facts`` as ``standard_metrics.workload_facts`` has them."""
-    return Spoken(pod, mesh, dict(zip(WORKLOAD_FACTS, facts.split(";"), strict=True)))
+def spoken(pod: Metadata, mesh: str) -> Spoken:
+    facts = facts_of(pod.name, pod.namespace, pod.labels)
+    return Spoken(pod.name, mesh, dict(zip(WORKLOAD_FACTS, facts.split(";"), strict=True)))
 
 
 def environment(spoken: Spoken, service: str, written: Mapping[str, str]) -> dict[str, str]:
