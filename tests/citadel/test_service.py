@@ -17,13 +17,15 @@ from argosy.citadel.service import (
     BURST,
     INTERVAL,
     CertificateService,
+    NoOtherSigners,
     Rules,
     ServerCertificate,
 )
-from argosy.citadel.signer import create_intermediate, create_root
+from argosy.citadel.signer import create_intermediate, create_root, pem, sign_workload
 from argosy.citadel.statistics import Statistics
 from argosy.citadel.tokens import TokenAuthority, WorkloadToken
 from argosy.citadel.trust import Trust
+from argosy.model.secret import TrustAnchor
 
 DOMAIN = TrustDomain("cluster.local")
 
@@ -75,7 +77,11 @@ def csr() -> str:
 
 
 def leaf(chain: tuple[str, ...]) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(chain[0].encode())
+    return _read(chain[0])
+
+
+def _read(text: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(text.encode())
 
 
 async def test_a_token_gets_a_certificate_of_its_identity() -> None:
@@ -93,6 +99,46 @@ async def test_a_certificate_renews_itself() -> None:
     mesh.clock.seconds += 25 * 3600
     with pytest.raises(RefusedError, match="has expired"):
         await mesh.service.issue(csr(), [leaf(chain)])
+
+
+class Chosen(NoOtherSigners):
+    """Every workload has that signer."""
+
+    def __init__(self, signer: str) -> None:
+        self.signer = signer
+
+    def choices(self, identity: SpiffeId, pod: str) -> frozenset[str] | None:
+        return frozenset((self.signer,))
+
+
+@pytest.mark.parametrize("signer", ["signers.example/foo", "foo", "signers.example/bar", ""])
+def test_a_certificate_of_another_signer_than_its_own_proves_nothing(signer: str) -> None:
+    mesh = Mesh()
+    now, curl = mesh.clock.now(), SpiffeId.of(DOMAIN, "default", "curl")
+    names = ("signers.example/foo", "signers.example/bar")
+    others = {name: create_intermediate(create_root(DOMAIN, now), DOMAIN, now) for name in names}
+    anchors = (TrustAnchor(pem(one.root), (), (name,)) for name, one in others.items())
+    trust = replace(mesh.trust, anchors=tuple(anchors))
+    tokens = TokenAuthority(ec.generate_private_key(ec.SECP256R1()), "demo")
+    service = CertificateService(lambda: trust, tokens, mesh.clock, others=Chosen(signer))
+    known = x509.load_pem_x509_certificates(trust.client_roots_pem.encode())
+    assert set(known) == {*trust.roots, *(one.root for one in others.values())}
+    for name, one in others.items():
+        shown = [*map(_read, sign_workload(one, csr(), curl, now).chain[:-1])]
+        assert len(shown) == 2
+        if signer and name.endswith(signer):
+            assert service.authenticate(shown).identity == curl
+            shown = shown[:1]  # Nothing leads to the root then.
+        with pytest.raises(RefusedError, match="is not of its signer") as refused:
+            service.authenticate(shown)
+        assert refused.value.code == 401
+    own = sign_workload(trust.authority, csr(), curl, now).chain
+    assert service.authenticate([leaf(own)]).identity == curl
+
+
+def test_where_nobody_else_signs_clients_are_known_by_the_meshs_own_roots() -> None:
+    trust = Mesh().trust
+    assert trust.client_roots_pem == trust.roots_pem
 
 
 async def test_the_token_of_a_pod_that_is_gone_proves_nothing() -> None:

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -239,8 +239,11 @@ async def test_the_members_door(app: Starlette, authority: Authority, tmp_path: 
     roots = [pem(authority.root)]
     own = credential(authority)
 
-    def authenticate(certificate: x509.Certificate) -> None:
-        if identity_of(certificate).service_account == "revoked":
+    seen: list[tuple[x509.Certificate, ...]] = []
+
+    def authenticate(chain: Sequence[x509.Certificate]) -> None:
+        seen.append(tuple(chain[1:]))
+        if identity_of(chain[0]).service_account == "revoked":
             raise RefusedError(401, "the client's certificate is revoked")
 
     context = tls_context(lambda: own, lambda: roots[0])
@@ -256,6 +259,7 @@ async def test_the_members_door(app: Starlette, authority: Authority, tmp_path: 
 
     async with serving(door):
         assert await ask(member(authority, tmp_path)) == 200
+        assert seen == [(authority.certificate,)], "what stands between it and the root"
         assert await ask(trusting(authority)) == 0, "no certificate"
         stranger = member(other, tmp_path)
         stranger.load_verify_locations(cadata=pem(authority.root))

@@ -133,6 +133,11 @@ class Trust:
         )
 
     @property
+    def client_roots_pem(self) -> str:
+        """By which servers of the mesh itself know its workloads, whoever signed for them."""
+        return self.document.client_roots or self.roots_pem
+
+    @property
     def signs_elsewhere(self) -> bool:
         """Whether certificates of this mesh may be of another authority than its own."""
         return self.external is not None or bool(self.document.signers)

@@ -278,11 +278,11 @@ class ControlPlane:
         doors: list[Door] = [OwnerDoor(self._app, self._settings.api_socket)]
         address = self._settings.metrics_address
         if address:
-            context = tls_context(self._certificate.current, lambda: self._keeper.trust.roots_pem)
-            served = member_app(self._metrics, self._proxies)
-            doors.append(
-                MemberDoor(served, address, context, lambda one: self._issuing.authenticate((one,)))
+            context = tls_context(
+                self._certificate.current, lambda: self._keeper.trust.client_roots_pem
             )
+            served = member_app(self._metrics, self._proxies)
+            doors.append(MemberDoor(served, address, context, self._issuing.authenticate))
         listener = self._settings.api_listener
         if listener is None:
             return doors
@@ -360,7 +360,7 @@ class ControlPlane:
         return xds.Credentials(
             key=credential.key,
             chain="".join(credential.issued.chain[:-1]).encode(),
-            roots=(trust.document.client_roots or trust.roots_pem).encode(),
+            roots=trust.client_roots_pem.encode(),
         )
 
 

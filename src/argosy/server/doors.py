@@ -105,26 +105,32 @@ class GuardedProtocol(H11Protocol):
             self.transport.abort()
 
 
-class MemberProtocol(GuardedProtocol):
-    """For workloads of the mesh: ``authenticate`` gets the certificate that TLS has verified, and
-    raises RefusedError."""
+Authenticate = Callable[[Sequence[x509.Certificate]], object]
 
-    def __init__(
-        self, authenticate: Callable[[x509.Certificate], object], *args: Any, **options: Any
-    ) -> None:
+
+class MemberProtocol(GuardedProtocol):
+    """For workloads of the mesh: ``authenticate`` gets the certificates that TLS has verified, the
+    client's own first, and raises RefusedError."""
+
+    def __init__(self, authenticate: Authenticate, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._authenticate = authenticate
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         try:
-            self._authenticate(x509.load_der_x509_certificate(shown))
+            self._authenticate(_shown(transport.get_extra_info("ssl_object")))
         except (RefusedError, ValueError) as error:
             log.warning("metrics.refused", reason=str(error))
             transport.abort()
             return
         super().connection_made(transport)
+
+
+def _shown(connection: Any) -> list[x509.Certificate]:
+    """All that the client sent; from Python 3.13 on ``ssl.SSLObject`` has it by a public name."""
+    chain = connection._sslobj.get_unverified_chain()
+    return [x509.load_pem_x509_certificate(one.public_bytes().encode()) for one in chain]
 
 
 class Door(uvicorn.Server):
@@ -194,7 +200,7 @@ class MemberDoor(Door):
         app: object,
         address: str,
         context: ssl.SSLContext,
-        authenticate: Callable[[x509.Certificate], object],
+        authenticate: Authenticate,
     ) -> None:
         super().__init__(app, partial(MemberProtocol, authenticate), context)
         host, _, port = address.rpartition(":")
