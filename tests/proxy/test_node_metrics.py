@@ -26,6 +26,10 @@ ON = {"prometheus.io/scrape": "true"}
             ON | {"prometheus.io/port": "9090", "prometheus.io/path": "own/m"},
             ApplicationMetrics(9090, "/own/m"),
         ),
+        (
+            ON | {"prometheus.io/path": "/größe all?of=it,%20"},
+            ApplicationMetrics(80, "/gr%C3%B6%C3%9Fe%20all?of=it,%20"),
+        ),
         (ON | {"prometheus.io/port": "many"}, None),
         (ON | {"prometheus.io/port": "70000"}, None),
         (ON | {"prometheus.io/scheme": "https"}, None),

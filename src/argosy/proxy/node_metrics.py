@@ -10,6 +10,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import h11
 import structlog
@@ -25,6 +26,9 @@ _SCRAPE_SECONDS = 30.0
 _MAX_ENVOY_BYTES = 256 << 20
 _MAX_APPLICATION_BYTES = 64 << 20
 _TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
+_WRITTEN_AS_IT_IS = "/?=&%!$'()*+,;:@"
+"""In a path with its query: https://www.rfc-editor.org/rfc/rfc3986#section-3.3"""
+
 _END_OF_OPENMETRICS = b"# EOF"
 OpenSocket = Callable[[], socket.socket]
 log = structlog.get_logger()
@@ -53,7 +57,7 @@ def application_metrics(annotations: Mapping[str, str]) -> ApplicationMetrics | 
     port = annotations.get("prometheus.io/port", "80")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         return None
-    path = annotations.get("prometheus.io/path", "/metrics")
+    path = quote(annotations.get("prometheus.io/path", "/metrics"), safe=_WRITTEN_AS_IT_IS)
     return ApplicationMetrics(int(port), path if path.startswith("/") else f"/{path}")
 
 
