@@ -29,7 +29,7 @@ from envoy.config.route.v3 import route_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
 from argosy.base.log import Secret
-from argosy.testing.xds import MemorySource
+from argosy.testing.xds.source import MemorySource
 from argosy.xds import Admission, Credentials, GrpcService, Limits, Peer, Server, server_credentials
 from argosy.xds.grpc_service import SERVICE
 from argosy.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE

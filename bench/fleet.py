@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
-from argosy.testing.xds import route_names
+from argosy.testing.xds.names import route_names
 from argosy.xds.grpc_service import SERVICE
 from argosy.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from argosy.xds.warming import awaited_endpoints

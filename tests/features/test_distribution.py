@@ -14,7 +14,8 @@ from argosy.citadel.identity import TrustDomains
 from argosy.server.admission import admit
 from argosy.server.delivery import Delivery, Publisher
 from argosy.testing.graph import Graph, a_pod, a_service
-from argosy.testing.xds import Connection, DeltaClient, SotwClient, in_memory
+from argosy.testing.xds.clients import DeltaClient, SotwClient
+from argosy.testing.xds.connections import Connection, in_memory
 from argosy.xds import type_urls
 
 TRUSTED = TrustDomains(TrustDomain("cluster.local"))

@@ -9,7 +9,8 @@ from argosy.model.proxy import ProxyType, Role
 from argosy.testing.certificates import Credential, ScratchAuthority
 from argosy.testing.graph import a_pod, a_service
 from argosy.testing.graph import gateway as gateway_role
-from argosy.testing.xds import Connection, DeltaClient, in_memory
+from argosy.testing.xds.clients import DeltaClient
+from argosy.testing.xds.connections import Connection, in_memory
 from argosy.xds import type_urls
 
 NAME = "kubernetes://site"

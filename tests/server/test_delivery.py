@@ -12,7 +12,7 @@ from argosy.model.proxy import Role
 from argosy.pilot.graph import destinations, layers
 from argosy.server.delivery import Delivery, Publisher
 from argosy.testing.graph import Graph, a_pod, a_service, gateway, objects, sidecar
-from argosy.testing.xds import route_names
+from argosy.testing.xds.names import route_names
 from argosy.xds import Change, Resource
 from argosy.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, short_name
 from argosy.xds.warming import awaited_endpoints

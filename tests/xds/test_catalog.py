@@ -1,6 +1,6 @@
 """Logs of changes: what a stream reads after a generation, and what is forgotten when."""
 
-from argosy.testing.xds import MemorySource
+from argosy.testing.xds.source import MemorySource
 from argosy.xds import Change
 from argosy.xds.catalog import Catalog
 from argosy.xds.type_urls import CLUSTER

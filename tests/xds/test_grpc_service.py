@@ -18,7 +18,9 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import base_pb2
 
 from argosy.base.log import Secret
-from argosy.testing.xds import DeltaClient, MemorySource, SotwClient, over_grpc
+from argosy.testing.xds.clients import DeltaClient, SotwClient
+from argosy.testing.xds.connections import over_grpc
+from argosy.testing.xds.source import MemorySource
 from argosy.xds import (
     Admission,
     Credentials,

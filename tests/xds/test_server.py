@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2
 
-from argosy.testing.xds import LOCAL, DeltaClient, MemorySource, SotwClient, in_memory
+from argosy.testing.xds.clients import DeltaClient, SotwClient
+from argosy.testing.xds.connections import LOCAL, in_memory
+from argosy.testing.xds.source import MemorySource
 from argosy.xds import (
     Admission,
     Limits,

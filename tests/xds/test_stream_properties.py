@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from argosy.testing.xds import Client, DeltaClient, MemorySource, SotwClient
+from argosy.testing.xds.clients import Client, DeltaClient, SotwClient
+from argosy.testing.xds.source import MemorySource
 from argosy.xds import Admission
 from argosy.xds.catalog import Catalog
 from argosy.xds.stream import (

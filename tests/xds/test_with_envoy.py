@@ -29,7 +29,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import json_format
 
-from argosy.testing.xds import MemorySource
+from argosy.testing.xds.source import MemorySource
 from argosy.xds import Admission, GrpcService, Peer, Protocol, Server, SyncState
 from argosy.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, short_name
 

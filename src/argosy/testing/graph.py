@@ -22,7 +22,7 @@ from argosy.store.admission import KubernetesAdmission
 from argosy.store.cells import CellFeed
 from argosy.store.store import Store
 from argosy.store.transaction import Delete, Event, Put, SetStatus
-from argosy.testing.xds import extension_names, route_names, secret_names
+from argosy.testing.xds.names import extension_names, route_names, secret_names
 from argosy.xds import type_urls
 from argosy.xds.warming import awaited_endpoints
 
