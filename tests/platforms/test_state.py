@@ -1,4 +1,5 @@
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -80,3 +81,20 @@ def test_private_files(parent: Path) -> None:
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(parent.iterdir()) == [path]
+
+
+def test_a_private_socket_is_its_owners_from_the_first_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s"
+    path.write_text("what a process left that was killed")
+    monkeypatch.setattr(Path, "chmod", lambda *_: pytest.fail("it was open until now"))
+    before = os.umask(0o022)
+    try:
+        with state.private_socket(path), socket.socket(socket.AF_UNIX) as client:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            with pytest.raises(ConnectionRefusedError):
+                client.connect(str(path))
+        assert os.umask(0o022) == 0o022, "the process's own is as it was"
+    finally:
+        os.umask(before)

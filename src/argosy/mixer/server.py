@@ -6,8 +6,6 @@ certificate. Everything runs on one event loop.
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +30,7 @@ from argosy.mixer.limits.part import LimitsPart
 from argosy.mixer.parts import Ground, Part
 from argosy.mixer.records.part import Records
 from argosy.mixer.traces.part import Traces
+from argosy.platforms.local.state import private_socket
 from argosy.xds.grpc_service import OPTIONS as XDS_OPTIONS
 
 MAX_MESSAGE_BYTES = 16 << 20
@@ -98,7 +97,8 @@ class Mixer:
                 tasks.create_task(self._serve_proxies()),
                 *(tasks.create_task(part.run()) for part in self._parts),
             ]
-            serving = tasks.create_task(door.serve(sockets=[listen(self._settings.socket)]))
+            listener = private_socket(self._settings.socket)
+            serving = tasks.create_task(door.serve(sockets=[listener]))
             await stop.wait()
             for task in background:
                 task.cancel()
@@ -173,16 +173,3 @@ class _Door(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def listen(path: Path) -> socket.socket:
-    """A listening UNIX socket in the place of whatever was there, for its owner only."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen(128)
-    return listener

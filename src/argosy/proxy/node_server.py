@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from argosy.platforms.local.state import private_socket
 from argosy.proxy.envoy import AdminError, EnvoyAdmin
 
 _POST_PATHS = ("drain_listeners", "logging", "reset_counters", "healthcheck/")
@@ -40,11 +41,8 @@ class _Server(uvicorn.Server):
 
 
 def listen(path: Path) -> socket.socket:
-    """A listening UNIX socket in the place of whatever was there, for its owner only."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    path.chmod(0o600)
+    """A UNIX socket of this process's user that can be connected to from now on."""
+    listener = private_socket(path)
     listener.listen(128)
     return listener
 

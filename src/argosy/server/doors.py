@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from argosy.citadel.refusal import RefusedError
 from argosy.citadel.signer import Credential
+from argosy.platforms.local.state import private_socket
 
 HEAD_SECONDS = 10.0
 """How long a client may take until the head of its request is there."""
@@ -168,13 +169,7 @@ class OwnerDoor(Door):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen only now: whoever finds the socket finds a control plane that answers."""
-        self._path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX)
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(self._path))
-        finally:
-            os.umask(before)
+        listener = private_socket(self._path)
         try:
             await super().serve(sockets=[listener])
         finally:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -272,6 +273,21 @@ def write_private(path: Path, content: bytes) -> None:
     with os.fdopen(fd, "wb") as file:
         file.write(content)
     temporary.replace(path)
+
+
+def private_socket(path: Path) -> socket.socket:
+    """A UNIX socket in the place of whatever was there, for its owner only; it does not listen yet."""
+    path.unlink(missing_ok=True)
+    found = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        found.bind(str(path))
+    except OSError:
+        found.close()
+        raise
+    finally:
+        os.umask(before)
+    return found
 
 
 def remove_tree(path: Path) -> None:
