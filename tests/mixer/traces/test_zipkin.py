@@ -44,9 +44,10 @@ def test_the_tag_error_is_an_error_whatever_it_says() -> None:
 
 
 def test_bad_spans_are_rejected_and_the_rest_is_kept() -> None:
+    late = {**SPAN, "annotations": [{"timestamp": 2**64, "value": "of no calendar"}]}
     bad = [{"id": 1}, {**SPAN, "id": "xyz"}, {**SPAN, "timestamp": -1}, {**SPAN, "duration": 2**63}]
-    found = zipkin.decode(json.dumps([SPAN, *bad]).encode())
-    assert (len(found.spans), found.rejected) == (1, 4)
+    found = zipkin.decode(json.dumps([SPAN, *bad, late]).encode())
+    assert (len(found.spans), found.rejected) == (1, 5)
     assert found.reason
 
 

@@ -62,10 +62,8 @@ def decode(body: bytes) -> Decoded:
 def _span(written: _ZipkinSpan) -> Span:
     tags = written.tags or {}
     kind = (written.kind or "").lower()
-    start = (written.timestamp or 0) * _US
-    duration = (written.duration or 0) * _US
-    if not (0 <= start <= _MAX_NS and 0 <= duration <= _MAX_NS):
-        raise BadSpanError("its time is out of range")
+    start = _nanoseconds(written.timestamp or 0)
+    duration = _nanoseconds(written.duration or 0)
     name = (written.local_endpoint or _Endpoint()).service_name or "unknown"
     return Span(
         trace_id=spans.trace_id(written.trace_id),
@@ -82,7 +80,15 @@ def _span(written: _ZipkinSpan) -> Span:
         shared=bool(written.shared),
         attributes=spans.attributes(tags.items()),
         events=tuple(
-            Event(one.timestamp * _US, spans.short(one.value, spans.MAX_NAME))
+            Event(_nanoseconds(one.timestamp), spans.short(one.value, spans.MAX_NAME))
             for one in (written.annotations or ())[: spans.MAX_EVENTS]
         ),
     )
+
+
+def _nanoseconds(micros: int) -> int:
+    """JSON's numbers have no bound, and what is kept has 64 bits."""
+    found = micros * _US
+    if not 0 <= found <= _MAX_NS:
+        raise BadSpanError("its time is out of range")
+    return found
