@@ -384,6 +384,16 @@ def _statsd(host: str, port: int) -> Json:
     return {"name": "envoy.stat_sinks.statsd", "typed_config": config}
 
 
+_MIXER_RETRIES = {
+    "retry_on": "connect-failure,refused-stream,reset-before-request",
+    "num_retries": 4,
+    "retry_back_off": {"base_interval": "0.5s", "max_interval": "2s"},
+}
+"""Differences are sent once: what meets no connection would be lost, as when a handshake takes
+longer than ``connect_timeout``. Only what Mixer cannot have read is sent again, or it would be
+counted twice."""
+
+
 def _mixer_sink() -> Json:
     """Istio's metrics, as what changed since they were sent last, and nothing else.
 
@@ -402,7 +412,11 @@ def _mixer_sink() -> Json:
     other = {"predicate": {"not_matcher": ours}, "on_match": {"action": drop}}
     config = {
         "@type": sink,
-        "grpc_service": {"envoy_grpc": {"cluster_name": MIXER_CLUSTER}, "timeout": "5s"},
+        "grpc_service": {
+            "envoy_grpc": {"cluster_name": MIXER_CLUSTER},
+            "timeout": "5s",
+            "retry_policy": _MIXER_RETRIES,
+        },
         "report_counters_as_deltas": True,
         "report_histograms_as_deltas": True,
         "custom_metric_conversions": {"matcher_list": {"matchers": [other]}},
