@@ -2,7 +2,7 @@
 
 import pytest
 
-from argosy.mixer.collect.otlp import Collector, MalformedError, Sender
+from argosy.mixer.collect.otlp import MAX_LABEL, Collector, MalformedError, Sender
 from argosy.mixer.graph.edges import BOUNDS, UNKNOWN, Reporter
 from argosy.testing.telemetry import CUMULATIVE, LABELS, Export
 
@@ -77,6 +77,17 @@ def test_a_proxy_tells_of_its_own_workload_only(sender: Sender, labels: dict[str
     found = Collector().take(Export().count(REQUESTS, 7, LABELS | labels).bytes, sender)
     assert found.additions == []
     assert found.rejected == 1
+
+
+def test_labels_are_the_senders_words_and_break_nothing() -> None:
+    """Whoever shows web's certificate may send what no proxy would."""
+    evil = LABELS | {"response_flags": "a;b", "destination_service": "db\x1b[2J" + "x" * 10_000}
+    (addition,) = Collector().take(Export().count(REQUESTS, 7, evil).bytes, WEB).additions
+    assert addition.tally.responses == {"200;a,b;": 7}
+    assert addition.tally.errors == 0
+    host = addition.series.edge.service
+    assert host.startswith("db [2Jxxx")
+    assert len(host) == MAX_LABEL
 
 
 def test_sums_are_no_differences_and_less_than_nothing_is_nothing() -> None:

@@ -22,6 +22,7 @@ from argosy.mixer.graph.edges import (
     Tally,
     response_key,
 )
+from argosy.mixer.text import short
 from argosy.model.standard_metrics import labels, metric_name
 
 MAX_SERIES = 20_000
@@ -186,7 +187,7 @@ def _series(attributes: tuple[str, ...]) -> Series | None:
     """None for labels without a reporter: they are no standard metric's."""
     found: dict[str, str] = {}
     for tag, value in zip(attributes[::2], attributes[1::2], strict=True):
-        found.update((label, text[:MAX_LABEL]) for label, text in labels(tag, value))
+        found.update((label, short(text, MAX_LABEL)) for label, text in labels(tag, value))
     try:
         reporter = Reporter(found.get("reporter", ""))
     except ValueError:

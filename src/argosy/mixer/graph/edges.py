@@ -155,7 +155,7 @@ class Flow(msgspec.Struct, array_like=True, gc=False):
 
 
 def response_key(code: str, flags: str, grpc_status: str) -> str:
-    return f"{code};{flags};{grpc_status}"
+    return ";".join(part.replace(";", ",") for part in (code, flags, grpc_status))
 
 
 def is_error(response: str) -> bool:

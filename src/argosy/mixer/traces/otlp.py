@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from argosy.mixer.text import short
 from argosy.mixer.traces import span as spans
 from argosy.mixer.traces.decoded import Decoded, MalformedError
 from argosy.mixer.traces.span import BadSpanError, Event, Span, SpanKind
@@ -81,16 +82,16 @@ def _span(proto: trace_pb2.Span, resource: dict[str, str]) -> Span:
         trace_id=spans.trace_id(proto.trace_id.hex()),
         span_id=spans.span_id(proto.span_id.hex()),
         parent_id=spans.parent_id(proto.parent_span_id.hex()),
-        name=spans.short(proto.name, spans.MAX_NAME),
-        service=spans.short(resource.get("service.name", ""), spans.MAX_NAME) or "unknown",
+        name=short(proto.name, spans.MAX_NAME),
+        service=short(resource.get("service.name", ""), spans.MAX_NAME) or "unknown",
         kind=_KINDS.get(proto.kind, SpanKind.INTERNAL),
         start=start,
         duration=max(proto.end_time_unix_nano - start, 0),
         error=proto.status.code == trace_pb2.Status.STATUS_CODE_ERROR or own.get("error") == "true",
-        message=spans.short(proto.status.message),
+        message=short(proto.status.message, spans.MAX_VALUE),
         attributes=spans.attributes({**kept, **own}.items()),
         events=tuple(
-            Event(event.time_unix_nano, spans.short(event.name, spans.MAX_NAME))
+            Event(event.time_unix_nano, short(event.name, spans.MAX_NAME))
             for event in proto.events[: spans.MAX_EVENTS]
         ),
     )

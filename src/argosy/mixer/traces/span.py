@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import msgspec
 
+from argosy.mixer.text import short
+
 MAX_ATTRIBUTES = 64
 MAX_EVENTS = 16
 MAX_NAME = 256
@@ -112,20 +114,12 @@ def parent_id(text: str) -> str:
     return span_id(text) if text and not _NO_ID.issuperset(text) else ""
 
 
-def short(text: str, limit: int = MAX_VALUE) -> str:
-    """Bounded, and without what would move a terminal's cursor."""
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    if cut.isprintable():
-        return cut
-    return "".join(one if one.isprintable() else " " for one in cut)
-
-
 def attributes(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Sorted and bounded; of two with one name the last counts."""
     found: dict[str, str] = {}
     for name, value in pairs:
         if len(found) < MAX_ATTRIBUTES or name in found:
-            found[short(name, MAX_NAME)] = short(value)
+            found[short(name, MAX_NAME)] = short(value, MAX_VALUE)
     return tuple(sorted(found.items()))
 
 

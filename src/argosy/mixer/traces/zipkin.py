@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from argosy.mixer.text import short
 from argosy.mixer.traces import span as spans
 from argosy.mixer.traces.decoded import Decoded, MalformedError
 from argosy.mixer.traces.span import BadSpanError, Event, Span, SpanKind
@@ -69,18 +70,20 @@ def _span(written: _ZipkinSpan) -> Span:
         trace_id=spans.trace_id(written.trace_id),
         span_id=spans.span_id(written.id),
         parent_id=spans.parent_id(written.parent_id or ""),
-        name=spans.short(written.name or "", spans.MAX_NAME),
-        service=spans.short(name, spans.MAX_NAME),
+        name=short(written.name or "", spans.MAX_NAME),
+        service=short(name, spans.MAX_NAME),
         kind=_KINDS.get(kind, SpanKind.INTERNAL),
         start=start,
         duration=duration,
         # That the tag is there is the error, whatever it says.
         error="error" in tags,
-        message="" if tags.get("error", "true") == "true" else spans.short(tags["error"]),
+        message=""
+        if tags.get("error", "true") == "true"
+        else short(tags["error"], spans.MAX_VALUE),
         shared=bool(written.shared),
         attributes=spans.attributes(tags.items()),
         events=tuple(
-            Event(_nanoseconds(one.timestamp), spans.short(one.value, spans.MAX_NAME))
+            Event(_nanoseconds(one.timestamp), short(one.value, spans.MAX_NAME))
             for one in (written.annotations or ())[: spans.MAX_EVENTS]
         ),
     )
