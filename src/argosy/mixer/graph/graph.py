@@ -59,6 +59,7 @@ class EdgeTable:
     overflowed: int = 0
     limit: int = MAX_EDGES
     _next: int = 1
+    _swept: int = -1
 
     def put(self, number: int, edge: KnownEdge) -> None:
         """As the journal has it."""
@@ -70,7 +71,8 @@ class EdgeTable:
         """Of this edge; 0 when there is no more room."""
         found = self.numbers.get(key)
         if found is None:
-            if len(self.edges) >= self.limit:
+            if len(self.edges) >= self.limit and self._swept != minute:
+                self._swept = minute  # all of them are looked at: once for all that find no room
                 self.forget(minute - DAY_MINUTES)
             if len(self.edges) >= self.limit:
                 self.overflowed += 1
@@ -87,13 +89,12 @@ class EdgeTable:
             self.changed.add(found)
         return found
 
-    def forget(self, before: int) -> list[int]:
-        """Edges on which nothing was counted since this minute; their numbers."""
+    def forget(self, before: int) -> None:
+        """Edges on which nothing was counted since this minute."""
         old = [number for number, edge in self.edges.items() if edge.seen < before]
         for number in old:
             del self.numbers[self.edges.pop(number).key]
             self.changed.discard(number)
-        return old
 
     def __getitem__(self, number: int) -> KnownEdge:
         return self.edges.get(number) or KnownEdge(OTHER, EdgeFacts(), 0)
