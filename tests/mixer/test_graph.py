@@ -129,7 +129,7 @@ def test_a_day_outlives_the_process(tmp_path: Path) -> None:
     journal.close()
     assert path.stat().st_mode & 0o777 == 0o600
     again = GraphJournal(path)
-    assert again.minutes(MINUTE, MINUTE + 1) == [(MINUTE, more), (MINUTE + 1, first)]
+    assert list(again.minutes(MINUTE, MINUTE + 1)) == [(MINUTE, more), (MINUTE + 1, first)]
     assert again.edges() == [(1, edge)]
     again.write(draft({}, []), MINUTE + DAY_MINUTES + 1)
     assert [minute for minute, _ in again.minutes(0, MINUTE * 2)] == [MINUTE + 1]

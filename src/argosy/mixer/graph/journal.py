@@ -6,7 +6,7 @@ thread at a time. What is older than a day goes, and the oldest minutes when the
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -62,14 +62,13 @@ class GraphJournal:
             for number, key, facts, seen in rows
         ]
 
-    def minutes(self, first: int, last: int) -> list[tuple[int, Moment]]:
-        """Those from ``first`` to ``last`` that there are."""
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT minute, flows FROM minutes WHERE minute BETWEEN ? AND ? ORDER BY minute",
-                (first, last),
-            ).fetchall()
-        return [(minute, _flows.decode(zlib.decompress(flows))) for minute, flows in rows]
+    def minutes(self, first: int, last: int) -> Iterator[tuple[int, Moment]]:
+        """Those from ``first`` to ``last`` that there are, in order. One at a time is decoded: a
+        large mesh's day is many times what a process may have."""
+        while (row := self._first(first, last)) is not None:
+            minute, flows = row
+            yield minute, _flows.decode(zlib.decompress(flows))
+            first = minute + 1
 
     def write(self, new: Draft, now_minute: int) -> None:
         """In one transaction, with the removal of what is too old."""
@@ -90,6 +89,15 @@ class GraphJournal:
     def close(self) -> None:
         with self._lock:
             self._database.close()
+
+    def _first(self, first: int, last: int) -> tuple[int, bytes] | None:
+        with self._lock:
+            found: tuple[int, bytes] | None = self._database.execute(
+                "SELECT minute, flows FROM minutes WHERE minute BETWEEN ? AND ? "
+                "ORDER BY minute LIMIT 1",
+                (first, last),
+            ).fetchone()
+        return found
 
     def _open(self) -> sqlite3.Connection:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import grpc
@@ -22,6 +22,9 @@ from argosy.mixer.parts import Ground, Handler
 SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 SAVE_SECONDS = 2.0
 """What a Mixer that is killed forgets at the most."""
+
+UNSAVED_MINUTES = 10
+"""Kept in memory at the most while the disk takes nothing."""
 
 MAX_SECONDS = float(DAY_MINUTES * MINUTE)
 _RECENT_SECONDS = 60.0
@@ -52,8 +55,7 @@ class GraphPart:
         for number, edge in await asyncio.to_thread(journal.edges):
             self.graph.table.put(number, edge)
         present = self._minute()
-        for minute, moment in await asyncio.to_thread(journal.minutes, present, present):
-            self.graph.minutes[minute] = moment
+        self.graph.minutes.update(await asyncio.to_thread(_minute_of, journal, present))
         self._loaded.set()
         try:
             while True:
@@ -69,12 +71,12 @@ class GraphPart:
         if seconds <= _RECENT_SECONDS:
             return self.graph.recent(seconds, now)
         first, last = int((now - seconds) // MINUTE), self._minute()
-        kept: list[tuple[int, Moment]] = []
-        if self._journal is not None:
-            kept = await asyncio.to_thread(self._journal.minutes, first, last)
+        # Before the journal is read: a minute that is written meanwhile is forgotten here.
         here = {m: flows for m, flows in self.graph.minutes.items() if first <= m <= last}
-        parts = [flows for minute, flows in kept if minute not in here]
-        return now - first * MINUTE, merged((*parts, *here.values()))
+        kept: Moment = {}
+        if self._journal is not None:
+            kept = await asyncio.to_thread(_sum, self._journal, first, last, frozenset(here))
+        return now - first * MINUTE, merged((kept, *here.values()))
 
     async def _export(self, request: bytes, context: Any) -> bytes:
         await self._loaded.wait()
@@ -139,6 +141,9 @@ class GraphPart:
                 log.error("graph.not_saved", error=str(error))
                 graph.dirty |= dirty & graph.minutes.keys()
                 graph.table.changed |= edges & graph.table.edges.keys()
+                for minute in sorted(graph.minutes)[:-UNSAVED_MINUTES]:
+                    del graph.minutes[minute]
+                    graph.dirty.discard(minute)
                 return
         for minute in [m for m in graph.minutes if m < present and m not in graph.dirty]:
             del graph.minutes[minute]
@@ -148,3 +153,13 @@ class GraphPart:
 
     def _minute(self) -> int:
         return int(self._now() // MINUTE)
+
+
+def _minute_of(journal: GraphJournal, minute: int) -> dict[int, Moment]:
+    return dict(journal.minutes(minute, minute))
+
+
+def _sum(journal: GraphJournal, first: int, last: int, without: Collection[int]) -> Moment:
+    """Blocks."""
+    minutes = journal.minutes(first, last)
+    return merged(flows for minute, flows in minutes if minute not in without)

@@ -1,0 +1,110 @@
+"""The graph between memory and its journal."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+from argosy.mixer.control_plane import ControlPlane
+from argosy.mixer.credentials import MixerCredentials
+from argosy.mixer.graph.edges import EdgeFacts, EdgeKey, Reporter, Tally
+from argosy.mixer.graph.graph import Moment
+from argosy.mixer.graph.journal import Draft, GraphJournal
+from argosy.mixer.graph.part import UNSAVED_MINUTES, GraphPart
+from argosy.mixer.parts import Ground
+
+NOON = datetime(2026, 1, 2, 12, 0, 30, tzinfo=UTC)
+KEY = EdgeKey("shop", "web", "shop", "db", "db.shop", "http")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class World:
+    def __init__(self, directory: Path) -> None:
+        self.clock = Clock()
+        ground = Ground(
+            directory,
+            self.clock,
+            cast(ControlPlane, None),
+            cast(MixerCredentials, None),
+            "127.0.0.1",
+        )
+        self.part = GraphPart(ground)
+
+    def count(self, requests: int) -> None:
+        now = self.clock.now().timestamp()
+        tally = Tally(responses={"200;-;": requests})
+        self.part.graph.add(KEY, EdgeFacts(), Reporter.SOURCE, tally, now)
+
+    async def told(self) -> int:
+        """Requests of the last hour."""
+        _, moment = await self.part.moment(3600)
+        return sum(flow.told.requests for flow in moment.values())
+
+
+class Journal:
+    """Stands for one whose reading takes so long that the graph saves and forgets meanwhile."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def minutes(self, first: int, last: int) -> Iterator[tuple[int, Moment]]:
+        self._world.part.graph.minutes.clear()
+        yield from ()
+
+
+class FullDisk:
+    def write(self, new: Draft, now_minute: int) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+
+@asynccontextmanager
+async def running(directory: Path) -> AsyncIterator[World]:
+    """One process of Mixer; it saves in the end."""
+    world = World(directory)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(world.part.run())
+        await world.part._loaded.wait()
+        yield world
+        task.cancel()
+
+
+async def test_an_hour_is_what_the_journal_and_memory_have(tmp_path: Path) -> None:
+    async with running(tmp_path) as world:
+        world.count(1)
+    async with running(tmp_path) as world:
+        world.count(2)  # in the same minute
+        assert await world.told() == 3
+    async with running(tmp_path) as world:
+        world.clock.time += timedelta(minutes=1)
+        world.count(4)
+        assert await world.told() == 7
+
+
+async def test_what_is_saved_while_the_journal_is_read_is_not_missed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.count(3)
+    world.part._journal = cast(GraphJournal, Journal(world))
+    assert await world.told() == 3
+
+
+async def test_a_full_disk_does_not_fill_memory(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for _ in range(3 * UNSAVED_MINUTES):
+        world.count(1)
+        await world.part._save(cast(GraphJournal, FullDisk()))
+        world.clock.time += timedelta(minutes=1)
+    assert len(world.part.graph.minutes) == UNSAVED_MINUTES
+    assert world.part.graph.dirty == world.part.graph.minutes.keys()
