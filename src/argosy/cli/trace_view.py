@@ -63,7 +63,7 @@ def trace_lines(trace: Json, width: int, now: float, *, details: bool = False) -
     yield _title(trace)
     yield Text(_subtitle(trace, now), style="dim")
     yield Text("")
-    branches = [*_branches(tree)]
+    branches = _branches(tree)
     columns = _columns(tree, branches, names, width)
     yield _head(columns, trace["durationMicros"])
     for span, branch in zip(tree, branches, strict=True):
@@ -227,23 +227,21 @@ def _status(span: Json) -> str:
     return f"{span['status']} ✗".strip() if span["error"] else str(span["status"])
 
 
-def _branches(tree: Sequence[Json]) -> Iterator[str]:
+def _branches(tree: Sequence[Json]) -> list[str]:
     """The lines that join each span to the one above."""
-    for index, span in enumerate(tree):
-        depth = span["depth"]
-        if not depth:
-            yield ""
-            continue
-        text = "".join("│ " if _goes_on(tree, index, d) else "  " for d in range(1, depth))
-        yield text + ("├─" if _goes_on(tree, index, depth) else "└─")
-
-
-def _goes_on(tree: Sequence[Json], index: int, depth: int) -> bool:
-    """Whether a sibling comes below, of the span or of its ancestor of this depth."""
-    for span in tree[index + 1 :]:
-        if span["depth"] <= depth:
-            return bool(span["depth"] == depth)
-    return False
+    found = []
+    # Seen from the end: at which depths a sibling comes below, of the span or of its ancestor.
+    later: list[bool] = []
+    for span in reversed(tree):
+        depth: int = span["depth"]
+        later += [False] * (depth + 1 - len(later))
+        if depth:
+            lines = "".join("│ " if later[d] else "  " for d in range(1, depth))
+            found.append(lines + ("├─" if later[depth] else "└─"))
+        else:
+            found.append("")
+        later[depth:] = [True]
+    return found[::-1]
 
 
 def _columns(
