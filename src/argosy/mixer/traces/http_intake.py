@@ -79,7 +79,7 @@ class HttpIntake:
 
     def _context(self) -> ssl.SSLContext:
         found = self._credentials()
-        if self._held is None or self._held[0] is not found:
+        if self._held is None or self._held[0] != found:
             self._held = found, _server_context(found)
         return self._held[1]
 
