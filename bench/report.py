@@ -184,7 +184,7 @@ def _certificates(found: Json) -> str:
 
 def _authorization(found: Json) -> str:
     rows = [
-        (_POLICIES[name], times(ratios["server_cpu"]), times(ratios["p50"]))
+        (_POLICIES[name], times(ratios["cpu"]), times(ratios["p50"]))
         for name, ratios in found["to_none"].items()
     ]
     facts = found["machine"]
