@@ -7,12 +7,12 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from inside import Inside, InsideError, inside
+from inside import Inside, InsideError
 from manifests import deployment, mesh_config, namespace, server, service
 from mesh import Json, Mesh, eventually
 from rules import Rules
@@ -47,26 +47,6 @@ metadata: {name: strict}
 spec: {mtls: {mode: STRICT}}
 """
 PORT_AND_ADDRESS = r'"10\.244\.\d+\.\d+:8080"'
-
-
-@pytest.fixture(scope="module")
-def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
-    file.write_text(WORKLOADS)
-    mesh.up(file)
-    return mesh
-
-
-@pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as clients:
-        yield clients
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 def telemetry(name: str, spec: str, where: str = "default", version: str = "v1") -> str:

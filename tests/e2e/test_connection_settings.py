@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from inside import Inside, InsideError, inside, outside
+from inside import Inside, InsideError, outside
 from manifests import deployment, mesh_config, server, service
 from mesh import Mesh, eventually
 from rules import Rules, document
@@ -53,21 +53,9 @@ def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
 
 
 @pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as clients:
-        yield clients
-
-
-@pytest.fixture(scope="module")
 def browser(meshed: Mesh) -> Iterator[Inside]:
     with outside() as clients:
         yield clients
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 @pytest.fixture

@@ -58,29 +58,9 @@ FLAKY_URL = "http://flaky.legacy:8000/"
 
 
 @pytest.fixture(scope="module")
-def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
-    file.write_text(WORKLOADS)
-    mesh.up(file)
-    return mesh
-
-
-@pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as clients:
-        yield clients
-
-
-@pytest.fixture(scope="module")
 def wget(meshed: Mesh) -> Iterator[Inside]:
     with inside(meshed, "deploy/wget") as clients:
         yield clients
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 @pytest.fixture(scope="module")

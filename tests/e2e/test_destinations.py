@@ -6,7 +6,6 @@ https://istio.io/latest/docs/reference/config/networking/destination-rule/
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,30 +33,10 @@ _cases = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
-    file.write_text(WORKLOADS)
-    mesh.up(file)
-    return mesh
-
-
-@pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as clients:
-        yield clients
-
-
-@pytest.fixture(scope="module")
 def v1(meshed: Mesh) -> list[str]:
     """The host names of the three replicas of v1."""
     pods = meshed.get("pods", "-l", "app=replica,version=v1")
     return sorted(pod["metadata"]["name"] for pod in pods)
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 def hostnames(curl: Inside, count: int, **headers: str) -> Counter[str]:

@@ -53,18 +53,6 @@ def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
     return mesh
 
 
-@pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as client:
-        yield client
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
-
-
 IN_MESH = Issuer("https://in-mesh.example.com")
 
 

@@ -6,11 +6,10 @@ https://istio.io/latest/docs/reference/config/networking/destination-rule/#LoadB
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from inside import Inside, inside
+from inside import Inside
 from manifests import deployment, server, service, virtual_service
 from mesh import Mesh, eventually
 from rules import Rules
@@ -40,26 +39,6 @@ UNREADY = (
 )
 
 _cases = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
-    file.write_text(WORKLOADS)
-    mesh.up(file)
-    return mesh
-
-
-@pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as clients:
-        yield clients
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 def hosts(curl: Inside, count: int = 12, query: str = "", **headers: str) -> Counter[str]:

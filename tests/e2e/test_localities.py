@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,18 +51,6 @@ def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
     file.write_text(f"{hello}---\n{CALLERS}")
     mesh.up(file)
     return mesh
-
-
-@pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as clients:
-        yield clients
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 def policy(setting: dict[str, Any] | None, **blocks: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inside import Answer, Inside, inside, outside
+from inside import Answer, Inside, outside
 from mesh import SAMPLES, Mesh, eventually
 from rules import Rules
 
@@ -46,12 +46,6 @@ def meshed(mesh: Mesh) -> Mesh:
 
 
 @pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def browser(meshed: Mesh) -> Iterator[Inside]:
     with outside() as client:
         yield client
@@ -60,12 +54,6 @@ def browser(meshed: Mesh) -> Iterator[Inside]:
 @pytest.fixture(scope="module")
 def edge(meshed: Mesh) -> str:
     return meshed.url
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 def policy(

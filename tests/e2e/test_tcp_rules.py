@@ -44,14 +44,6 @@ WORKLOADS = (
 
 
 @pytest.fixture(scope="module")
-def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
-    file.write_text(WORKLOADS)
-    mesh.up(file)
-    return mesh
-
-
-@pytest.fixture(scope="module")
 def clients(meshed: Mesh) -> Iterator[dict[str, Inside]]:
     with ExitStack() as stack:
         yield {
@@ -59,12 +51,6 @@ def clients(meshed: Mesh) -> Iterator[dict[str, Inside]]:
             "wget": stack.enter_context(inside(meshed, "deploy/wget")),
             "other": stack.enter_context(inside(meshed, "deploy/curl", "other")),
         }
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 def answers(client: Inside, host: str, port: int = 7000, text: str = "hello") -> str:

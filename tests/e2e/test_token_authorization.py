@@ -5,10 +5,9 @@ https://istio.io/latest/docs/tasks/security/authorization/authz-jwt/
 """
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from inside import Inside, inside, outside
+from inside import Inside, outside
 from mesh import SAMPLES, Mesh, eventually
 from rules import Rules
 
@@ -45,18 +44,6 @@ spec:
 def meshed(mesh: Mesh) -> Mesh:
     mesh.up(SAMPLES / "httpbin" / "httpbin.yaml", SAMPLES / "curl" / "curl.yaml")
     return mesh
-
-
-@pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as client:
-        yield client
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 def _object(kind: str, spec: object, namespace: str, name: str = "jwt") -> str:

@@ -6,12 +6,11 @@ https://istio.io/latest/docs/reference/config/networking/destination-rule/#Traff
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from inside import Inside, inside
+from inside import Inside
 from manifests import deployment, namespace, service
 from mesh import Mesh, eventually
 from rules import Rules, document
@@ -38,26 +37,6 @@ WORKLOADS = (
     + service("who", "who", {"name": "tcp", "port": 7000})
     + service("who-tls", "who", {"name": "tls", "port": 7443, "targetPort": 7000})
 )
-
-
-@pytest.fixture(scope="module")
-def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
-    file.write_text(WORKLOADS)
-    mesh.up(file)
-    return mesh
-
-
-@pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as clients:
-        yield clients
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 def ask(curl: Inside, host: str, port: int) -> dict[str, str]:

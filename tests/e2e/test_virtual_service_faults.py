@@ -5,11 +5,10 @@ https://istio.io/latest/docs/reference/config/networking/virtual-service/
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from inside import Inside, inside
+from inside import Inside
 from manifests import deployment, mesh_config, server, service, virtual_service
 from mesh import Mesh, eventually
 from rules import Rules
@@ -24,26 +23,6 @@ WORKLOADS = (
     + service("flaky", "flaky", {"name": "http", "port": 8000, "targetPort": 8080})
 )
 URL = "http://echo:8000"
-
-
-@pytest.fixture(scope="module")
-def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
-    file.write_text(WORKLOADS)
-    mesh.up(file)
-    return mesh
-
-
-@pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as clients:
-        yield clients
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 @pytest.mark.covers(

@@ -47,20 +47,6 @@ URL = "http://echo:8000"
 
 
 @pytest.fixture(scope="module")
-def meshed(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    file = tmp_path_factory.mktemp("yaml") / "workloads.yaml"
-    file.write_text(WORKLOADS)
-    mesh.up(file)
-    return mesh
-
-
-@pytest.fixture(scope="module")
-def curl(meshed: Mesh) -> Iterator[Inside]:
-    with inside(meshed, "deploy/curl") as clients:
-        yield clients
-
-
-@pytest.fixture(scope="module")
 def wget(meshed: Mesh) -> Iterator[Inside]:
     with inside(meshed, "deploy/wget") as clients:
         yield clients
@@ -70,12 +56,6 @@ def wget(meshed: Mesh) -> Iterator[Inside]:
 def elsewhere(meshed: Mesh) -> Iterator[Inside]:
     with inside(meshed, "deploy/curl", "other") as clients:
         yield clients
-
-
-@pytest.fixture
-def rules(meshed: Mesh) -> Iterator[Rules]:
-    with Rules(meshed) as rules:
-        yield rules
 
 
 def marked(*matches: str) -> str:
