@@ -320,7 +320,7 @@ DETAILS: tuple[tuple[str, Meaning], ...] = (
     ("invalid_envoy_request_headers", FLAGS["IH"]),
     ("low_version", Meaning(
         "the client speaks HTTP/1.0, which is not accepted",
-        "use HTTP/1.1, or set PILOT_HTTP10 as the page on mesh configuration says",
+        "use HTTP/1.1, or set ISTIO_META_HTTP10 as the page on protocol selection says",
         Blame.CLIENT,
     )),
     ("request_payload_too_large", Meaning(
@@ -382,7 +382,9 @@ TRANSPORT: tuple[tuple[str, Meaning], ...] = (
         Blame.TLS,
     )),
     ("CERTIFICATE_EXPIRED", Meaning(
-        "a certificate has expired", "renew it: argosy certs list", Blame.TLS
+        "a certificate has expired",
+        "renew it; of the mesh's own, `argosy certs -o wide` tells why they were not renewed",
+        Blame.TLS,
     )),
     ("TLS_error", Meaning(
         "the TLS handshake with the destination failed",
