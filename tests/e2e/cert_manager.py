@@ -22,9 +22,7 @@ from credentials import GATEWAYS
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from mesh import Mesh, eventually
-
-from argosy.platforms.local.state import MeshDirectory
+from mesh import Mesh, client_of, eventually
 
 CHALLENGES = "/.well-known/acme-challenge"
 SOLVER_IMAGE = "quay.io/jetstack/cert-manager-acmesolver:v1.18.2"
@@ -97,16 +95,9 @@ class CertManager:
     """A client of the mesh's API, as the controller is of Kubernetes'."""
 
     def __init__(self, mesh: Mesh, ingress_class: str = "istio") -> None:
-        directory = MeshDirectory.at(Path(mesh.environment["ARGOSY_STATE_DIR"]) / mesh.name)
-        token = directory.admin_token.read_text().strip()
         self._mesh = mesh
         self._class = ingress_class
-        self._api = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(directory.api_socket)),
-            base_url="http://argosy",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=60,
-        )
+        self._api = client_of(mesh)
 
     def close(self) -> None:
         self._api.close()

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+from argosy.platforms.local.state import MeshDirectory
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "samples"
 ISTIO_SAMPLES = Path(
@@ -173,6 +177,30 @@ def processes() -> list[tuple[int, str, str]]:
 
 def directory(mesh: Mesh) -> Path:
     return Path(mesh.environment["ARGOSY_STATE_DIR"]) / mesh.name
+
+
+def client_of(mesh: Mesh) -> httpx.Client:
+    """Of the mesh's API, with all rights."""
+    found = MeshDirectory.at(directory(mesh))
+    return httpx.Client(
+        transport=httpx.HTTPTransport(uds=str(found.api_socket)),
+        base_url="http://argosy",
+        headers={"Authorization": f"Bearer {found.admin_token.read_text().strip()}"},
+        timeout=60,
+    )
+
+
+def mixer_runs(mesh: Mesh) -> bool:
+    """Whether the control plane reaches it."""
+    status = json.loads(mesh.argosy("status", "-o", "json").stdout)
+    return status["controlPlane"]["mixer"] is True
+
+
+def mixer_pid(mesh: Mesh) -> int:
+    """The process that is Mixer now."""
+    wanted = f"argosy.mixer --directory {directory(mesh)} "
+    (found,) = [pid for pid, line, _ in processes() if wanted in line]
+    return found
 
 
 def control_plane(mesh: Mesh) -> int | None:

@@ -2,14 +2,10 @@
 
 import json
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import httpx
-from mesh import Json, Mesh
-
-from argosy.platforms.local.state import MeshDirectory
+from mesh import Json, Mesh, client_of
 
 SETTLE_SECONDS = 0.15
 """Envoy's main thread acknowledges a moment before its workers have what it was sent."""
@@ -21,15 +17,7 @@ class Rules:
     """As ``argosy apply --wait`` and ``argosy delete --wait`` do; what is left goes at the end."""
 
     def __init__(self, mesh: Mesh) -> None:
-        parent = Path(mesh.environment["ARGOSY_STATE_DIR"])
-        directory = MeshDirectory.at(parent / mesh.name)
-        token = directory.admin_token.read_text().strip()
-        self._api = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(directory.api_socket)),
-            base_url="http://argosy",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=60,
-        )
+        self._api = client_of(mesh)
         self._applied: dict[str, str] = {}
 
     def __enter__(self) -> "Rules":

@@ -13,7 +13,6 @@ from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,7 +20,7 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from mesh import Mesh
+from mesh import Mesh, client_of
 
 from argosy.base.names import TrustDomain
 from argosy.citadel.grpc_service import (
@@ -31,7 +30,6 @@ from argosy.citadel.grpc_service import (
     CertificateResponse,
 )
 from argosy.citadel.signer import Authority, create_root, pem
-from argosy.platforms.local.state import MeshDirectory
 
 _USAGE = x509.KeyUsage(
     digital_signature=True,
@@ -102,17 +100,6 @@ class RequestSigner:
         if answer.status_code != 404:  # it may be gone: its asker does not wait for ever
             assert answer.is_success, answer.text
             self.seen.append(item)
-
-
-def client_of(mesh: Mesh) -> httpx.Client:
-    """Of the mesh's API, with all rights."""
-    directory = MeshDirectory.at(Path(mesh.environment["ARGOSY_STATE_DIR"]) / mesh.name)
-    return httpx.Client(
-        transport=httpx.HTTPTransport(uds=str(directory.api_socket)),
-        base_url="http://argosy",
-        headers={"Authorization": f"Bearer {directory.admin_token.read_text().strip()}"},
-        timeout=30,
-    )
 
 
 @contextmanager

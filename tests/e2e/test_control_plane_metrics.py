@@ -11,12 +11,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 from manifests import deployment, server, service, virtual_service
-from mesh import Mesh, directory, eventually
+from mesh import Mesh, client_of, directory, eventually
 from patches import ROUTER, envoy_filter, lua, of_manager, patch
 from prometheus_client.parser import text_string_to_metric_families
 from rules import Rules
-
-from argosy.platforms.local.state import MeshDirectory
 
 pytestmark = pytest.mark.e2e
 
@@ -86,13 +84,7 @@ def world(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
         + deployment("prometheus", image="curlimages/curl", annotations=GRPC_AGENT)
     )
     mesh.up(file, options=("--log-format", "json"))
-    found = MeshDirectory.at(directory(mesh))
-    transport = httpx.HTTPTransport(uds=str(found.api_socket))
-    with (
-        Rules(mesh) as rules,
-        httpx.Client(transport=transport, base_url="http://argosy", timeout=60) as api,
-    ):
-        api.headers["Authorization"] = f"Bearer {found.admin_token.read_text().strip()}"
+    with Rules(mesh) as rules, client_of(mesh) as api:
         yield World(mesh, rules, api)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from manifests import deployment, service
-from mesh import ARGOSY, Mesh, directory, eventually, processes
+from mesh import ARGOSY, Mesh, eventually, mixer_pid, mixer_runs
 
 pytestmark = pytest.mark.e2e
 
@@ -66,11 +66,7 @@ def meshed(mesh: Mesh, counts: Path, tmp_path_factory: pytest.TempPathFactory) -
         )
     )
     mesh.up(manifest, options=("--no-gateway",))
-    eventually(
-        lambda: json.loads(mesh.argosy("status", "-o", "json").stdout)["controlPlane"]["mixer"],
-        "Mixer runs",
-        30,
-    )
+    eventually(lambda: mixer_runs(mesh), "Mixer runs", 30)
     return mesh
 
 
@@ -188,15 +184,9 @@ def test_mixer_is_killed_under_load_and_counts_on(meshed: Mesh) -> None:
     """No request notices. What was told before is still there; what comes after is counted."""
     before = by_code(edges(meshed), "source").total()
     process = load(meshed, 4000, "/ok")
-    wanted = f"argosy.mixer --directory {directory(meshed)} "
-    (pid,) = [pid for pid, line, _ in processes() if wanted in line]
-    os.kill(pid, signal.SIGKILL)
+    os.kill(mixer_pid(meshed), signal.SIGKILL)
     assert answers(process) == {"/ok": {"200": 4000}}
-    eventually(
-        lambda: json.loads(meshed.argosy("status", "-o", "json").stdout)["controlPlane"]["mixer"],
-        "Mixer is back",
-        20,
-    )
+    eventually(lambda: mixer_runs(meshed), "Mixer is back", 20)
     kept = by_code(edges(meshed), "source").total()
     assert kept >= before
 

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from certificate_load import (
     WORKLOADS,
@@ -31,7 +30,7 @@ from certificate_load import (
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from manifests import deployment, mesh_config
-from mesh import ARGOSY, Mesh, eventually, processes
+from mesh import ARGOSY, Mesh, client_of, eventually, processes
 
 from argosy.base.names import TrustDomain
 from argosy.citadel.identity import SpiffeId, identity_of
@@ -250,11 +249,8 @@ class Service:
 
     def token(self, namespace: str, pod: str, **more: Any) -> str:
         """As the node gets it for one of its pods."""
-        state = state_of(self._mesh)
-        headers = {"authorization": f"Bearer {state.admin_token.read_text().strip()}"}
         spec = {"boundObjectRef": {"kind": "Pod", "name": pod}, **more}
-        transport = httpx.HTTPTransport(uds=str(state.api_socket))
-        with httpx.Client(transport=transport, base_url="http://mesh", headers=headers) as client:
+        with client_of(self._mesh) as client:
             path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default/token"
             token: str = client.post(path, json={"spec": spec}).json()["status"]["token"]
         return token

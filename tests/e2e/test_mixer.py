@@ -6,10 +6,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from mesh import ARGOSY, SAMPLES, Mesh, directory, eventually, processes
+from mesh import ARGOSY, SAMPLES, Mesh, directory, eventually, mixer_pid, mixer_runs
 
 pytestmark = pytest.mark.e2e
 
@@ -22,19 +21,8 @@ ANY_METHOD = "/nobody.knows.this/Method"
 @pytest.fixture(scope="module")
 def meshed(mesh: Mesh) -> Mesh:
     mesh.up(SAMPLES / "curl/curl.yaml", SAMPLES / "httpbin/httpbin.yaml", options=("--no-gateway",))
-    eventually(lambda: status(mesh)["mixer"] is True, "Mixer runs", 30)
+    eventually(lambda: mixer_runs(mesh), "Mixer runs", 30)
     return mesh
-
-
-def status(mesh: Mesh) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(mesh.argosy("status", "-o", "json").stdout)["controlPlane"]
-    return found
-
-
-def mixer_pid(mesh: Mesh) -> int:
-    wanted = f"argosy.mixer --directory {directory(mesh)} "
-    (found,) = [pid for pid, line, _ in processes() if wanted in line]
-    return found
 
 
 def certificate_of(mesh: Mesh, app: str) -> tuple[str, str]:
@@ -90,10 +78,10 @@ def test_mixer_is_killed_under_load_and_comes_back(meshed: Mesh) -> None:
     )
     killed = mixer_pid(meshed)
     os.kill(killed, signal.SIGSTOP)  # while it stands still, nobody waits for it for long
-    assert status(meshed)["mixer"] is False
+    assert not mixer_runs(meshed)
     assert "does not run (traffic goes on without it)" in meshed.argosy("status").stdout
     os.kill(killed, signal.SIGKILL)
-    eventually(lambda: status(meshed)["mixer"] is True, "Mixer is back", 30)
+    eventually(lambda: mixer_runs(meshed), "Mixer is back", 30)
     assert mixer_pid(meshed) != killed
     out, _ = loading.communicate(timeout=60)
     summary = json.loads(out)

@@ -21,7 +21,7 @@ import yaml
 from envoy.service.ratelimit.v3 import rls_pb2
 from inside import Inside, inside
 from manifests import account, deployment, namespace, server, service
-from mesh import ARGOSY, Mesh, directory, eventually, processes
+from mesh import ARGOSY, Mesh, directory, eventually, mixer_pid, mixer_runs
 from rules import Rules
 
 pytestmark = pytest.mark.e2e
@@ -55,11 +55,7 @@ def running(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
         + deployment("client", *SLEEP, namespace="away")
     )
     mesh.up(file)
-    eventually(
-        lambda: json.loads(mesh.argosy("status", "-o", "json").stdout)["controlPlane"]["mixer"],
-        "Mixer runs",
-        30,
-    )
+    eventually(lambda: mixer_runs(mesh), "Mixer runs", 30)
     return mesh
 
 
@@ -265,12 +261,6 @@ def test_mixer_is_killed_under_load(running: Mesh, client: Inside, rules: Rules)
     is_counted(client, f"{URL}/open")
     is_counted(client, f"{URL}/closed")
     assert mixer_pid(running) != before
-
-
-def mixer_pid(mesh: Mesh) -> int:
-    wanted = f"argosy.mixer --directory {directory(mesh)} "
-    (found,) = [pid for pid, line, _ in processes() if wanted in line]
-    return found
 
 
 REDIS = """

@@ -17,16 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from click.testing import Result
 from inside import Inside, inside
 from manifests import account, deployment, service
-from mesh import ARGOSY, Mesh, directory, eventually, processes
+from mesh import ARGOSY, Mesh, client_of, eventually, mixer_pid
 from typer.testing import CliRunner
 
 from argosy.cli.main import application
-from argosy.platforms.local.state import MeshDirectory
 
 pytestmark = pytest.mark.e2e
 
@@ -202,22 +200,8 @@ class World:
         return found
 
     def api(self, path: str) -> Any:
-        return self._get(MeshDirectory.at(directory(self.mesh)).api_socket, path).json()
-
-    def envoy(self, app: str, path: str) -> str:
-        """What the Envoy of the only pod of ``app`` answers on its admin interface."""
-        (pod,) = self.api(f"/api/v1/namespaces/default/pods?labelSelector=app={app}")["items"]
-        node = MeshDirectory.at(directory(self.mesh)).node_socket
-        return self._get(node, f"/v1/pods/default/{pod['metadata']['name']}/envoy{path}").text
-
-    def _get(self, socket: Path, path: str) -> httpx.Response:
-        token = MeshDirectory.at(directory(self.mesh)).admin_token.read_text().strip()
-        with httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)),
-            base_url="http://argosy",
-            headers={"Authorization": f"Bearer {token}"},
-        ) as client:
-            return client.get(path).raise_for_status()
+        with client_of(self.mesh) as client:
+            return client.get(path).raise_for_status().json()
 
 
 @pytest.fixture(scope="module")
@@ -384,18 +368,18 @@ def tapping(world: World, *options: str) -> Iterator["subprocess.Popen[str]"]:
 
 def share(world: World, app: str) -> int:
     """What the runtime of a proxy says of how much is to be told."""
-    entries = json.loads(world.envoy(app, "/runtime"))["entries"]
+    entries = json.loads(world.mesh.envoy(f"deploy/{app}", "/runtime"))["entries"]
     return int(float(entries["argosy.tap"]["final_value"]))
 
 
 def listeners(world: World, app: str) -> tuple[str, dict[str, int]]:
     """The dynamic listeners with their versions, and how often one was made, changed, removed."""
-    dump = json.loads(world.envoy(app, "/config_dump?resource=dynamic_listeners"))
+    dump = json.loads(world.mesh.envoy(f"deploy/{app}", "/config_dump?resource=dynamic_listeners"))
     versions = sorted(
         (one["name"], one["active_state"]["version_info"], one["active_state"]["last_updated"])
         for one in dump["configs"]
     )
-    text = world.envoy(app, "/stats?filter=^listener_manager")
+    text = world.mesh.envoy(f"deploy/{app}", "/stats?filter=^listener_manager")
     numbers = dict(re.findall(r"listener_manager\.(\w+): (\d+)", text))
     kept = ("listener_added", "listener_modified", "listener_removed")
     return json.dumps(versions), {name: int(numbers.get(name, -1)) for name in kept}
@@ -408,11 +392,10 @@ def test_a_tap_shows_what_it_asks_for_and_changes_no_listener(world: World) -> N
     options = ("deploy/httpbin", "--path", "/anything/*", "--status", "2xx", "--method", "GET")
     with tapping(world, *options, "--from", "curl", "--limit", "3") as watched:
         assert share(world, "curl") == 0
-        secrets = {"authorization": "", "cookie": "session=abc", "x-api-key": "sesame"}
+        secrets = {"cookie": "session=abc", "x-api-key": "sesame"}
         ids = []
         for path in ("/anything/1?token=hidden", "/status/200", "/anything/2", "/anything/3"):
-            headers = {name: value for name, value in secrets.items() if value}
-            request, statuses = world.ask(f"http://httpbin:8000{path}", headers=headers)
+            request, statuses = world.ask(f"http://httpbin:8000{path}", headers=secrets)
             assert statuses == [200]
             ids.append(request)
         world.curl.get("http://httpbin:8000/anything/posted", method="POST")
@@ -450,12 +433,7 @@ def test_a_killed_tap_a_dead_mixer_and_a_recording(world: World) -> None:
         watched.wait()
         eventually(lambda: share(world, "httpbin") == 0, "a killed viewer looks no more", 15)
     with tapping(world, "svc/httpbin"):
-        (mixer,) = [pid for pid, line, _ in processes() if is_mixer(world, line)]
-        os.kill(mixer, signal.SIGKILL)
+        os.kill(mixer_pid(world.mesh), signal.SIGKILL)
         assert world.ask("http://httpbin:8000/status/200", count=20)[1] == [200] * 20
         eventually(lambda: share(world, "httpbin") == 0, "nobody looks when Mixer is dead", 15)
     assert world.ask("http://httpbin:8000/status/200", count=20)[1] == [200] * 20
-
-
-def is_mixer(world: World, line: str) -> bool:
-    return f"argosy.mixer --directory {directory(world.mesh)} " in line
