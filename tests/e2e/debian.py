@@ -19,15 +19,23 @@ class Program:
     environment: dict[str, str]
 
 
-def require(name: str) -> Program:
-    """The program; skips the test where it cannot be had."""
+def find(name: str) -> Program | None:
+    """The program, where it is there."""
     own = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if own is not None:
         return Program(own, {})
     found = UNPACKED / "usr" / "bin" / name
     if not found.is_file():
+        return None
+    libraries = [str(path) for path in (UNPACKED / "usr" / "lib").glob("*-linux-gnu")]
+    return Program(str(found), {"LD_LIBRARY_PATH": ":".join(libraries)} if libraries else {})
+
+
+def require(name: str) -> Program:
+    """The program; skips the test where it cannot be had."""
+    found = find(name)
+    if found is None:
         pytest.skip(
             f"{name} is not there: `make debian` unpacks it, where Debian's packages can be had"
         )
-    libraries = [str(path) for path in (UNPACKED / "usr" / "lib").glob("*-linux-gnu")]
-    return Program(str(found), {"LD_LIBRARY_PATH": ":".join(libraries)} if libraries else {})
+    return found
