@@ -1,6 +1,7 @@
-"""metrics_application.py PORT: answers /status/N with N, /metrics with a counter of its own."""
+"""metrics_application.py PORT: answers /status/N with N, /slow after 0.1 s, /metrics with a counter of its own."""
 
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 METRICS = b"# TYPE shop_orders counter\nshop_orders_total 7\n# EOF\n"
@@ -12,6 +13,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = METRICS if self.path == "/metrics" else b"ok\n"
         status = int(self.path.rpartition("/")[2]) if "/status/" in self.path else 200
+        if self.path == "/slow":
+            time.sleep(0.1)
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

@@ -6,6 +6,7 @@ Jaeger, Zipkin and the OpenTelemetry collector: it takes what Envoys send to eac
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ import pytest
 from mesh import SAMPLES, Mesh, eventually
 
 pytestmark = pytest.mark.e2e
+
+FLUSH_SECONDS = 0.2
+"""Proxies send their spans so often, by PROVIDERS."""
 
 SERVICES = {"productpage.default", "details.default", "reviews.default", "ratings.default"}
 PROVIDERS = """
@@ -338,6 +342,7 @@ def test_a_request_from_outside_cannot_have_itself_traced(
         answer = httpx.get(f"{bookinfo.url}/productpage", headers={"x-envoy-force-trace": "true"})
         assert answer.status_code == 200
     asked(bookinfo, "deploy/curl", 1)
+    time.sleep(5 * FLUSH_SECONDS)
     assert kept(bookinfo)["received"] == before
 
 
