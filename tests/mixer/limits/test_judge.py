@@ -141,7 +141,7 @@ async def test_people_see_who_is_near_and_over() -> None:
     for user, times in (("near", 9), ("over", 11), ("ok", 2)):
         for _ in range(times):
             await world.ask(of("shop/a/0", user=user))
-    rows = {one.seen.values: one for one in world.judge.usage.of(found, world.now)}
+    rows = {one.seen.values: one for one in world.judge.usage.of([found], world.now)[found.id]}
     assert {key[0]: one.state for key, one in rows.items()} == {
         "near": "NEAR",
         "over": "OVER",
@@ -150,7 +150,7 @@ async def test_people_see_who_is_near_and_over() -> None:
     assert (rows[("over",)].seen.allowed, rows[("over",)].seen.refused) == (10, 1)
     assert (rows[("near",)].remaining, rows[("over",)].remaining) == (1, 0)
     world.now += 1800
-    later = {one.seen.values[0]: one for one in world.judge.usage.of(found, world.now)}
+    later = {one.seen.values[0]: one for one in world.judge.usage.of([found], world.now)[found.id]}
     assert (later["over"].remaining, later["over"].state) == (5, "OK")
 
 
@@ -161,7 +161,8 @@ async def test_what_people_see_is_bounded() -> None:
         await world.ask(of("shop/a/0", user=str(number)))
     assert len(world.judge.usage) == MAX_SEEN
     await world.ask(of("shop/a/0", user="x" * 5000))
-    longest = max(len(one.seen.values[0]) for one in world.judge.usage.of(limit("shop/a/0"), 0.0))
+    shown = world.judge.usage.of([limit("shop/a/0")], 0.0)["shop/a/0"]
+    longest = max(len(one.seen.values[0]) for one in shown)
     assert longest == 64
 
 

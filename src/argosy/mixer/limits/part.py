@@ -102,13 +102,16 @@ class LimitsPart:
 
     async def _table(self, request: Request) -> Response:
         asker = asker_of(request)
-        now = time.monotonic()
+        limits = [
+            limit
+            for limit in self._judge.limits
+            if asker.namespace in ("", limit.id.partition("/")[0])
+        ]
+        usage = self._judge.usage.of(limits, time.monotonic())
         found = []
-        for limit in self._judge.limits:
-            if asker.namespace and limit.id.partition("/")[0] != asker.namespace:
-                continue
+        for limit in limits:
             used = sorted(
-                self._judge.usage.of(limit, now),
+                usage[limit.id],
                 key=lambda one: (one.state != "OVER", -one.used, one.seen.values),
             )
             rows = tuple(

@@ -1,7 +1,7 @@
 """Who is near a limit, or over it: what was decided last of each bucket, for people. Pure."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from argosy.api.shared_limits import CountedLimit
@@ -26,7 +26,6 @@ class Seen:
     full_at: float = 0.0
     allowed: int = 0
     refused: int = 0
-    last: float = 0.0
     last_refused: float = float("-inf")
 
 
@@ -61,17 +60,19 @@ class Usage:
                 self._seen.popitem(last=False)
         self._seen.move_to_end(key)
         seen.full_at = now + taken.reset
-        seen.last = now
         if passed:
             seen.allowed += 1
         else:
             seen.refused += 1
             seen.last_refused = now
 
-    def of(self, limit: CountedLimit, now: float) -> Iterator[Used]:
-        rate = rate_of(limit)
+    def of(self, limits: Iterable[CountedLimit], now: float) -> dict[str, list[Used]]:
+        """The buckets of each limit, by its id."""
+        rates = {one.id: rate_of(one) for one in limits}
+        found: dict[str, list[Used]] = {name: [] for name in rates}
         for seen in self._seen.values():
-            if seen.limit != limit.id:
+            rate = rates.get(seen.limit)
+            if rate is None:
                 continue
             reset = max(0.0, seen.full_at - now)
             used = min(1.0, reset / spacing(rate) / rate.burst)
@@ -80,4 +81,6 @@ class Usage:
                 state = "OVER"
             elif used >= NEAR:
                 state = "NEAR"
-            yield Used(seen, max(0, int(rate.burst * (1 - used) + 1e-6)), used, reset, state)
+            left = max(0, int(rate.burst * (1 - used) + 1e-6))
+            found[seen.limit].append(Used(seen, left, used, reset, state))
+        return found
