@@ -134,6 +134,15 @@ async def test_values_never_share_a_bucket_by_how_they_are_written() -> None:
     assert max(map(len, world.judge.counters.names())) <= 256 + len("shop/a/0")
 
 
+async def test_a_limit_that_is_raised_lets_pass_at_once_what_it_allows_now() -> None:
+    world = World()
+    world.judge.learn(LimitsDocument(limits=(limit("shop/a/0", 2, period=86_400),)))
+    for expected in (OK, OK, OVER):
+        assert (await world.ask(of("shop/a/0"))).overall_code == expected
+    world.judge.learn(LimitsDocument(limits=(limit("shop/a/0", 100, period=1),)))
+    assert (await world.ask(of("shop/a/0"))).overall_code == OK
+
+
 async def test_people_see_who_is_near_and_over() -> None:
     world = World()
     found = limit("shop/a/0", 10)

@@ -119,7 +119,7 @@ class LimitJudge:
                 raise CannotCountError(grpc.StatusCode.PERMISSION_DENIED, why)
             values = tuple(entry.value for entry in rest)
             ask = Ask(
-                _bucket(limit.id, values),
+                _bucket(limit, values),
                 rate_of(limit),
                 hits_of(request, index),
                 not limit.dry_run,
@@ -159,12 +159,16 @@ class LimitJudge:
         return proto
 
 
-def _bucket(limit: str, values: tuple[str, ...]) -> str:
-    """Different for different values, however they are written."""
-    name = "|".join((limit, *(quote(value, safe="/:") for value in values)))
+def _bucket(limit: CountedLimit, values: tuple[str, ...]) -> str:
+    """Different for different values, however they are written.
+
+    And for different rates: by a higher one nobody waits for what the lower one has counted.
+    """
+    rate = f"{limit.requests}/{limit.period}/{limit.burst}"
+    name = "|".join((limit.id, rate, *(quote(value, safe="/:") for value in values)))
     if len(name) <= MAX_KEY:
         return name
-    return f"{limit}|#{hashlib.sha256(name.encode()).hexdigest()}"
+    return f"{limit.id}|#{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def _policy(limit: CountedLimit) -> str:

@@ -36,6 +36,7 @@ from argosy.mixer.limits.descriptors import (
 )
 from argosy.mixer.limits.ratelimit import OK, OVER_LIMIT, Context, hits_of, status
 from argosy.mixer.limits.redis_counters import RedisCounters
+from argosy.model.rate_limit import Rate
 
 _LOOK_SECONDS = 2.0
 """How often the files are looked at."""
@@ -65,7 +66,7 @@ class DescriptorJudge:
         ]
         asks = [
             Ask(
-                _key(request.domain, request.descriptors[index]),
+                _key(request.domain, request.descriptors[index], rate),
                 rate,
                 hits_of(request, index),
                 not limit.shadow,
@@ -98,9 +99,11 @@ class DescriptorJudge:
         return self.configuration.find(domain, entries)
 
 
-def _key(domain: str, descriptor: ratelimit_pb2.RateLimitDescriptor) -> str:
+def _key(domain: str, descriptor: ratelimit_pb2.RateLimitDescriptor, rate: Rate) -> str:
+    """Another rate is another bucket: nobody waits for what a lower one has counted."""
+    said = f"{rate.burst}/{rate.period.total_seconds():g}"
     parts = (f"{quote(one.key)}={quote(one.value)}" for one in descriptor.entries)
-    return "|".join((quote(domain), *parts))
+    return "|".join((quote(domain), said, *parts))
 
 
 def read(directory: Path) -> Configuration:
