@@ -147,6 +147,31 @@ async def test_who_may_watch_and_record_what(world: World) -> None:
     assert (await world.get("/records/observed"))["recording"] is None
 
 
+async def test_who_is_gone_before_the_first_line_watches_no_more(world: World) -> None:
+    body = b'{"namespace": "default"}'
+    scope = {
+        "type": "http", "method": "POST", "path": "/records/tap", "headers": [],
+        "query_string": b"", "root_path": "",
+    }  # fmt: skip
+
+    asked = [
+        {"type": "http.request", "body": body, "more_body": False},
+        {"type": "http.disconnect"},
+    ]
+    answered: list[str] = []
+
+    async def receive() -> Any:
+        return asked.pop(0)
+
+    async def send(message: Any) -> None:
+        answered.append(message["type"])
+        await asyncio.sleep(10)
+
+    await Starlette(routes=list(world.part.routes()))(scope, receive, send)
+    assert answered == ["http.response.start"]
+    assert (await world.get("/records/status"))["viewers"] == 0
+
+
 async def test_a_recording(world: World) -> None:
     began = await world.post("/records/record", {"seconds": 60}, "default")
     assert (began["namespace"], began["active"], began["complete"]) == ("default", True, True)

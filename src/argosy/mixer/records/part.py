@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -12,6 +12,7 @@ from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.message import DecodeError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from argosy.base.clock import Clock
 from argosy.mixer.asker import AskedRoute, asker_of, failure
@@ -163,27 +164,27 @@ class Records:
         except TooManyError:
             return failure(429, "too many watch already; try again when one has ended")
         log.info("tap.began", asker=asker.name, namespace=watch.namespace, pod=watch.pod)
-        return StreamingResponse(self._lines(viewer, news, asker.name), media_type=_LINES)
+        return _Watching(self._lines(viewer, news), lambda: self._left(viewer, asker.name))
 
-    async def _lines(self, viewer: Viewer, news: asyncio.Event, who: str) -> AsyncIterator[bytes]:
+    def _left(self, viewer: Viewer, who: str) -> None:
+        self._hub.leave(viewer)
+        log.info("tap.ended", asker=who, dropped=viewer.dropped)
+
+    async def _lines(self, viewer: Viewer, news: asyncio.Event) -> AsyncIterator[bytes]:
         told = 0
-        try:
-            yield _line({"began": self._now})
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ALIVE_SECONDS):
-                        await news.wait()
-                news.clear()
-                if not viewer.waiting:
-                    yield _line({"alive": self._now})
-                while viewer.waiting:
-                    yield _line({"record": viewer.waiting.popleft()})
-                if viewer.dropped > told:
-                    told = viewer.dropped
-                    yield _line({"dropped": told})
-        finally:
-            self._hub.leave(viewer)
-            log.info("tap.ended", asker=who, dropped=viewer.dropped)
+        yield _line({"began": self._now})
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ALIVE_SECONDS):
+                    await news.wait()
+            news.clear()
+            if not viewer.waiting:
+                yield _line({"alive": self._now})
+            while viewer.waiting:
+                yield _line({"record": viewer.waiting.popleft()})
+            if viewer.dropped > told:
+                told = viewer.dropped
+                yield _line({"dropped": told})
 
     async def _record(self, request: Request) -> Response:
         asker = asker_of(request)
@@ -242,6 +243,20 @@ class Records:
     @property
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+class _Watching(StreamingResponse):
+    """``ended`` is called even if whoever asked is gone before the first line."""
+
+    def __init__(self, lines: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
+        super().__init__(lines, media_type=_LINES)
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
 
 
 def _json(value: object) -> Response:
