@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from argosy.mixer.records import hub as hub_module
-from argosy.mixer.records.hub import MAX_VIEWERS, MAX_WAITING, Hub, TooManyError
+from argosy.mixer.records.hub import LATE_TICKS, MAX_VIEWERS, MAX_WAITING, Hub, TooManyError
 from argosy.mixer.records.load import RAISE_TICKS, RECORDS_PER_SECOND, SETTLE_TICKS, Share
 from argosy.mixer.records.record import TCP, Record, Reporter
 from argosy.mixer.records.recording import ANY_PATH, MAX_PATHS, Recorder, template
@@ -244,6 +244,20 @@ def test_a_recording_sums_up_calls() -> None:
     assert recorder.observed("shop") == []
     assert recorder.recording(50.0).active
     assert not recorder.recording(100.0).active
+
+
+def test_what_is_dropped_after_a_recording_is_not_missing_in_it() -> None:
+    hub = Hub()
+    recorder = hub.record("", 10.0, 0.0)
+    hub.watch(Watch(), nothing)
+    for second in range(11, 11 + LATE_TICKS + 1):
+        hub.tick(float(second))
+    assert hub.admit(10 * RECORDS_PER_SECOND, wanted=True) < 10 * RECORDS_PER_SECOND
+    hub.tick(20.0)
+    assert recorder.complete
+    again = hub.record("", 10.0, 20.0)
+    hub.admit(10 * RECORDS_PER_SECOND, wanted=True)
+    assert not again.complete
 
 
 def test_too_many_paths_become_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from argosy.mixer.records.load import Share
 from argosy.mixer.records.record import Record, Reporter
 from argosy.mixer.records.recording import Recorder
 from argosy.mixer.records.tap import Watch, concerns, matches
-from argosy.model.records import Direction, Wanted, Wish
+from argosy.model.records import ALL, Direction, Wanted, Wish
 from argosy.model.workload import sorted_labels
 
 MAX_FAILURES = 20_000
@@ -123,7 +123,7 @@ class Hub:
         taken = share.admit(count)
         self.counts.received += count
         self.counts.dropped += count - taken
-        if taken < count and wanted and self._recorder is not None:
+        if taken < count and wanted and self._is_heard and self._recorder is not None:
             self._recorder.complete = False
         return taken
 
@@ -143,7 +143,7 @@ class Hub:
         self._late_ticks = max(0, self._late_ticks - 1)
         self._end_recording(now)
         watched, failures = self._watched_share.tick(), self._failure_share.tick()
-        if self._recorder is not None and self._recording and self._watched_share.share < 10_000:
+        if self._recorder is not None and self._recording and self._watched_share.share < ALL:
             self._recorder.complete = False
         if (watched and self._is_watched) or failures:
             self._changed()
