@@ -1,9 +1,11 @@
 """Envoy's entries become records, and secrets are not among them."""
 
+import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2
 
 from argosy.mixer.records.entries import (
+    MAX_LABELS,
     MAX_TEXT,
     http_record,
     namespace_of,
@@ -97,6 +99,33 @@ def test_texts_are_bounded() -> None:
     assert len(record.path) == MAX_TEXT
     assert len(record.headers["content-type"]) == MAX_TEXT
     assert record.grpc_status is None
+
+
+def test_nothing_that_a_proxy_sends_is_kept_without_bound() -> None:
+    node, entry, long = a_node(), an_entry(), "z" * 10_000
+    node.metadata["WORKLOAD_NAME"] = node.metadata["NAME"] = long
+    node.metadata["LABELS"] = {f"label-{number}": long for number in range(1000)}
+    common = entry.common_properties
+    common.downstream_direct_remote_address.socket_address.address = long
+    common.custom_tags["route"] = f"{PATHS}/virtual-service/{long}"
+    del common.tls_properties.peer_certificate_properties.subject_alt_name[:]
+    common.tls_properties.peer_certificate_properties.subject_alt_name.add(uri=long)
+    for number in range(1000):
+        entry.response.response_headers[f"x-{number}"] = long
+    record = http_record(entry, Direction.INBOUND, reporter_of(node, "default", "web"))
+    assert len(record.reporter.labels) == MAX_LABELS
+    assert len(msgspec.json.encode(record)) < (2 * MAX_LABELS + 30) * MAX_TEXT
+    assert "x-1" not in record.headers
+    without_labels = msgspec.structs.replace(record, reporter=REPORTER)
+    assert len(msgspec.json.encode(without_labels)) < 10 * MAX_TEXT
+
+
+def test_numbers_that_are_none_break_nothing() -> None:
+    entry = an_entry()
+    entry.response.response_trailers["grpc-status"] = "\u00b2"
+    entry.common_properties.upstream_cluster = "outbound|\u00b2|v1|reviews"
+    record = http_record(entry, Direction.INBOUND, REPORTER)
+    assert (record.grpc_status, record.port) == (None, 0)
 
 
 def test_a_connection() -> None:

@@ -4,6 +4,7 @@ The messages: https://www.envoyproxy.io/docs/envoy/latest/api-v3/data/accesslog/
 """
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final
 
 from envoy.config.core.v3 import address_pb2, base_pb2
@@ -17,6 +18,9 @@ from argosy.model.records import Direction
 
 MAX_TEXT = 512
 """Characters of a path or of any other text that is kept."""
+
+MAX_LABELS = 128
+"""Of one workload: whoever has more is known by the first of them."""
 
 FLAG_NAMES: Final = {
     "failed_local_healthcheck": "LH",
@@ -50,6 +54,9 @@ FLAG_NAMES: Final = {
 }
 """Fields of ``ResponseFlags`` and their short names."""
 
+HEADERS: Final = ("content-type", "grpc-status", "retry-after", "traceparent")
+"""What is kept of requests' and answers' headers, whatever a proxy sends."""
+
 _VERSIONS: Final = {1: "HTTP/1.0", 2: "HTTP/1.1", 3: "HTTP/2", 4: "HTTP/3"}
 _METHODS: Final = {number: name for name, number in base_pb2.RequestMethod.items() if number}
 _CONFIG_PARTS: Final = 8
@@ -58,10 +65,13 @@ _CONFIG_PARTS: Final = 8
 def reporter_of(node: base_pb2.Node, namespace: str, service_account: str) -> Reporter:
     """The proxy by its certificate's identity, and what it says of itself besides."""
     fields = node.metadata.fields
+    told = fields["LABELS"].struct_value.fields if "LABELS" in fields else {}
     labels = {
-        key: value.string_value for key, value in fields["LABELS"].struct_value.fields.items()
-    } if "LABELS" in fields else {}  # fmt: skip
-    text = {key: fields[key].string_value for key in ("NAME", "WORKLOAD_NAME") if key in fields}
+        _short(key): _short(told[key].string_value) for key in islice(sorted(told), MAX_LABELS)
+    }
+    text = {
+        key: _short(fields[key].string_value) for key in ("NAME", "WORKLOAD_NAME") if key in fields
+    }
     return Reporter(
         namespace, service_account, text.get("WORKLOAD_NAME", ""), text.get("NAME", ""), labels
     )
@@ -84,7 +94,7 @@ def http_record(
     headers = dict(response.response_headers)
     grpc = response.response_trailers.get("grpc-status") or headers.get("grpc-status", "")
     method = _METHODS.get(request.request_method, "")
-    kept = {**request.request_headers, **headers}
+    told = {**request.request_headers, **headers}
     return structs.replace(
         _common(entry.common_properties, direction, reporter),
         protocol=_VERSIONS.get(entry.protocol_version, "HTTP"),
@@ -93,11 +103,11 @@ def http_record(
         authority=_short(request.authority),
         path=_short((request.original_path or request.path).partition("?")[0]),
         status=response.response_code.value,
-        grpc_status=int(grpc) if grpc.isdigit() and len(grpc) < 4 else None,
+        grpc_status=int(grpc) if grpc.isdecimal() and len(grpc) < 4 else None,
         details=_short(response.response_code_details),
         received=request.request_body_bytes,
         sent=response.response_body_bytes,
-        headers={key: _short(value) for key, value in sorted(kept.items())},
+        headers={key: _short(told[key]) for key in HEADERS if key in told},
     )
 
 
@@ -138,7 +148,7 @@ def _common(
             if common.HasField("downstream_direct_remote_address")
             else common.downstream_remote_address
         ),
-        source_principal=next((one.uri for one in peer if one.uri), ""),
+        source_principal=_short(next((one.uri for one in peer if one.uri), "")),
         server_address=_address(common.downstream_local_address),
         upstream_address=_address(common.upstream_remote_address),
         upstream_local_address=_address(common.upstream_local_address),
@@ -168,7 +178,7 @@ def _tag(tags: Mapping[str, str], name: str) -> str:
 def _destination(cluster: str) -> tuple[int, str, str]:
     """Port, subset and host of Istio's cluster name ``outbound|9080|v1|reviews.default...``."""
     parts = cluster.split("|")
-    if len(parts) != 4 or not parts[1].isdigit() or len(parts[1]) > 5:
+    if len(parts) != 4 or not parts[1].isdecimal() or len(parts[1]) > 5:
         return 0, "", ""
     return int(parts[1]), parts[2][:MAX_TEXT], parts[3][:MAX_TEXT]
 
@@ -178,14 +188,15 @@ def _object(path: str) -> str:
     parts = path.split("/")
     if len(parts) != _CONFIG_PARTS:
         return ""
-    return f"{parts[5]}/{parts[7]}"
+    return _short(f"{parts[5]}/{parts[7]}")
 
 
 def _address(address: address_pb2.Address) -> str:
     socket = address.socket_address
     if not socket.address:
         return ""
-    host = f"[{socket.address}]" if ":" in socket.address else socket.address
+    text = _short(socket.address)
+    host = f"[{text}]" if ":" in text else text
     return f"{host}:{socket.port_value}"
 
 

@@ -134,7 +134,7 @@ class Records:
     async def _last(self, request: Request) -> Response:
         query = request.query_params
         limit = query.get("limit", "100")
-        if not limit.isdigit():
+        if not limit.isdecimal():
             return failure(400, f"limit: {limit!r} is not a number")
         found = self._hub.last(
             namespace=asker_of(request).namespace or query.get("namespace", ""),
@@ -220,7 +220,7 @@ class Records:
     async def _wanted(self, request: Request) -> Response:
         query = request.query_params
         seconds = query.get("timeoutSeconds", "0")
-        wait = min(float(seconds), _LONGEST_WAIT_SECONDS) if seconds.isdigit() else 0.0
+        wait = min(float(seconds), _LONGEST_WAIT_SECONDS) if seconds.isdecimal() else 0.0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 while query.get("version") == self._shown_version:

@@ -124,7 +124,7 @@ class Recorder:
             reporter.workload,
             reporter.service_account,
             tuple(sorted(reporter.labels.items())),
-            int(port) if port.isdigit() else 0,
+            int(port) if port.isdecimal() else 0,
             "HTTP" if record.is_http else record.protocol,
             record.method,
         )
