@@ -199,7 +199,9 @@ class ControlPlane:
             self._engine.set({HasMixer(): True})
             self._tokens.issue(mixer.token, "mixer", services.Role.MIXER)
         link = None if mixer is None else SocketLink(mixer.socket)
-        self._records = None if link is None else FollowedWishes(link, self._publisher.set)
+        # On connections of its own: people's may all be taken by streams that they look at.
+        wishes = None if mixer is None else SocketLink(mixer.socket)
+        self._records = None if wishes is None else FollowedWishes(wishes, self._publisher.set)
         access = KeptTokens(settings.tokens, self._clock)
         self._app = create_app(
             services.ApiServices(
