@@ -128,12 +128,16 @@ def _workload(
 def _selector(
     snapshot: Snapshot, kind: str, namespace: str, name: str, labels: dict[str, str]
 ) -> dict[str, str]:
-    """The labels by which the workload itself finds its pods."""
-    for item in snapshot.all(kind) if kind != "Pod" else ():
-        if (namespace_of(item), name_of(item)) == (namespace, name):
-            selector: dict[str, str] = item["spec"]["selector"].get("matchLabels") or {}
-            return selector
-    return labels
+    """The labels by which the workload itself finds its pods.
+
+    Never none of those that its pods have: a policy without any would hold for the whole namespace.
+    """
+    item = None if kind == "Pod" else snapshot.item(kind, namespace, name)
+    if item is None:
+        return labels
+    spec = item["spec"]
+    own: dict[str, str] = spec["template"].get("metadata", {}).get("labels") or labels
+    return spec["selector"].get("matchLabels") or own
 
 
 def _gateways(snapshot: Snapshot, places: Places) -> Iterable[GatewayServer]:

@@ -93,6 +93,9 @@ class Snapshot:
     def all(self, kind: str) -> list[Json]:
         return [item for key, item in sorted(self._items.items()) if key.kind == kind]
 
+    def item(self, kind: str, namespace: str, name: str) -> Json | None:
+        return self._items.get(ObjectKey(kind, Namespace(namespace), name))
+
     def services_of(self, namespace: str, labels: Mapping[str, str]) -> tuple[Service, ...]:
         """The services that select a workload."""
         return self._ask(world.services_of_labels, Namespace(namespace), label_pairs(labels))
