@@ -96,9 +96,13 @@ def authz(
     outlive_readers()
     since = time.time() - seconds
     calls = tuple(one for one in calls if one.last >= since)
-    workloads = workloads_of(snapshot)
+    workloads, root = workloads_of(snapshot), snapshot.root_namespace
     found = suggestions(
-        [one for one in workloads if one.namespace == where or (not where and not _is_root(one))],
+        [
+            one
+            for one in workloads
+            if one.namespace == where or (not where and one.namespace != root)
+        ],
         calls,
         plaintext=include_plaintext,
     )
@@ -112,10 +116,6 @@ def authz(
     else:
         gateways = [one for one in workloads if one.gateway]
         sys.stdout.write(policies_yaml(found, gateways, _about(recording, calls, where)))
-
-
-def _is_root(workload: Workload) -> bool:
-    return workload.namespace == "istio-system"
 
 
 def _record(client: ApiClient, namespace: str, seconds: float) -> None:
