@@ -9,12 +9,12 @@ import typer
 
 from argosy.api.core_pod import Pod
 from argosy.api.decode import decode_json
-from argosy.api.meta import Origin, line_of
 from argosy.base.names import Hostname
 from argosy.cli.authz_token import TokenRefusedError, accepted, claims_of, read_token
 from argosy.cli.client import ApiClient, CliError, Json, find_pod, name_of, namespace_of
 from argosy.cli.options import MeshOption, NamespaceOption, WorkloadArgument
 from argosy.cli.output import outlive_readers, show_table
+from argosy.cli.places import Places
 from argosy.cli.snapshot import Snapshot
 from argosy.model.authz import Action, Policy, Rule
 from argosy.model.policy_scope import Attached, Everyone, Selected
@@ -33,24 +33,6 @@ app = typer.Typer(help="Who may call whom, and by which policy.", no_args_is_hel
 _ORDER = (Action.CUSTOM, Action.AUDIT, Action.DENY, Action.ALLOW)
 
 
-class Places:
-    """Where policies are written: ``file:line``, or nothing where nobody knows."""
-
-    def __init__(self, items: Sequence[Json]) -> None:
-        self._origins = {
-            (item["namespace"], item["name"]): Origin(
-                file=item["file"], line=item["line"], fields=item["fields"]
-            )
-            for item in items
-        }
-
-    def of(self, namespace: str, name: str, field: str = "") -> str:
-        origin = self._origins.get((namespace, name))
-        if origin is None:
-            return "-"
-        return f"{origin.file}:{line_of(origin, field) or origin.line}"
-
-
 @app.command("check")
 def check(
     workload: WorkloadArgument,
@@ -60,7 +42,7 @@ def check(
     """The policies that hold for a workload, in the order in which they decide."""
     with ApiClient(mesh) as client:
         pod = find_pod(client, workload, namespace)
-        snapshot, places = Snapshot.read(client), places_of(client)
+        snapshot, places = Snapshot.read(client), Places(client, "AuthorizationPolicy")
     outlive_readers()
     found = snapshot.policies(role(pod))
     ordered = sorted(found, key=lambda p: (_ORDER.index(p.action), p.object))
@@ -81,7 +63,7 @@ def row(policy: Policy, places: Places) -> tuple[str, ...]:
         f"{key.namespace}/{key.name}",
         str(len(policy.rules)),
         scope(policy),
-        places.of(key.namespace, key.name),
+        str(places.of(key.kind, key.namespace, key.name)) or "-",
     )
 
 
@@ -148,7 +130,7 @@ def can(
     headers = tuple(parsed(text) for text in header or ())
     with ApiClient(mesh) as client:
         pod = find_pod(client, source, namespace)
-        snapshot, places = Snapshot.read(client), places_of(client)
+        snapshot, places = Snapshot.read(client), Places(client, "AuthorizationPolicy")
     outlive_readers()
     allowed = True
     for called in reached(snapshot, target, namespace_of(pod)):
@@ -252,7 +234,7 @@ def told(answer: Verdict, places: Places) -> str:
 def named(rule: Rule, places: Places) -> str:
     key = rule.policy
     field = f"spec.rules[{rule.index}]"
-    where = places.of(key.namespace, key.name, field)
+    where = str(places.of(key.kind, key.namespace, key.name, field)) or "-"
     return f"{key.namespace}/{key.name} {field} ({where})"
 
 
@@ -262,7 +244,3 @@ def role(pod: Json) -> Role:
         if isinstance(decoded, Pod):
             return role_of(decoded)
     raise CliError(f"the pod {name_of(pod)} cannot be read", "This is a bug of Argosy: report it.")
-
-
-def places_of(client: ApiClient) -> Places:
-    return Places(client.get("/apis/argosy.dev/v1alpha1/places/AuthorizationPolicy")["items"])

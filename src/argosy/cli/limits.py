@@ -18,10 +18,10 @@ from argosy.cli.output import (
     show_table,
     show_yaml,
 )
+from argosy.cli.places import Places
 
 _SHARED = "/mixer/limits"
 _RATE_LIMITS = "/apis/argosy.dev/v1alpha1/ratelimits"
-_PLACES = "/apis/argosy.dev/v1alpha1/places/RateLimit"
 _COLUMNS = (
     "LIMIT",
     "KEY",
@@ -103,10 +103,7 @@ def _rows(limit: Json) -> Iterator[tuple[str, ...]]:
 
 def _own(client: ApiClient, namespace: str) -> list[tuple[str, ...]]:
     """Those that replicas count for themselves."""
-    places = {
-        (item["namespace"], item["name"]): f"{item['file']}:{item['line']}"
-        for item in client.get(_PLACES)["items"]
-    }
+    places = Places(client)
     found: list[tuple[str, ...]] = []
     for item in client.items(_RATE_LIMITS):
         of, name = namespace_of(item), name_of(item)
@@ -123,7 +120,7 @@ def _own(client: ApiClient, namespace: str) -> list[tuple[str, ...]]:
             )
             called = f"{of}/{name}/{rule.get('name') or index}"
             called += " (dry run)" if rule.get("dryRun") else ""
-            where = places.get((of, name), "-")
+            where = str(places.of("RateLimit", of, name, f"spec.rules[{index}]")) or "-"
             found.append((called, "-", "per replica", *("-",) * 5, said, where))
     return found
 

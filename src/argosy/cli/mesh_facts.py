@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from argosy import __version__
-from argosy.api.meta import Origin, line_of
 from argosy.base.names import Hostname, ObjectKey
 from argosy.cli.authz import role
 from argosy.cli.client import ApiClient, CliError, Json, name_of, namespace_of, owner_of
+from argosy.cli.places import Places
 from argosy.cli.snapshot import Snapshot
 from argosy.mixer.report.checks import held, rule_field
 from argosy.mixer.report.facts import (
@@ -30,31 +30,8 @@ MIXER = "/mixer"
 _OURS = "/apis/argosy.dev/v1alpha1"
 _MESH_TLS = "security.istio.io/tlsMode"
 _ENCRYPTED = ("HTTPS", "TLS")
-_ROOT = "istio-system"
 UNKNOWN = "unknown"
 T = TypeVar("T")
-
-
-class Places:
-    """Where objects are written; asked for once for each kind."""
-
-    def __init__(self, client: ApiClient) -> None:
-        self._client = client
-        self._kinds: dict[str, dict[tuple[str, str], Origin]] = {}
-
-    def of(self, kind: str, namespace: str, name: str, field: str = "") -> Place:
-        if kind not in self._kinds:
-            items = self._client.get(f"{_OURS}/places/{kind}")["items"]
-            self._kinds[kind] = {
-                (one["namespace"], one["name"]): Origin(
-                    file=one["file"], line=one["line"], fields=one["fields"]
-                )
-                for one in items
-            }
-        origin = self._kinds[kind].get((namespace, name))
-        if origin is None:
-            return NOWHERE
-        return Place(origin.file, (line_of(origin, field) or origin.line) if field else origin.line)
 
 
 def gather(client: ApiClient, snapshot: Snapshot, seconds: float) -> Facts:
@@ -75,7 +52,7 @@ def gather(client: ApiClient, snapshot: Snapshot, seconds: float) -> Facts:
         trust_domain=snapshot.trust_domain,
         workloads=workloads,
         gateways=tuple(_gateways(snapshot, places)),
-        certificates=tuple(_certificates(client)),
+        certificates=tuple(_certificates(client, snapshot.root_namespace)),
         objects=tuple(_objects(snapshot, places)),
         proxies=tuple(_proxies(snapshot)),
         places=tuple(_policy_places(workloads, places)),
@@ -155,15 +132,15 @@ def _gateways(snapshot: Snapshot, places: Places) -> Iterable[GatewayServer]:
             yield GatewayServer(namespace, name, index, number, protocol, encrypted, place)
 
 
-def _certificates(client: ApiClient) -> Iterable[Certificate]:
+def _certificates(client: ApiClient, root: str) -> Iterable[Certificate]:
     overview = client.get(f"{_OURS}/certificates")
     warnings = {one["about"]: one for one in overview["warnings"]}
-    about = {authority["subject"]: _ROOT for authority in overview["authorities"]}
+    about = {authority["subject"]: root for authority in overview["authorities"]}
     about |= {
         f"{one['report']['pod']}.{one['report']['namespace']}": one["report"]["namespace"]
         for one in overview["workloads"]
     }
-    about |= dict.fromkeys(warnings.keys() - about.keys(), _ROOT)
+    about |= dict.fromkeys(warnings.keys() - about.keys(), root)
     for name, namespace in about.items():
         warned = warnings.get(name, {})
         level, message = warned.get("level", ""), warned.get("message", "")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from argosy.api.meta import Origin, line_of
 from argosy.cli.client import ApiClient, CliError, Json, NotFoundError
 from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption, OutputOption
-from argosy.cli.output import Format, show_json
+from argosy.cli.output import Format, show_json, show_yaml
+from argosy.cli.places import Places
 from argosy.cli.record_lines import answer, clock, destination, request, source
 from argosy.mixer.records.record import Record
 from argosy.mixer.records.words import SUCCESS, Blame, Meaning, meaning
@@ -18,7 +18,6 @@ from argosy.mixer.records.words import SUCCESS, Blame, Meaning, meaning
 if TYPE_CHECKING:
     from argosy.cli.why_objects import Suspect
 
-_OURS = "/apis/argosy.dev/v1alpha1"
 _RANK = {
     Blame.NOBODY: 0,
     Blame.CLIENT: 1,
@@ -76,7 +75,8 @@ def why(
         hops = explained(client, records, namespace)
     cause = cause_of(hops)
     if output in (Format.JSON, Format.YAML):
-        show_json(_document(hops, cause))
+        show = show_json if output is Format.JSON else show_yaml
+        show(_document(hops, cause))
         return
     _show(hops, cause)
 
@@ -111,17 +111,15 @@ def explained(client: ApiClient, records: Sequence[Record], namespace: str) -> l
     from argosy.cli.snapshot import Snapshot
     from argosy.cli.why_objects import suspects
 
-    snapshot = Snapshot.readable(client, namespace)
-    origins: dict[str, dict[tuple[str, str], Origin]] = {}
+    snapshot, places = Snapshot.readable(client, namespace), Places(client)
     hops = []
     for record in records:
         found = meaning(record)
-        places = []
-        for suspect in suspects(record, found.blame, snapshot):
-            if suspect.kind not in origins:
-                origins[suspect.kind] = _origins(client, suspect.kind)
-            places.append(Place(suspect, _written(origins[suspect.kind], suspect)))
-        hops.append(Hop(record, found, tuple(places)))
+        suspected = tuple(
+            Place(one, str(places.of(one.kind, one.namespace, one.name, one.field)))
+            for one in suspects(record, found.blame, snapshot)
+        )
+        hops.append(Hop(record, found, suspected))
     return hops
 
 
@@ -209,20 +207,3 @@ def _document(hops: Sequence[Hop], cause: Hop) -> Json:
 
 def _records(answer: Json) -> list[Record]:
     return msgspec.convert(answer["items"], list[Record])
-
-
-def _origins(client: ApiClient, kind: str) -> dict[tuple[str, str], Origin]:
-    items = client.get(f"{_OURS}/places/{kind}")["items"]
-    return {
-        (item["namespace"], item["name"]): Origin(
-            file=item["file"], line=item["line"], fields=item["fields"]
-        )
-        for item in items
-    }
-
-
-def _written(origins: dict[tuple[str, str], Origin], suspect: "Suspect") -> str:
-    origin = origins.get((suspect.namespace, suspect.name))
-    if origin is None:
-        return ""
-    return f"{origin.file}:{line_of(origin, suspect.field) or origin.line}"

@@ -3,13 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from msgspec import structs
 
-from argosy.api.core_pod import Pod
-from argosy.api.decode import decode_json
 from argosy.base.names import Hostname, Namespace, ObjectKey
+from argosy.cli.authz import role
 from argosy.cli.client import Json, is_ready, name_of, namespace_of
 from argosy.cli.snapshot import Snapshot
 from argosy.mixer.records.record import Record
@@ -17,7 +15,6 @@ from argosy.mixer.records.words import Blame
 from argosy.model.authz import Action
 from argosy.model.records import Direction
 from argosy.model.route import Exact, Forward, HttpRule, Prefix, Regex, RouteMatch, ValueMatch
-from argosy.pilot.compile.roles import role_of
 
 _DENIED = re.compile(r"ns\[(?P<ns>[^]]*)\]-policy\[(?P<name>[^]]*)\]-rule\[(?P<rule>\d+)\]")
 
@@ -228,7 +225,7 @@ def _meant(record: Record, snapshot: Snapshot) -> Iterator[Record]:
             yield _to(record, snapshot, service.hostname, "", record.port)
         return
     host, _, port = record.authority.lower().partition(":")
-    number = int(port) if port.isdigit() else 80
+    number = int(port) if port.isdecimal() else 80
     namespace = record.reporter.namespace
     targets: list[tuple[str, str, int]] = []
     if record.virtual_service:
@@ -375,17 +372,10 @@ def _of_policies(record: Record, blame: Blame, snapshot: Snapshot) -> Iterator[S
         return
     wanted = Action.CUSTOM if blame is Blame.EXTERNAL_AUTHORIZATION else Action.ALLOW
     note = "" if wanted is Action.CUSTOM else "none of its rules allows the request"
-    for allowing in snapshot.policies(_role(pod)):
+    for allowing in snapshot.policies(role(pod)):
         if allowing.action is wanted and not allowing.dry_run:
             where = allowing.object
             yield Suspect("AuthorizationPolicy", where.namespace, where.name, "spec.rules", note)
-
-
-def _role(pod: Json) -> Any:
-    plain = {key: value for key, value in pod.items() if key != "status"}
-    (decoded,) = decode_json(plain, namespace=namespace_of(pod)).objects
-    assert isinstance(decoded, Pod)
-    return role_of(decoded)
 
 
 def _of_rate_limits(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
@@ -422,10 +412,9 @@ def _of_unknown_host(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
 
 
 def _item(snapshot: Snapshot, kind: str, path: str) -> Json | None:
-    for item in snapshot.all(kind):
-        if f"{namespace_of(item)}/{name_of(item)}" == path:
-            return item
-    return None
+    """``path`` is ``namespace/name``, or only a name for what is in no namespace."""
+    namespace, _, name = path.rpartition("/")
+    return snapshot.item(kind, namespace, name)
 
 
 def _named(item: Json, field: str, note: str = "") -> Suspect:
