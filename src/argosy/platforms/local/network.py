@@ -15,6 +15,9 @@ from argosy.platforms.local.subnets import SERVICE_SUBNET as SERVICE_SUBNET
 from argosy.platforms.local.subnets import SUBNET as SUBNET
 
 BRIDGE = "argosy0"
+_BRIDGE_MAC = "02:42:" + ipaddress.IPv4Address(GATEWAY).packed.hex(":")
+"""A bridge without one takes the lowest of its links: with each pod that comes or goes it could be
+another, and pods that know the old one reach nobody behind the bridge until they ask again."""
 _POD_INTERFACE = "eth0"
 _SYSCTLS = (
     ("net/ipv4/ip_forward", "1"),
@@ -61,6 +64,7 @@ def create_bridge() -> None:
         if not route.link_lookup(ifname=BRIDGE):
             route.link("add", ifname=BRIDGE, kind="bridge", br_forward_delay=0)
         (bridge,) = route.link_lookup(ifname=BRIDGE)
+        route.link("set", index=bridge, address=_BRIDGE_MAC)
         route.addr("replace", index=bridge, address=GATEWAY, prefixlen=SUBNET.prefixlen)
         route.link("set", index=bridge, state="up")
 
