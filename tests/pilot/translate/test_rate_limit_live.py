@@ -371,7 +371,7 @@ def test_a_dry_run_counts_and_refuses_nothing(
         answers = [w.get() for _ in range(3)]
     assert [one.status for one in answers] == [200] * 3
     if scope == "SHARED":
-        (used,) = mixer.judge.usage.of(mixer.judge.limits[0], time.monotonic())
+        ((used,),) = mixer.judge.usage.of(mixer.judge.limits, time.monotonic()).values()
         assert (used.seen.allowed, used.seen.refused, used.state) == (1, 2, "OVER")
 
 
