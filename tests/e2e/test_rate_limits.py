@@ -230,6 +230,92 @@ def asked_directly(mesh: Mesh, app: str, limit: str) -> str:
     return mesh.argosy(*argv, stdin=json.dumps(wanted)).stdout.strip()
 
 
+ROUTES = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: echo, namespace: default}
+spec:
+  hosts: [echo]
+  http:
+  - name: reports
+    match: [{name: big, uri: {prefix: /big}}, {uri: {prefix: /small}}]
+    route: [{destination: {host: echo}}]
+  - {name: others, route: [{destination: {host: echo}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example.com, b.example.com]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: edge, namespace: default}
+spec:
+  hosts: [a.example.com, b.example.com]
+  gateways: [edge]
+  http:
+  - {name: checkout, match: [{uri: {prefix: /checkout}}], route: [{destination: {host: productpage}}]}
+  - {route: [{destination: {host: productpage}}]}
+"""
+
+
+@pytest.mark.covers("RateLimit.rules[].match.routes")
+def test_routes_are_counted_where_they_are_chosen(
+    running: Mesh, client: Inside, away: Inside, rules: Rules, tmp_path: Path
+) -> None:
+    """By the callers' sidecars and by gateways, alone and together; other routes go free."""
+    rules.apply("routes", ROUTES)
+    for name, scope in (("own", "PER_REPLICA"), ("together", "SHARED")):
+        by_route = [
+            {"scope": scope, "limit": {"requests": requests, "unit": "HOUR"}, **more}
+            for requests, more in (
+                (4, {"match": {"routes": ["reports"]}}),
+                (1, {"match": {"routes": ["*.big"], "methods": ["GET"]}}),
+            )
+        ]
+        sent = rate_limit(name, *by_route, selector={"matchLabels": {"app": "client"}})
+        assert rules.apply("sent", sent) == []
+        if scope == "SHARED":
+            shown = f"default/{name}/1"
+            eventually(lambda at=shown: at in running.argosy("limits").stdout, "Mixer knows it")  # type: ignore[misc]  # bound
+        big, small, other = (f"{URL}/{path}" for path in ("big", "small", "other"))
+        assert statuses(client, big, 2) == [200, 429], name
+        found = statuses(client, small, 5)
+        assert sorted(found) == found, name
+        # Of the proxy's own buckets one may have lost a token to the request that the other refused.
+        assert found.count(429) in ((2, 3) if name == "own" else (2,)), name
+        assert statuses(client, other, 5) == [200] * 5, name
+        assert statuses(away, "http://echo.default:8000/big", 3) == [200] * 3, "no selected caller"
+        rules.delete("sent")
+
+        target = {"group": "networking.istio.io", "kind": "Gateway", "name": "edge"}
+        once = {"scope": scope, "limit": {"requests": 1, "unit": "HOUR"}}
+        at_gateway = {"match": {"routes": ["checkout"]}, **once}
+        assert (
+            rules.apply("edge", rate_limit(f"edge-{name}", at_gateway, targetRefs=[target])) == []
+        )
+        if scope == "SHARED":
+            shown = f"default/edge-{name}/0"
+            eventually(lambda at=shown: at in running.argosy("limits").stdout, "Mixer knows it")  # type: ignore[misc]  # bound
+        hosts = [{"host": f"{host}.example.com"} for host in "ab"]
+        paths = ("/checkout", "/checkout/now", "/else", "/else")
+        codes = [httpx.get(running.url + p, headers=h).status_code for h in hosts for p in paths]
+        assert codes == [200, 429, 200, 200, 429, 429, 200, 200], name
+        rules.delete("edge")
+
+    file = tmp_path / "limits.yaml"
+    wrong = {"match": {"routes": ["others", "othres"]}, "limit": {"requests": 1, "unit": "DAY"}}
+    document = rate_limit("wrong", wrong, selector={"matchLabels": {"app": "client"}})
+    file.write_text(yaml.safe_dump(json.loads(document)))
+    line = 1 + next(i for i, text in enumerate(file.read_text().splitlines()) if "othres" in text)
+    told = running.argosy("analyze", str(file), check=False).stdout
+    assert "no VirtualService has an HTTP route that is called othres" in told
+    assert f"{file}:{line}" in told
+    assert "called others" not in told
+
+
 def test_mixer_is_killed_under_load(running: Mesh, client: Inside, rules: Rules) -> None:
     """What fails open lets all through and fails nothing; what fails closed refuses; both recover."""
     open_, closed = {"paths": ["/open"]}, {"paths": ["/closed"]}

@@ -20,7 +20,9 @@ class LimitMatch(Part, frozen=True, kw_only=True):
     """Which requests: each field must hold, by one of its values, and no ``not_...`` value may.
 
     Values are exact, ``prefix*``, ``*suffix`` or ``*``, as in AuthorizationPolicy. ``headers`` are values by
-    the header's name.
+    the header's name. ``routes`` are names of HTTP routes of VirtualServices, which the proxy that sends a
+    request on has chosen: a gateway's, or the sidecar of whoever calls. A sidecar counts by them what its own
+    workload sends, and by all other rules what its workload receives.
     """
 
     hosts: tuple[str, ...] = ()
@@ -31,6 +33,7 @@ class LimitMatch(Part, frozen=True, kw_only=True):
     not_methods: tuple[str, ...] = ()
     headers: Mapping[str, tuple[str, ...]] = {}
     not_headers: Mapping[str, tuple[str, ...]] = {}
+    routes: tuple[str, ...] = ()
 
 
 class LimitKey(Part, frozen=True, kw_only=True):

@@ -32,6 +32,9 @@ MAX_RULES = 64
 MAX_KEYS = 8
 """Of one rule."""
 
+MAX_ROUTES = 64
+"""Of one rule."""
+
 MAX_REQUESTS = 2**31 - 1
 """And of ``burst``: quota headers and Envoy's buckets hold 32 bits."""
 
@@ -106,6 +109,10 @@ def _match(match: LimitMatch, path: str) -> Iterator[Mistake]:
     yield from check_methods(match.not_methods, f"{path}.notMethods")
     yield from _headers(match.headers, f"{path}.headers")
     yield from _headers(match.not_headers, f"{path}.notHeaders")
+    yield from check_patterns(match.routes, f"{path}.routes")
+    if len(match.routes) > MAX_ROUTES:
+        message = f"{len(match.routes)} routes are too many; the limit is {MAX_ROUTES}"
+        yield Mistake(f"{path}.routes", "OutOfRange", message, "Write several rules")
 
 
 def _headers(headers: Mapping[str, tuple[str, ...]], path: str) -> Iterator[Mistake]:

@@ -107,6 +107,7 @@ def limits(namespace: str, metadata: Json, snapshot: Snapshot) -> str:
     kind = ProxyType.ROUTER if GATEWAY_TEMPLATE in templates.split(",") else ProxyType.SIDECAR
     return "\n".join(
         f"{rate(one.rate.requests, int(one.rate.period.total_seconds()), one.rate.burst)}"
+        f"{' of some routes' if one.routes else ''}"
         f"{' for each ' + ', '.join(key.name for key in one.keys) if one.keys else ''}"
         f"{'' if one.shared else ', of each replica'}{', in dry run' if one.dry_run else ''}"
         f" (RateLimit {one.object.namespace}/{one.object.name}, rule {one.rule})"

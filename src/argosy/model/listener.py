@@ -72,7 +72,7 @@ class ListenerSettings:
     ``http_proxy_port``: every sidecar is an HTTP proxy at this port of 127.0.0.1.
     ``proxy`` is what the one proxy's own configuration says.
     ``authorization``: who may call the one workload, or pass the one gateway.
-    ``request_authn``: what its tokens of end users must be. ``limits``: how many requests it takes.
+    ``request_authn``: what its tokens of end users must be. ``limits``: how many requests it takes, or sends.
     ``inbound_retries``: when a workload's proxy asks its application again. ``mesh_tls`` is what
     servers accept of mesh mTLS, ``other_tls`` of any other. ``telemetry`` is what is reported of
     the side of the proxy that the listener is for.

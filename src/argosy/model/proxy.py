@@ -75,7 +75,8 @@ class Scope(HashedOnce):
     the Sidecar object that rules the proxy's egress, if one does. ``place`` is where the proxy
     stands, if any rule asks for it; only endpoints depend on it. ``proxy`` is what the proxy's
     own configuration says of listeners and routes. ``telemetry`` are the Telemetry objects that
-    select the proxy; only listeners depend on them.
+    select the proxy, and ``limits`` the RateLimits by which it counts what its workload sends; only
+    listeners depend on them.
     """
 
     type: ProxyType
@@ -85,6 +86,7 @@ class Scope(HashedOnce):
     place: Place = ANYWHERE
     proxy: ProxyTraffic = USUAL_TRAFFIC
     telemetry: tuple[ObjectKey, ...] = ()
+    limits: tuple[ObjectKey, ...] = ()
 
     @property
     def sight(self) -> Sight:
@@ -98,7 +100,9 @@ class Scope(HashedOnce):
     @property
     def routing(self) -> "Scope":
         """As much of it as routes and clusters depend on."""
-        return replace(self.anywhere, telemetry=()) if self.telemetry else self.anywhere
+        if not (self.telemetry or self.limits):
+            return self.anywhere
+        return replace(self.anywhere, telemetry=(), limits=())
 
 
 @dataclass(frozen=True, slots=True, order=True)

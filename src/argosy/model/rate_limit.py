@@ -12,9 +12,13 @@ from enum import Enum
 from argosy.base.names import Namespace, ObjectKey
 from argosy.model.authz import Clause, Header, Host, Method, Path
 from argosy.model.policy_scope import PolicyScope
+from argosy.model.text_match import Text
 
 LIMIT_ENTRY = "limit"
 """The entry of a descriptor that names the limit; the others are its keys."""
+
+ROUTE_ENTRY = "route"
+"""The entry, after that of the limit, of a request whose route the limit is for; its value says no more."""
 
 SHARED_DOMAIN = "argosy"
 """The domain of every question that proxies ask about limits."""
@@ -117,7 +121,8 @@ class Refusal:
 class Limit:
     """One rule of a RateLimit.
 
-    ``clauses`` must all hold. ``shared``: all proxies that it holds for count together. ``fail_closed``: what
+    ``clauses`` must all hold, and the request's route has one of the names ``routes``, if there are any: it
+    is counted by the proxy that chooses it, so a sidecar counts what its workload sends. ``shared``: all proxies that it holds for count together. ``fail_closed``: what
     cannot be counted is refused. ``dry_run``: it counts and refuses nothing.
     """
 
@@ -126,6 +131,7 @@ class Limit:
     field: str
     rate: Rate
     clauses: tuple[Clause[Host | Path | Method | Header], ...] = ()
+    routes: tuple[Text, ...] = ()
     keys: tuple[LimitKey, ...] = ()
     shared: bool = False
     fail_closed: bool = False

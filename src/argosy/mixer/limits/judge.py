@@ -21,7 +21,7 @@ from argosy.mixer.limits.ratelimit import (
     status,
 )
 from argosy.mixer.limits.usage import Usage
-from argosy.model.rate_limit import LIMIT_ENTRY, SHARED_DOMAIN
+from argosy.model.rate_limit import LIMIT_ENTRY, ROUTE_ENTRY, SHARED_DOMAIN
 
 MAX_DESCRIPTORS = 256
 MAX_ENTRIES = 16
@@ -117,7 +117,7 @@ class LimitJudge:
             if caller not in self._proxies[limit.id]:
                 why = f"proxies of {'/'.join(caller)} may not count by {limit.id}"
                 raise CannotCountError(grpc.StatusCode.PERMISSION_DENIED, why)
-            values = tuple(entry.value for entry in rest)
+            values = tuple(entry.value for entry in rest if entry.key != ROUTE_ENTRY)
             ask = Ask(
                 _bucket(limit, values),
                 rate_of(limit),

@@ -175,6 +175,12 @@ ANALYZERS: tuple[Analyzer, ...] = (
         "Rules of several RateLimits that count the same requests of the same workload",
     ),
     _row(
+        "ratelimit.RouteAnalyzer",
+        ("RateLimit",),
+        rate_limits.routes,
+        "Routes that RateLimits name and that no proxy takes for which they hold",
+    ),
+    _row(
         "ratelimit.SelectorAnalyzer",
         ("RateLimit",),
         rate_limits.selector,

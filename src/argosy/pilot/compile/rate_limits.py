@@ -59,6 +59,7 @@ def limit_policy(policy: written.RateLimit) -> LimitPolicy:
                 field=f"spec.rules[{index}]",
                 rate=_rate(rule.limit),
                 clauses=tuple(_clauses(rule.match, f"spec.rules[{index}].match")),
+                routes=tuple(dict.fromkeys(authz_values.text(v) for v in rule.match.routes)),
                 keys=tuple(dict.fromkeys(_key(key) for key in rule.keys)),
                 shared=rule.scope == "SHARED",
                 fail_closed=rule.on_failure == "DENY" and not rule.dry_run,

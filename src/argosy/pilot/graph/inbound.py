@@ -16,7 +16,7 @@ from argosy.pilot.compile.proxy_configs import personal
 from argosy.pilot.graph import authorization, proxy_configs, sidecars, telemetry
 from argosy.pilot.graph import destinations as destination_formulas
 from argosy.pilot.graph.encode import Encoded, encode
-from argosy.pilot.graph.rate_limits import limits_of
+from argosy.pilot.graph.rate_limits import limits_of_server
 from argosy.pilot.graph.request_authn import request_authn
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.world import demands, mesh_settings, services_of_labels
@@ -83,7 +83,7 @@ def listener_resource(get: Reader, role: Role, name: str) -> Encoded | None:
         telemetry=get(telemetry.telemetry, scope.sight, scope.telemetry, Mode.SERVER),
         authorization=get(authorization.authorization_of, role),
         request_authn=get(request_authn, role),
-        limits=get(limits_of, role),
+        limits=get(limits_of_server, role),
     )
     settings = personal(usual, get(proxy_configs.traffic_of, role))
     if name == names.VIRTUAL_INBOUND:

@@ -24,7 +24,7 @@ from argosy.model.traffic import Cluster
 from argosy.model.workload import Health
 from argosy.pilot.compile import egress_listeners, listeners, routes, tcp_routes
 from argosy.pilot.compile.proxy_configs import personal
-from argosy.pilot.graph import destinations, rules, sidecars, telemetry, views
+from argosy.pilot.graph import destinations, rate_limits, rules, sidecars, telemetry, views
 from argosy.pilot.graph.encode import Encoded, encode, joined
 from argosy.pilot.graph.world import mesh_settings, service_endpoints
 from argosy.pilot.translate import listener as listener_translation
@@ -58,9 +58,10 @@ def settings_of(get: Reader, scope: Scope) -> ListenerSettings:
 
 @formula
 def listener_settings(get: Reader, scope: Scope) -> ListenerSettings:
-    """With what the scope's proxies report, too."""
+    """With what the scope's proxies report and count, too."""
     reported = get(telemetry.telemetry, scope.sight, scope.telemetry, Mode.CLIENT)
-    return replace(get(settings_of, scope.routing), telemetry=reported)
+    limits = get(rate_limits.limits_of_caller, scope.limits)
+    return replace(get(settings_of, scope.routing), telemetry=reported, limits=limits)
 
 
 # Clusters.

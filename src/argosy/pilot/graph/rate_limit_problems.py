@@ -10,7 +10,14 @@ from argosy.base.problems import Problem, Severity
 from argosy.derive import Reader, formula
 from argosy.model.policy_scope import Attached, Selected
 from argosy.model.proxy import ProxyType, Role
-from argosy.model.rate_limit import AddressKey, ClaimKey, LimitPolicy, Targets
+from argosy.model.rate_limit import (
+    AddressKey,
+    ClaimKey,
+    Limit,
+    LimitPolicy,
+    PeerKey,
+    Targets,
+)
 from argosy.pilot.compile.policy_targets import holds_for
 from argosy.pilot.graph import inbound
 from argosy.pilot.graph.rate_limits import held_for, policy
@@ -29,6 +36,7 @@ def rate_limit_problems(get: Reader, namespace: Namespace, name: str) -> tuple[P
         *_targets(get, found, held),
         *_claims(get, found, held),
         *_addresses(found, held),
+        *_callers(found, held),
         *_opaque(get, found, held),
         *_without_proxy(get, found),
     )
@@ -77,7 +85,7 @@ def _claims(get: Reader, found: LimitPolicy, held: tuple[Role, ...]) -> Iterator
     if unchecked is None:
         return
     for limit in found.limits:
-        if any(isinstance(key, ClaimKey) for key in limit.keys):
+        if any(isinstance(key, ClaimKey) for key in limit.keys) and not _is_sent(limit, unchecked):
             message = (
                 f"no RequestAuthentication checks tokens at {_called(unchecked)}, so no request has a "
                 "claim there, and all are counted together"
@@ -91,7 +99,7 @@ def _addresses(found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:
     if sidecar is None:
         return
     for limit in found.limits:
-        if any(isinstance(key, AddressKey) for key in limit.keys):
+        if any(isinstance(key, AddressKey) for key in limit.keys) and not limit.routes:
             message = (
                 f"the proxy of {_called(sidecar)} believes whatever X-Forwarded-For its caller sends, "
                 "so callers may pretend to be from any address and have a limit for each"
@@ -100,9 +108,28 @@ def _addresses(found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:
             yield _warning(found, f"{limit.field}.keys", "UntrustedAddress", message, hint)
 
 
+def _callers(found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:
+    """Keys that tell callers apart where there is but one."""
+    for limit in found.limits:
+        sender = next((role for role in held if _is_sent(limit, role)), None)
+        told = [key.name for key in limit.keys if isinstance(key, PeerKey | ClaimKey | AddressKey)]
+        if sender is not None and told:
+            message = (
+                f"the proxy of {_called(sender)} counts by routes what its workload sends, and does not "
+                f"know {' and '.join(told)} of that: all are counted together"
+            )
+            hint = "use another key, or attach the RateLimit to a gateway"
+            yield _warning(found, f"{limit.field}.keys", "CallerNotKnown", message, hint)
+
+
+def _is_sent(limit: Limit, role: Role) -> bool:
+    """Whether the proxies of a role count by a limit what their workloads send."""
+    return bool(limit.routes) and role.type is ProxyType.SIDECAR
+
+
 def _opaque(get: Reader, found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:
     """Workloads that it was written for, and that speak nothing that could be counted."""
-    if not isinstance(found.scope, Selected | Targets):
+    if not isinstance(found.scope, Selected | Targets) or all(one.routes for one in found.limits):
         return
     for role in held:
         if role.type is not ProxyType.SIDECAR:

@@ -87,12 +87,37 @@ def limits_held(get: Reader, role: Role, namespace: Namespace, name: str) -> tup
             if services and namespace == role.namespace and role.type is ProxyType.SIDECAR:
                 of_role = get(services_of_labels, role.namespace, role.labels)
                 if any(one.entry is None and one.name in services for one in of_role):
-                    return found.limits
+                    return _without_routes(found.limits)
             hosts = get(hosts_at, role, namespace, gateways)
             return tuple(compiling.at_hosts(limit, hosts) for limit in found.limits if hosts)
         case scope:
             held = near and selects(scope, namespace, role.namespace, role.labels)
             return found.limits if held else ()
+
+
+@formula
+def limits_of_server(get: Reader, role: Role) -> tuple[Limit, ...]:
+    """By which a sidecar counts what its workload receives: routes are not known there."""
+    return _without_routes(get(limits_of, role))
+
+
+@formula
+def counted_by_caller(get: Reader, role: Role) -> tuple[ObjectKey, ...]:
+    """The RateLimits by which a sidecar counts what its workload sends; seldom any."""
+    if role.type is not ProxyType.SIDECAR:
+        return ()
+    return tuple(dict.fromkeys(one.object for one in get(limits_of, role) if one.routes))
+
+
+@formula
+def limits_of_caller(get: Reader, own: tuple[ObjectKey, ...]) -> tuple[Limit, ...]:
+    """``own`` as of ``counted_by_caller``: their rules are the same for all whom they hold for."""
+    found = (get(policy, key.namespace, key.name) for key in own)
+    return tuple(limit for one in found if one is not None for limit in one.limits if limit.routes)
+
+
+def _without_routes(limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
+    return tuple(one for one in limits if not one.routes)
 
 
 @formula

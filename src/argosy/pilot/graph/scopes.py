@@ -6,6 +6,7 @@ from argosy.pilot.graph import (
     destinations,
     localities,
     proxy_configs,
+    rate_limits,
     rules,
     sidecars,
     telemetry,
@@ -21,4 +22,5 @@ def scope_of(get: Reader, role: Role) -> Scope:
     sidecar, place = get(sidecars.ruling_egress, role), get(localities.place_of, role)
     proxy = get(proxy_configs.traffic_of, role)
     own = get(telemetry.own_telemetries, role)
-    return Scope(role.type, role.namespace, classes, sidecar, place, proxy, own)
+    limits = get(rate_limits.counted_by_caller, role)
+    return Scope(role.type, role.namespace, classes, sidecar, place, proxy, own, limits)

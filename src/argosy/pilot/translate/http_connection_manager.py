@@ -59,8 +59,10 @@ def outbound_http(
         Side.OUTBOUND,
         dynamic_hosts=settings.dynamic_hosts,
         debug_headers=proxy.debug_headers,
+        limits=settings.limits,
     )
     manager.http_filters.extend(http_filters(facts))
+    rate_limit.apply_to_manager(manager, settings.limits)
     apply_to_manager(manager, replace(proxy, cert_details=None), "")
     trace(manager, settings.telemetry.tracing, proxy.tracing)
     return _filter(manager)

@@ -4,10 +4,12 @@ https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/loca
 https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/rate_limit_filter
 Each limit is one descriptor: an entry that names it, made only where it matches, and one for each
 key. The descriptors stand in the filters, so that sidecars, whose routes stand in listeners, and
-gateways, whose routes come by themselves, have them in one way. No key is ever missing: a descriptor
+gateways, whose routes come by themselves, have them in one way; a route's name is asked for where a
+limit is for some. No key is ever missing: a descriptor
 without one of its entries would not be made at all, and its request not be counted.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +35,7 @@ from argosy.model.rate_limit import (
     ABSENT,
     LIMIT_ENTRY,
     MAX_VALUE,
+    ROUTE_ENTRY,
     SHARED_DOMAIN,
     TOO_LONG,
     AddressKey,
@@ -70,6 +73,7 @@ ASK_TIMEOUT = timedelta(milliseconds=500)
 POLICY_HEADER = "ratelimit-policy"
 """https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/"""
 
+_TAKEN = "taken"
 _PEER_HEADER = "x-argosy-peer"
 _BYTES = r"\C*"
 _REWRITES = {
@@ -171,6 +175,8 @@ def _local(kind: _LocalKind, limits: Sequence[Limit]) -> local_rate_limit_pb2.Lo
         proto.rate_limits.append(_rate_limit(limit))
         descriptor = proto.descriptors.add()
         descriptor.entries.add(key=LIMIT_ENTRY, value=limit.id)
+        if limit.routes:
+            descriptor.entries.add(key=ROUTE_ENTRY, value=_TAKEN)
         for key in limit.keys:
             descriptor.entries.add(key=key.name)  # without a value: a bucket for each value
         descriptor.token_bucket.max_tokens = limit.rate.burst
@@ -209,6 +215,8 @@ def _rate_limit(limit: Limit) -> route_components_pb2.RateLimit:
     else:
         named.generic_key.descriptor_key = LIMIT_ENTRY
         named.generic_key.descriptor_value = limit.id
+    if limit.routes:
+        proto.actions.append(_route(limit.routes))
     proto.actions.extend(_action(key) for key in limit.keys)
     return proto
 
@@ -235,12 +243,12 @@ def _action(key: LimitKey) -> Action:
         case ClaimKey(path):
             _metadata(proto, key, JWT_FILTER, (JWT_PAYLOAD, *path))
         case RequestPartKey(part):
-            _expression(proto, key, _bounded(part.value))
+            _expression(proto, key.name, _bounded(part.value))
         case HeaderKey(header):
             # A header's name may hold a single quote, but no double one and no backslash.
             value = f'request.headers["{header}"]'
             present = f'"{header}" in request.headers'
-            _expression(proto, key, f"{present} ? ({_bounded(value)}) : '{ABSENT}'")
+            _expression(proto, key.name, f"{present} ? ({_bounded(value)}) : '{ABSENT}'")
         case _:
             assert_never(key)
     return proto
@@ -256,8 +264,8 @@ def _metadata(proto: Action, key: LimitKey, name: str, path: tuple[str, ...]) ->
     proto.metadata.default_value = ABSENT
 
 
-def _expression(proto: Action, key: LimitKey, text: str) -> None:
-    expression = expr_pb2.Descriptor(descriptor_key=key.name, text=text)
+def _expression(proto: Action, key: str, text: str) -> None:
+    expression = expr_pb2.Descriptor(descriptor_key=key, text=text)
     proto.extension.name = "envoy.rate_limit_descriptors.expr"
     proto.extension.typed_config.Pack(expression, deterministic=True)
 
@@ -320,6 +328,37 @@ def _header(
                 pattern = f"(?:{pattern})(?:[?#]{_BYTES})?"
             proto.string_match.safe_regex.regex = pattern
     return proto
+
+
+def _route(names: Iterable[Text]) -> Action:
+    """The name of one of its matches follows a route's, after a dot; by itself it counts for all of them.
+
+    Without such a route the expression fails, and no descriptor is made.
+    """
+    proto = Action()
+    conditions = " || ".join(_route_is(name) for name in names)
+    _expression(proto, ROUTE_ENTRY, f"{{true: '{_TAKEN}'}}[{conditions}]")
+    return proto
+
+
+def _route_is(match: Text) -> str:
+    name = "xds.route_name"
+    match match:
+        case Exact(value):
+            return f"{name} == {_literal(value)} || {name}.startsWith({_literal(value + '.')})"
+        case Prefix(value):
+            return f"{name}.startsWith({_literal(value)})"
+        case Suffix(value):
+            return f"{name}.endsWith({_literal(value)})"
+        case Regex():
+            return f"{name} != ''"  # the only one that is written so: any
+        case _:
+            assert_never(match)
+
+
+def _literal(value: str) -> str:
+    """JSON's texts are CEL's, but for pairs of surrogates."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _name(fact: Host | Path | Method | Header) -> str:
