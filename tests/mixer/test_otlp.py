@@ -2,7 +2,13 @@
 
 import pytest
 
-from argosy.mixer.collect.otlp import MAX_LABEL, Collector, MalformedError, Sender
+from argosy.mixer.collect.otlp import (
+    MAX_LABEL,
+    Collector,
+    LimitCount,
+    MalformedError,
+    Sender,
+)
 from argosy.mixer.graph.edges import BOUNDS, UNKNOWN, Reporter
 from argosy.testing.telemetry import CUMULATIVE, LABELS, Export
 
@@ -102,3 +108,14 @@ def test_what_is_not_ours_is_passed_over_and_what_is_no_otlp_refused() -> None:
     assert (found.additions, found.rejected) == ([], 0)
     with pytest.raises(MalformedError):
         Collector().take(b"\xff\xff\xff", WEB)
+
+
+def test_what_limits_have_let_through_and_refused() -> None:
+    """Nothing is told, too: the proxy is there."""
+    export = Export()
+    for statistic, count in (("ok", 5), ("rate_limited", 0), ("enforced", 9), ("enabled", 9)):
+        name = f"limit.http_local_rate_limit.{statistic}"
+        export.count(name, count, {"limit": "shop/web/0"})
+    found = Collector().take(export.bytes, WEB)
+    assert found.limits == [LimitCount("shop/web/0", allowed=5), LimitCount("shop/web/0")]
+    assert (found.additions, found.rejected) == ([], 0)

@@ -59,6 +59,9 @@ async def test_shared_limits_with_those_who_may_count(world: World) -> None:
     assert limit.keys == ("source.principal", "request.headers[x-key]")
     assert limit.proxies == (("default", "default"),)
     assert (limit.file, limit.line, limit.body) == ("test.yaml", 10, "slow")
+    (own,) = (await world.limits.document("", 0)).own
+    assert (own.id, own.counts_all, own.line) == ("default/reviews/0", True, 9)
+    assert own.proxies == limit.proxies
 
 
 async def test_who_waits_is_told_at_once_and_only_of_news(world: World) -> None:

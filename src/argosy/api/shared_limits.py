@@ -1,4 +1,4 @@
-"""Shared rate limits as the control plane tells them to Mixer, which counts by them: JSON."""
+"""Rate limits as the control plane tells them to Mixer: those that it counts by, and those of replicas. JSON."""
 
 import msgspec
 
@@ -10,7 +10,7 @@ or after ``timeoutSeconds``."""
 class CountedLimit(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A limit. ``period`` is in seconds. ``proxies`` are namespaces and service accounts of those that may count.
 
-    ``file`` and ``line``: where its rule is written; empty and 0 if nobody knows.
+    ``counts_all``: every request that meets it. ``file`` and ``line``: where its rule is written; empty and 0 if nobody knows.
     """
 
     id: str
@@ -22,14 +22,19 @@ class CountedLimit(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     quota_headers: bool = False
     body: str = ""
     content_type: str = ""
+    counts_all: bool = False
     proxies: tuple[tuple[str, str], ...] = ()
     file: str = ""
     line: int = 0
 
 
 class LimitsDocument(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """``counters``: where buckets are; empty: in Mixer itself, else Redis, as ``redis://host:port/0``."""
+    """``counters``: where buckets are; empty: in Mixer itself, else Redis, as ``redis://host:port/0``.
+
+    ``limits`` are shared; by ``own`` each replica counts for itself, and tells what it counted.
+    """
 
     version: str = ""
     counters: str = ""
     limits: tuple[CountedLimit, ...] = ()
+    own: tuple[CountedLimit, ...] = ()

@@ -1,13 +1,14 @@
 """``argosy limits``: who is near a rate limit, or over it."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
 
-from argosy.cli.client import ApiClient, Json, name_of, namespace_of
+from argosy.cli.client import ApiClient, CliError, Json, name_of
 from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption, OutputOption
 from argosy.cli.output import (
     Format,
@@ -18,10 +19,8 @@ from argosy.cli.output import (
     show_table,
     show_yaml,
 )
-from argosy.cli.places import Places
 
-_SHARED = "/mixer/limits"
-_RATE_LIMITS = "/apis/argosy.dev/v1alpha1/ratelimits"
+_LIMITS = "/mixer/limits"
 _COLUMNS = (
     "LIMIT",
     "KEY",
@@ -35,7 +34,6 @@ _COLUMNS = (
     "WHERE",
 )
 _UNITS = {1: "s", 60: "min", 3600: "h", 86400: "day"}
-_PERIODS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400}
 _POLL_SECONDS = 1.0
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -49,17 +47,17 @@ def limits(
 ) -> None:
     """Show the rate limits of a namespace: what is left of each, and who was refused.
 
-    NEAR is above 80 %, OVER was refused within the last minute. Those that each replica counts for
-    itself are listed without numbers: argosy exec and Envoy's statistics have them.
+    NEAR is from 80 % on, OVER was refused within the last minute. Of those that each replica counts
+    for itself there is a line for each pod, which tells its numbers every five seconds.
     """
     chosen = "" if all_namespaces else namespace
     with ApiClient(mesh) as client:
         while True:
-            items = _of_namespace(client.items(_SHARED), chosen)
+            items = _of_namespace(client.items(_LIMITS), chosen)
             if output in (Format.JSON, Format.YAML):
                 (show_json if output is Format.JSON else show_yaml)({"items": items})
             else:
-                _show(items, _own(client, chosen), clear=watch and sys.stdout.isatty())
+                _show(items, _pods(client, items), clear=watch and sys.stdout.isatty())
             if not watch:
                 return
             sys.stdout.flush()
@@ -70,58 +68,56 @@ def _of_namespace(items: Sequence[Json], namespace: str) -> list[Json]:
     return [one for one in items if not namespace or one["id"].partition("/")[0] == namespace]
 
 
-def _show(shared: Sequence[Json], own: Sequence[tuple[str, ...]], *, clear: bool) -> None:
+def _show(items: Sequence[Json], pods: Mapping[str, str], *, clear: bool) -> None:
     outlive_readers()
     if clear:
         sys.stdout.write(_CLEAR)
-    rows = [row for one in shared for row in _rows(one)]
-    if not show_table(_COLUMNS, (*rows, *own)):
+    if not show_table(_COLUMNS, [row for one in items for row in _rows(one, pods)]):
         err.print("There is no rate limit here.")
 
 
-def _rows(limit: Json) -> Iterator[tuple[str, ...]]:
-    """A line for each bucket; one if nobody has used any."""
+def _rows(limit: Json, pods: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """A line for each bucket or replica; one if nobody has used any."""
     where = f"{limit['file']}:{limit['line']}" if limit["file"] else "-"
     name = limit["id"] + (" (dry run)" if limit["dryRun"] else "")
     said = rate(limit["requests"], limit["period"], limit["burst"])
     for row in limit["rows"]:
+        replica = row["replica"]
         yield (
             name,
-            key(row["keys"], row["values"]),
+            _replica(replica, pods) if replica else key(row["keys"], row["values"]),
             row["state"],
-            f"{row['used']:.0%}",
-            str(row["remaining"]),
+            _known(row["used"], "{:.0%}"),
+            _known(row["remaining"]),
             duration(row["reset"] + 0.999) if row["reset"] else "-",
-            str(row["allowed"]),
+            _known(row["allowed"]),
             str(row["refused"]),
             said,
             where,
         )
     if not limit["rows"]:
-        yield (name, "-", "OK", "0%", str(limit["burst"]), "-", "0", "0", said, where)
+        of = "-" if limit["shared"] else "per replica"
+        yield (name, of, "OK", "0%", str(limit["burst"]), "-", "0", "0", said, where)
 
 
-def _own(client: ApiClient, namespace: str) -> list[tuple[str, ...]]:
-    """Those that replicas count for themselves."""
-    places = Places(client)
-    found: list[tuple[str, ...]] = []
-    for item in client.items(_RATE_LIMITS):
-        of, name = namespace_of(item), name_of(item)
-        if namespace and of != namespace:
-            continue
-        for index, rule in enumerate(item["spec"].get("rules", ())):
-            if rule.get("scope") == "SHARED":
-                continue
-            limit = rule["limit"]
-            said = rate(
-                limit["requests"],
-                _PERIODS[limit["unit"]],
-                limit.get("burst", limit["requests"]),
-            )
-            called = f"{of}/{name}/{rule.get('name') or index}"
-            called += " (dry run)" if rule.get("dryRun") else ""
-            where = str(places.of("RateLimit", of, name, f"spec.rules[{index}]")) or "-"
-            found.append((called, "-", "per replica", *("-",) * 5, said, where))
+def _known(number: float | None, shown: str = "{}") -> str:
+    return "-" if number is None else shown.format(number)
+
+
+def _replica(replica: Json, pods: Mapping[str, str]) -> str:
+    """``pod web-1``; of what is no pod the workload and the address."""
+    pod = pods.get(replica["address"])
+    return f"pod {pod}" if pod else f"{replica['workload'] or '-'} at {replica['address']}"
+
+
+def _pods(client: ApiClient, items: Sequence[Json]) -> dict[str, str]:
+    """Names by address, of the namespaces that replicas are in and that may be read."""
+    replicas = (row["replica"] for one in items for row in one["rows"])
+    found: dict[str, str] = {}
+    for namespace in sorted({one["namespace"] for one in replicas if one}):
+        with contextlib.suppress(CliError):
+            for pod in client.items(f"/api/v1/namespaces/{namespace}/pods"):
+                found[(pod.get("status") or {}).get("podIP", "")] = name_of(pod)
     return found
 
 

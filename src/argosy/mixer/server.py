@@ -66,11 +66,12 @@ class Settings:
 
 def make_parts(ground: Ground) -> tuple[Part, ...]:
     """One row for each room."""
+    limits = LimitsPart(ground)
     return (
-        GraphPart(ground),
+        GraphPart(ground, limits.take),
         Traces(ground),
         Records(ground.clock),
-        LimitsPart(ground),
+        limits,
     )
 
 

@@ -23,6 +23,13 @@ ROUTE_ENTRY = "route"
 SHARED_DOMAIN = "argosy"
 """The domain of every question that proxies ask about limits."""
 
+LIMIT_STATS = "limit"
+"""Begins the names of what a proxy counts by a limit of its own: ``limit.<id>.http_local_rate_limit.ok``.
+The id is a label, ``limit``, for whoever reads statistics."""
+
+TOGETHER = ","
+"""Between the names of rules that are counted by one filter, in the id of its statistics."""
+
 ABSENT = "-"
 """What a key's value is where the request has none: such requests are counted together."""
 
@@ -144,6 +151,11 @@ class Limit:
         """Unique in the mesh: ``default/products/per-client``."""
         return f"{self.object.namespace}/{self.object.name}/{self.rule}"
 
+    @property
+    def counts_all(self) -> bool:
+        """Whether it counts every request that meets it."""
+        return not (self.clauses or self.routes)
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:
@@ -166,15 +178,15 @@ class LimitPolicy:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Counting:
-    """Whose proxies may count by a shared limit."""
+    """Whose proxies may count by a limit."""
 
     namespace: Namespace
     service_account: str
 
 
 @dataclass(frozen=True, slots=True)
-class SharedLimit:
-    """A limit as Mixer counts by it."""
+class CountedBy:
+    """A limit with those who count by it."""
 
     limit: Limit
     proxies: tuple[Counting, ...]

@@ -11,6 +11,7 @@ from typing import Any
 
 from argosy.model.mixer import MIXER_CLUSTER, MIXER_NAME
 from argosy.model.proxy import ISTIO_VERSION, ProxyType
+from argosy.model.rate_limit import LIMIT_STATS
 from argosy.model.records import RUNTIME_LAYER
 from argosy.model.standard_metrics import SCOPE
 from argosy.model.workload import NO_LOCALITY, Locality
@@ -38,6 +39,7 @@ _DEFAULT_STATS = (
     "cluster.xds-grpc",
     "istio_",
     f"{SCOPE}.",
+    f"{LIMIT_STATS}.",
 )
 _DEFAULT_STAT_SUFFIXES = ("rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied")
 """What Istio keeps by default; each cluster's statistics cost memory in every sidecar."""
@@ -46,6 +48,7 @@ _STAT_TAGS = {
     "authz_enforce_result": r"rbac(\.(allowed|denied))$",
     "authz_dry_run_action": r"(\.istio_dry_run_(allow|deny)_)",
     "authz_dry_run_result": r"(\.shadow_(allowed|denied))$",
+    "limit": rf"^{LIMIT_STATS}\.((.+?)\.)http_local_rate_limit\.",
 }
 """Parts of names that are labels in Prometheus: the first group is taken out, the second is kept.
 
@@ -395,7 +398,8 @@ counted twice."""
 
 
 def _mixer_sink() -> Json:
-    """Istio's metrics, as what changed since they were sent last, and nothing else.
+    """Istio's metrics and what limits have let through and refused, as what changed since they were
+    sent last, and nothing else.
 
     https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/stat_sinks/open_telemetry/v3/open_telemetry.proto
     """
@@ -407,7 +411,12 @@ def _mixer_sink() -> Json:
             "envoy.extensions.matching.common_inputs.stats.v3.StatFullNameMatchInput"
         },
     }
-    ours = {"single_predicate": {"input": name, "value_match": {"prefix": f"{SCOPE}."}}}
+    taken = (
+        {"prefix": f"{SCOPE}."},
+        {"safe_regex": {"google_re2": {}, "regex": rf"{LIMIT_STATS}\..+\.(ok|rate_limited)"}},
+    )
+    each = [{"single_predicate": {"input": name, "value_match": one}} for one in taken]
+    ours = {"or_matcher": {"predicate": each}}
     drop = {"name": "drop", "typed_config": {"@type": f"{sink}.DropAction"}}
     other = {"predicate": {"not_matcher": ours}, "on_match": {"action": drop}}
     config = {

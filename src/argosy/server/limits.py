@@ -11,8 +11,8 @@ from argosy import derive
 from argosy.api.meta import Object, line_of
 from argosy.api.shared_limits import CountedLimit, LimitsDocument
 from argosy.base.names import ObjectKey
-from argosy.model.rate_limit import SharedLimit
-from argosy.pilot.graph.rate_limits import counters, shared_limits
+from argosy.model.rate_limit import CountedBy
+from argosy.pilot.graph.rate_limits import counted_limits, counters
 from argosy.store.transaction import Event
 
 
@@ -28,7 +28,8 @@ class SharedLimits:
 
     def begin(self) -> None:
         """Once, when the objects are there."""
-        self._engine.observe(shared_limits)
+        for shared in (True, False):
+            self._engine.observe(counted_limits, shared)
         self._engine.observe(counters)
         self._document = self._made()
 
@@ -56,15 +57,25 @@ class SharedLimits:
 
     def _made(self) -> LimitsDocument:
         """A formula that fails is our own mistake: what was told last goes on to hold."""
-        limits, url = self._engine.value(shared_limits), self._engine.value(counters)
-        if isinstance(limits, derive.Failed) or isinstance(url, derive.Failed):
+        shared = self._engine.value(counted_limits, True)
+        own = self._engine.value(counted_limits, False)
+        url = self._engine.value(counters)
+        if (
+            isinstance(shared, derive.Failed)
+            or isinstance(own, derive.Failed)
+            or isinstance(url, derive.Failed)
+        ):
             return self._document
-        found = LimitsDocument(counters=url, limits=tuple(self._counted(one) for one in limits))
+        found = LimitsDocument(
+            counters=url,
+            limits=tuple(self._counted(one) for one in shared),
+            own=tuple(self._counted(one) for one in own),
+        )
         version = hashlib.sha256(msgspec.json.encode(found)).hexdigest()
         return msgspec.structs.replace(found, version=version)
 
-    def _counted(self, shared: SharedLimit) -> CountedLimit:
-        limit = shared.limit
+    def _counted(self, counted: CountedBy) -> CountedLimit:
+        limit = counted.limit
         written = self._find(limit.object)
         origin = None if written is None else written.origin
         return CountedLimit(
@@ -77,7 +88,8 @@ class SharedLimits:
             quota_headers=limit.quota_headers,
             body=limit.refusal.body,
             content_type=limit.refusal.content_type,
-            proxies=tuple((one.namespace, one.service_account) for one in shared.proxies),
+            counts_all=limit.counts_all,
+            proxies=tuple((one.namespace, one.service_account) for one in counted.proxies),
             file="" if origin is None else origin.file,
             line=line_of(origin, limit.field) or 0,
         )

@@ -1,4 +1,4 @@
-"""One export of a proxy's metrics (OTLP) as additions to edges. Bytes in, values out; no I/O.
+"""One export of a proxy's metrics (OTLP) as additions to edges and to its limits. Bytes in, values out; no I/O.
 
 Envoy sends what changed since it sent last (delta temporality), with Istio's labels packed as in
 ``standard_metrics``. The messages are those of xds-protos, where scopes have their older name of
@@ -23,6 +23,7 @@ from argosy.mixer.graph.edges import (
     response_key,
 )
 from argosy.mixer.text import short
+from argosy.model.rate_limit import LIMIT_STATS
 from argosy.model.standard_metrics import labels, metric_name
 
 MAX_SERIES = 20_000
@@ -42,6 +43,8 @@ _FIELDS = {
 }
 _REQUESTS = "istio_requests_total"
 _DURATION = "istio_request_duration_milliseconds"
+_ALLOWED = f"{LIMIT_STATS}.http_local_rate_limit.ok"
+_REFUSED = f"{LIMIT_STATS}.http_local_rate_limit.rate_limited"
 
 
 class MalformedError(Exception):
@@ -86,11 +89,24 @@ class Addition:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitCount:
+    """What a filter has let through and refused since it was told last; perhaps nothing.
+
+    ``filter`` is the id of a limit, or of several that are counted together.
+    """
+
+    filter: str
+    allowed: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """``rejected`` counts data points that the sender may not send, or that nobody understands."""
 
     additions: Sequence[Addition]
     rejected: int = 0
+    limits: Sequence[LimitCount] = ()
 
 
 class Collector:
@@ -106,12 +122,14 @@ class Collector:
         except DecodeError as error:
             raise MalformedError(str(error)) from error
         found: list[Addition] = []
+        limits: list[LimitCount] = []
         rejected = 0
         for resource in request.resource_metrics:
             for scope in resource.instrumentation_library_metrics:
                 for metric in scope.metrics:
                     name = metric_name(metric.name)
                     if name is None:
+                        limits += _limit_counts(metric)
                         continue
                     for point, tally in _points(name, metric):
                         series = self._series_of(point)
@@ -121,7 +139,7 @@ class Collector:
                         if name == _REQUESTS:
                             _count_requests(series, tally, point.as_int)
                         found.append(Addition(series, tally))
-        return Collected(found, rejected)
+        return Collected(found, rejected, limits)
 
     def _series_of(self, point: Any) -> Series | None:
         attributes = point.attributes
@@ -155,6 +173,18 @@ def _points(name: str, metric: Any) -> Iterable[tuple[Any, Tally | None]]:
             if point.count == 0:
                 continue
             yield point, _timed(point) if added else None
+
+
+def _limit_counts(metric: Any) -> Iterable[LimitCount]:
+    if metric.name not in (_ALLOWED, _REFUSED) or metric.sum.aggregation_temporality != _DELTA:
+        return
+    for point in metric.sum.data_points:
+        told = {a.key: a.value.string_value for a in point.attributes}
+        count = max(0, point.as_int)
+        if metric.name == _ALLOWED:
+            yield LimitCount(told.get("limit", ""), allowed=count)
+        else:
+            yield LimitCount(told.get("limit", ""), refused=count)
 
 
 def _count_requests(series: Series, tally: Tally, count: int) -> None:

@@ -1,8 +1,11 @@
-"""The graph as a part of Mixer: takes proxies' metrics, keeps a day of them, answers ``/edges``."""
+"""The graph as a part of Mixer: takes proxies' metrics, keeps a day of them, answers ``/edges``.
+
+What proxies count by their limits comes with the metrics, and is handed on.
+"""
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import grpc
@@ -13,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from argosy.citadel.identity import SpiffeId
 from argosy.mixer.asker import AskedRoute, asker_of, failure
 from argosy.mixer.caller import caller
-from argosy.mixer.collect.otlp import Collector, MalformedError, Sender
+from argosy.mixer.collect.otlp import Collector, LimitCount, MalformedError, Sender
 from argosy.mixer.graph.graph import DAY_MINUTES, MINUTE, Graph, Moment, edges_of, merged
 from argosy.mixer.graph.journal import GraphJournal, draft
 from argosy.mixer.graph.view import rows
@@ -34,7 +37,11 @@ log = structlog.get_logger()
 class GraphPart:
     """``parts.Part``."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(
+        self, ground: Ground, count_limits: Callable[[Sequence[LimitCount]], None] = lambda _: None
+    ) -> None:
+        """``count_limits`` may ask who ``caller()`` is."""
+        self._count_limits = count_limits
         self._clock = ground.clock
         self._path = ground.directory / "graph.db"
         self._collector = Collector()
@@ -91,6 +98,7 @@ class GraphPart:
         for addition in found.additions:
             series = addition.series
             self.graph.add(series.edge, series.facts, series.reporter, addition.tally, now)
+        self._count_limits(found.limits)
         if found.rejected:
             self._reject(sender.identity, found.rejected)
         return b""

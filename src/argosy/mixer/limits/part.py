@@ -2,43 +2,58 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from argosy.api.shared_limits import PATH, LimitsDocument
+from argosy.api.shared_limits import PATH, CountedLimit, LimitsDocument
 from argosy.mixer.asker import AskedRoute, asker_of
 from argosy.mixer.caller import caller
+from argosy.mixer.collect.otlp import LimitCount
 from argosy.mixer.control_plane import ControlPlane, ControlPlaneError
 from argosy.mixer.limits import ratelimit
 from argosy.mixer.limits.counters import Counters, MemoryCounters
 from argosy.mixer.limits.judge import LimitJudge
 from argosy.mixer.limits.redis_counters import RedisCounters
+from argosy.mixer.limits.usage import RECENT, Usage, Used
 from argosy.mixer.parts import Ground, Handler
+from argosy.model.rate_limit import TOGETHER
 
 _WAIT_SECONDS = 20
 _RETRY_SECONDS = 0.2
 _MAX_RETRY_SECONDS = 2.0
 MAX_ROWS = 1000
-"""Buckets of one limit that people are shown: those that are used most."""
+"""Buckets, or replicas, of one limit that people are shown: those that are used most."""
 
 log = structlog.get_logger()
 
 
+class Replica(msgspec.Struct, frozen=True, rename="camel"):
+    """A proxy that counts for itself: its namespace, what its certificate says of its workload, its address."""
+
+    namespace: str
+    workload: str
+    address: str
+
+
 class LimitRow(msgspec.Struct, frozen=True, rename="camel"):
-    """One bucket. ``used`` is 0 to 1, ``reset`` in seconds; ``keys`` and ``values`` belong together."""
+    """A bucket, or all of a ``replica`` by a limit of its own. ``used`` is 0 to 1, ``reset`` in seconds.
+
+    ``keys`` and ``values`` belong together. None is what the replica does not tell.
+    """
 
     limit: str
     keys: tuple[str, ...]
     values: tuple[str, ...]
+    replica: Replica | None
     state: str
-    used: float
-    remaining: int
-    reset: float
-    allowed: int
+    used: float | None
+    remaining: int | None
+    reset: float | None
+    allowed: int | None
     refused: int
 
 
@@ -49,6 +64,7 @@ class LimitTable(msgspec.Struct, frozen=True, rename="camel"):
     requests: int
     period: int
     burst: int
+    shared: bool
     dry_run: bool
     file: str
     line: int
@@ -62,6 +78,8 @@ class LimitsPart:
         self._control_plane: ControlPlane = ground.control_plane
         self._url = ""
         self._judge = LimitJudge(MemoryCounters(time.monotonic), _caller, time.monotonic)
+        self._own: Mapping[str, CountedLimit] = {}
+        self._replicas = Usage()
 
     def handlers(self) -> Sequence[Handler]:
         return (ratelimit.handler(self._judge.should_rate_limit),)
@@ -98,50 +116,76 @@ class LimitsPart:
             if isinstance(before, RedisCounters):
                 await before.close()
         self._judge.learn(document)
+        self._own = {one.id: one for one in document.own}
         log.info("limits.learned", limits=len(document.limits), redis=bool(document.counters))
 
+    def take(self, counts: Sequence[LimitCount]) -> None:
+        """What the ``caller()`` has counted by limits of its own. Limits of others are left out."""
+        who, now = caller(), time.monotonic()
+        replica = (who.identity.namespace, who.workload, who.address)
+        for count in counts:
+            place, _, rules = count.filter.rpartition("/")
+            together = tuple(dict.fromkeys(rules.split(TOGETHER)))
+            for rule in together:
+                limit = self._own.get(f"{place}/{rule}")
+                if limit is None or _caller() not in limit.proxies:
+                    continue
+                told = limit.counts_all and len(together) == 1
+                allowed = count.allowed if told else None
+                self._replicas.add(limit, replica, allowed, count.refused, now)
+
     async def _table(self, request: Request) -> Response:
-        asker = asker_of(request)
-        limits = [
-            limit
-            for limit in self._judge.limits
-            if asker.namespace in ("", limit.id.partition("/")[0])
+        asker, now = asker_of(request), time.monotonic()
+        self._replicas.forget(now - RECENT)
+        tables = [
+            *_tables(self._judge.limits, self._judge.usage, now, shared=True),
+            *_tables(tuple(self._own.values()), self._replicas, now, shared=False),
         ]
-        usage = self._judge.usage.of(limits, time.monotonic())
-        found = []
-        for limit in limits:
-            used = sorted(
-                usage[limit.id],
-                key=lambda one: (one.state != "OVER", -one.used, one.seen.values),
-            )
-            rows = tuple(
-                LimitRow(
-                    limit.id,
-                    limit.keys,
-                    one.seen.values,
-                    one.state,
-                    round(one.used, 4),
-                    one.remaining,
-                    round(one.reset, 3),
-                    one.seen.allowed,
-                    one.seen.refused,
-                )
-                for one in used[:MAX_ROWS]
-            )
-            found.append(
-                LimitTable(
-                    limit.id,
-                    limit.requests,
-                    limit.period,
-                    limit.burst,
-                    limit.dry_run,
-                    limit.file,
-                    limit.line,
-                    rows,
-                )
-            )
+        found = sorted(
+            (one for one in tables if asker.namespace in ("", one.id.partition("/")[0])),
+            key=lambda one: one.id,
+        )
         body = msgspec.json.encode({"items": found})
         return Response(body, media_type="application/json")
+
+
+def _tables(
+    limits: Sequence[CountedLimit], usage: Usage, now: float, *, shared: bool
+) -> Iterator[LimitTable]:
+    of = usage.of(limits, now)
+    for limit in limits:
+        used = sorted(
+            of[limit.id],
+            key=lambda one: (one.state != "OVER", -one.used, -one.seen.refused, one.seen.values),
+        )
+        rows = tuple(_row(limit, one, shared) for one in used[:MAX_ROWS])
+        yield LimitTable(
+            limit.id,
+            limit.requests,
+            limit.period,
+            limit.burst,
+            shared,
+            limit.dry_run,
+            limit.file,
+            limit.line,
+            rows,
+        )
+
+
+def _row(limit: CountedLimit, one: Used, shared: bool) -> LimitRow:
+    seen = one.seen
+    return LimitRow(
+        limit.id,
+        limit.keys if shared else (),
+        seen.values if shared else (),
+        None if shared else Replica(*seen.values),
+        one.state,
+        round(one.used, 4) if seen.measured else None,
+        one.remaining if seen.measured else None,
+        round(one.reset, 3) if seen.measured else None,
+        seen.allowed if seen.counted else None,
+        seen.refused,
+    )
 
 
 def _caller() -> tuple[str, str]:

@@ -19,7 +19,11 @@ NEAR = 0.8
 
 @dataclass(slots=True)
 class Seen:
-    """One bucket. ``values`` are of the limit's keys. Times are on the monotonic clock, in seconds."""
+    """One bucket, or all of a proxy's own. ``values`` are of the limit's keys, or say whose proxy it is.
+
+    ``counted``: ``allowed`` is known; ``measured``: how full the bucket is, too. ``noted`` is when something
+    was last heard of it. Times are on the monotonic clock, in seconds.
+    """
 
     limit: str
     values: tuple[str, ...]
@@ -27,6 +31,9 @@ class Seen:
     allowed: int = 0
     refused: int = 0
     last_refused: float = float("-inf")
+    noted: float = 0.0
+    counted: bool = True
+    measured: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,43 @@ class Usage:
         self, limit: str, values: tuple[str, ...], taken: Taken, now: float, *, passed: bool
     ) -> None:
         """``passed``: the request did, as far as this limit is concerned."""
+        seen = self._noted(limit, values, now)
+        seen.full_at = now + taken.reset
+        if passed:
+            seen.allowed += 1
+        else:
+            seen.refused += 1
+            seen.last_refused = now
+
+    def add(
+        self,
+        limit: CountedLimit,
+        values: tuple[str, ...],
+        allowed: int | None,
+        refused: int,
+        now: float,
+    ) -> None:
+        """What a proxy has counted evenly since it was last heard of; ``allowed`` None: it cannot say."""
+        known = (limit.id, values) in self._seen
+        before = self._seen[limit.id, values].noted if known else now
+        seen = self._noted(limit.id, values, now)
+        seen.counted = allowed is not None
+        seen.measured = seen.counted and not limit.keys
+        rate = rate_of(limit)
+        if seen.measured:
+            wanted = max(seen.full_at, before) + (allowed or 0) * spacing(rate)
+            seen.full_at = min(max(wanted, now), now + rate.burst * spacing(rate))
+        seen.allowed += allowed or 0
+        seen.refused += refused
+        if refused:
+            seen.last_refused = now
+
+    def forget(self, before: float) -> None:
+        """What was not heard of since then."""
+        for key in [key for key, seen in self._seen.items() if seen.noted < before]:
+            del self._seen[key]
+
+    def _noted(self, limit: str, values: tuple[str, ...], now: float) -> Seen:
         key = (limit, values)
         seen = self._seen.get(key)
         if seen is None:
@@ -59,12 +103,8 @@ class Usage:
             if len(self._seen) > self._max_seen:
                 self._seen.popitem(last=False)
         self._seen.move_to_end(key)
-        seen.full_at = now + taken.reset
-        if passed:
-            seen.allowed += 1
-        else:
-            seen.refused += 1
-            seen.last_refused = now
+        seen.noted = now
+        return seen
 
     def of(self, limits: Iterable[CountedLimit], now: float) -> dict[str, list[Used]]:
         """The buckets of each limit, by its id."""

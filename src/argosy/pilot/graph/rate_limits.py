@@ -7,7 +7,7 @@ from argosy.api.networking_gateway import Gateway
 from argosy.base.names import Namespace, ObjectKey
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ProxyType, Role
-from argosy.model.rate_limit import Counting, Limit, LimitPolicy, SharedLimit, Targets
+from argosy.model.rate_limit import CountedBy, Counting, Limit, LimitPolicy, Targets
 from argosy.pilot.compile import rate_limits as compiling
 from argosy.pilot.compile.gateways import gateway_selects
 from argosy.pilot.compile.policy_targets import selects
@@ -169,15 +169,15 @@ def counters(get: Reader) -> str:
 
 
 @formula
-def shared_limits(get: Reader) -> tuple[SharedLimit, ...]:
-    """All that Mixer counts by, with whose proxies may count; by name."""
-    found: list[SharedLimit] = []
+def counted_limits(get: Reader, shared: bool) -> tuple[CountedBy, ...]:
+    """All that Mixer counts by, or else that replicas do, with whose proxies may count; by name."""
+    found: list[CountedBy] = []
     for key in keys(get, KIND):
         written = get(policy, key.namespace, key.name)
-        shared = [one for one in written.limits if one.shared] if written is not None else []
-        if not shared:
+        limits = [one for one in written.limits if one.shared == shared] if written else []
+        if not limits:
             continue
         held = get(held_for, key.namespace, key.name)
         proxies = sorted({Counting(r.namespace, r.service_account) for r in held})
-        found += [SharedLimit(one, tuple(proxies)) for one in shared]
+        found += [CountedBy(one, tuple(proxies)) for one in limits]
     return tuple(sorted(found, key=lambda one: one.limit.id))

@@ -28,15 +28,16 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.rate_limit_descriptors.expr.v3 import expr_pb2
 from google.protobuf.message import Message
 
-from argosy.base.names import ObjectKey
 from argosy.model.authz import Clause, Header, Host, Method, Path
 from argosy.model.mixer import MIXER_CLUSTER
 from argosy.model.rate_limit import (
     ABSENT,
     LIMIT_ENTRY,
+    LIMIT_STATS,
     MAX_VALUE,
     ROUTE_ENTRY,
     SHARED_DOMAIN,
+    TOGETHER,
     TOO_LONG,
     AddressKey,
     ClaimKey,
@@ -45,7 +46,6 @@ from argosy.model.rate_limit import (
     LimitKey,
     PeerKey,
     PeerPart,
-    Refusal,
     RequestPartKey,
 )
 from argosy.model.route import Exact, Prefix, Regex
@@ -87,19 +87,6 @@ Action: TypeAlias = route_components_pb2.RateLimit.Action
 
 
 @dataclass(frozen=True, slots=True)
-class _LocalKind:
-    """What buckets of a proxy's own have in common that stand in one filter.
-
-    ``object`` None: answers do not tell which RateLimit it was.
-    """
-
-    object: ObjectKey | None
-    enforced: bool
-    quota_headers: bool
-    refusal: Refusal
-
-
-@dataclass(frozen=True, slots=True)
 class _SharedKind:
     """What questions have in common that are asked together."""
 
@@ -113,22 +100,12 @@ def http_filters(limits: Sequence[Limit]) -> list[NamedFilter]:
     Mixer is not asked about requests that are refused anyway.
     """
     found: list[NamedFilter] = list(_peer_filters(limits))
-    own: dict[_LocalKind, list[Limit]] = {}
     shared: dict[_SharedKind, list[Limit]] = {}
     for limit in limits:
         if limit.shared:
             asked = _SharedKind(limit.fail_closed, limit.quota_headers)
             shared.setdefault(asked, []).append(limit)
-        else:
-            told = limit.quota_headers or limit.refusal.body
-            kind = _LocalKind(
-                limit.object if told and not limit.dry_run else None,
-                not limit.dry_run,
-                limit.quota_headers,
-                limit.refusal,
-            )
-            own.setdefault(kind, []).append(limit)
-    found += [(LOCAL_FILTER, _local(kind, of_kind)) for kind, of_kind in own.items()]
+    found += [(LOCAL_FILTER, _local(together)) for together in _own(limits)]
     found += [(SHARED_FILTER, _shared(kind, of_kind)) for kind, of_kind in shared.items()]
     return found
 
@@ -137,16 +114,14 @@ def apply_to_manager(
     manager: http_connection_manager_pb2.HttpConnectionManager, limits: Iterable[Limit]
 ) -> None:
     """The bodies of a proxy's own refusals: the filter has none. Mixer sends its refusals' own."""
-    own: dict[ObjectKey, list[Limit]] = {}
-    for limit in limits:
-        if limit.refusal.body and not (limit.shared or limit.dry_run):
-            own.setdefault(limit.object, []).append(limit)
-    for of_object in own.values():
-        refusal = of_object[0].refusal
+    for together in _own(limits):
+        refusal = together[0].refusal
+        if not refusal.body or together[0].dry_run:
+            continue
         mapper = manager.local_reply_config.mappers.add()
         chosen = cel_pb2.ExpressionFilter(
             expression=f"response.code_details == 'local_rate_limited' && "
-            f"response.headers['{POLICY_HEADER}'] == '{policy_header(of_object)}'"
+            f"response.headers['{POLICY_HEADER}'] == '{policy_header(together)}'"
         )
         mapper.filter.extension_filter.name = CEL_FILTER
         mapper.filter.extension_filter.typed_config.Pack(chosen, deterministic=True)
@@ -156,17 +131,32 @@ def apply_to_manager(
         mapper.body_format_override.content_type = refusal.content_type
 
 
-def _local(kind: _LocalKind, limits: Sequence[Limit]) -> local_rate_limit_pb2.LocalRateLimit:
+def _own(limits: Iterable[Limit]) -> list[list[Limit]]:
+    """Buckets of a proxy's own, by the filter that they stand in: each in one, which counts for it.
+
+    But those of one RateLimit whose answers tell how much is left are together: filters do not know
+    of each other, and each would tell it.
+    """
+    found: dict[tuple[object, ...], list[Limit]] = {}
+    for limit in limits:
+        if not limit.shared:
+            told = limit.quota_headers and not limit.dry_run
+            found.setdefault((limit.object, None if told else limit.rule), []).append(limit)
+    return list(found.values())
+
+
+def _local(limits: Sequence[Limit]) -> local_rate_limit_pb2.LocalRateLimit:
+    first = limits[0]
     proto = local_rate_limit_pb2.LocalRateLimit(
-        stat_prefix=STAT_PREFIX, rate_limited_as_resource_exhausted=True
+        stat_prefix=_stat_prefix(limits), rate_limited_as_resource_exhausted=True
     )
     proto.filter_enabled.default_value.numerator = 100
-    proto.filter_enforced.default_value.numerator = 100 if kind.enforced else 0
+    proto.filter_enforced.default_value.numerator = 0 if first.dry_run else 100
     proto.always_consume_default_token_bucket.value = False
     proto.max_dynamic_descriptors.value = MAX_BUCKETS
-    if kind.quota_headers and kind.enforced:
+    if first.quota_headers and not first.dry_run:
         proto.enable_x_ratelimit_headers = ratelimit_pb2.DRAFT_VERSION_03
-    if kind.object is not None:
+    if (first.quota_headers or first.refusal.body) and not first.dry_run:
         header = proto.response_headers_to_add.add()
         header.append_action = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
         header.header.key = POLICY_HEADER
@@ -183,6 +173,11 @@ def _local(kind: _LocalKind, limits: Sequence[Limit]) -> local_rate_limit_pb2.Lo
         descriptor.token_bucket.tokens_per_fill.value = limit.rate.requests
         descriptor.token_bucket.fill_interval.FromTimedelta(limit.rate.period)
     return proto
+
+
+def _stat_prefix(limits: Sequence[Limit]) -> str:
+    first, *others = limits
+    return f"{LIMIT_STATS}.{TOGETHER.join((first.id, *(one.rule for one in others)))}"
 
 
 def _shared(kind: _SharedKind, limits: Sequence[Limit]) -> rate_limit_pb2.RateLimit:
