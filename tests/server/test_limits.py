@@ -87,6 +87,12 @@ async def test_a_ready_pod_stands_for_the_service_of_redis(world: World) -> None
     world.graph.apply(
         a_service("counters", 6379, port_name="tcp"), a_pod("c", "10.0.0.9", app="counters")
     )
-    assert (await world.limits.document("", 0)).counters == "redis://10.0.0.9:6379/0"
+    found = await world.limits.document("", 0)
+    assert (found.counters, found.counters_name) == ("redis://10.0.0.9:6379/0", "")
+    world.graph.apply(CONFIG.replace("redis://", "rediss://"))
+    found = await world.limits.document("", 0)
+    secure = ("rediss://10.0.0.9:6379/0", "counters.default")
+    assert (found.counters, found.counters_name) == secure, "which its certificate must be for"
+    world.graph.apply(CONFIG)
     world.graph.apply(a_pod("c", "10.0.0.9", ready=False, app="counters"))
     assert (await world.limits.document("", 0)).counters == url

@@ -29,12 +29,14 @@ class CountedLimit(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class LimitsDocument(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """``counters``: where buckets are; empty: in Mixer itself, else Redis, as ``redis://host:port/0``.
+    """``counters``: where buckets are; empty: in Mixer itself, else Redis, as ``redis://host:port/0``. ``counters_name``
+    is what a Redis with TLS must prove, where it is another than the URL's host.
 
     ``limits`` are shared; by ``own`` each replica counts for itself, and tells what it counted.
     """
 
     version: str = ""
     counters: str = ""
+    counters_name: str = ""
     limits: tuple[CountedLimit, ...] = ()
     own: tuple[CountedLimit, ...] = ()

@@ -176,6 +176,15 @@ class LimitPolicy:
     limits: tuple[Limit, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Redis:
+    """Where Mixer counts; ``url`` empty: in itself. ``name`` is what a Redis with TLS must prove, of which
+    the URL has the address."""
+
+    url: str = ""
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Counting:
     """Whose proxies may count by a limit."""

@@ -59,15 +59,16 @@ class SharedLimits:
         """A formula that fails is our own mistake: what was told last goes on to hold."""
         shared = self._engine.value(counted_limits, True)
         own = self._engine.value(counted_limits, False)
-        url = self._engine.value(counters)
+        redis = self._engine.value(counters)
         if (
             isinstance(shared, derive.Failed)
             or isinstance(own, derive.Failed)
-            or isinstance(url, derive.Failed)
+            or isinstance(redis, derive.Failed)
         ):
             return self._document
         found = LimitsDocument(
-            counters=url,
+            counters=redis.url,
+            counters_name=redis.name,
             limits=tuple(self._counted(one) for one in shared),
             own=tuple(self._counted(one) for one in own),
         )

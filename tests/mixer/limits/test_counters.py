@@ -16,6 +16,8 @@ from tests.e2e.debian import require
 from argosy.mixer.limits.counters import Ask, Counters, CountersError, MemoryCounters
 from argosy.mixer.limits.redis_counters import PAUSE_SECONDS, RedisCounters
 from argosy.model.rate_limit import Rate
+from argosy.testing.certificates import ScratchAuthority
+from argosy.testing.running_envoy import free_port
 
 HOUR = timedelta(hours=1)
 TWO = Rate(2, HOUR, 2)
@@ -25,8 +27,9 @@ FIVE = Rate(5, HOUR, 5)
 class RedisServer:
     """Listens at a socket of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.socket = directory / "redis.sock"
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -36,6 +39,7 @@ class RedisServer:
     def start(self) -> None:
         found = require("redis-server")
         arguments = [found.path, "--port", "0", "--save", "", "--unixsocket", str(self.socket)]
+        arguments += self._options
         self._process = subprocess.Popen(
             arguments, env=os.environ | found.environment, stdout=subprocess.DEVNULL
         )
@@ -170,3 +174,24 @@ async def test_a_redis_that_dies_is_told_at_once_and_found_again(tmp_path: Path)
     finally:
         server.kill()
         await counters.close()
+
+
+async def test_a_redis_with_tls_proves_the_name_that_it_is_known_by(tmp_path: Path) -> None:
+    port, credential = free_port(), ScratchAuthority().credential("counters.default")
+    files = {"cert": credential.certificate, "key": credential.key, "ca-cert": credential.roots}
+    options = ["--tls-port", str(port), "--tls-auth-clients", "no", "--bind", "127.0.0.1"]
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        options += [f"--tls-{name}-file", str(tmp_path / name)]
+    server = RedisServer(tmp_path, *options)
+    server.start()
+    url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca-cert'}"
+    ours, others = RedisCounters(url, "counters.default"), RedisCounters(url, "other.default")
+    try:
+        assert await allowed(ours, Ask("x", TWO)) == [True]
+        with pytest.raises(CountersError, match=r"other\.default"):
+            await others.take([Ask("x", TWO)])
+    finally:
+        server.kill()
+        await ours.close()
+        await others.close()

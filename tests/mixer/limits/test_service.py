@@ -32,6 +32,7 @@ class Service:
         self.config = directory / "ratelimit" / "config"
         self.config.mkdir(parents=True)
         (self.config / "config.yaml").write_text(CONFIG)
+        self.log = directory / "log"
         self.web, self.port = free_port(), free_port()
         ours = {
             "RUNTIME_ROOT": str(directory),
@@ -44,7 +45,7 @@ class Service:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "argosy.mixer.limits.service"],
             env=os.environ | ours,
-            stderr=subprocess.DEVNULL,
+            stderr=self.log.open("wb"),
             stdout=subprocess.DEVNULL,
         )
         self._channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
@@ -65,6 +66,13 @@ class Service:
         )
         found: rls_pb2.RateLimitResponse = call(request, timeout=10)
         return found
+
+    def is_told(self, text: str) -> bool:
+        """Whether it says so in its log within ten seconds."""
+        deadline = time.monotonic() + 10
+        while text not in self.log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return text in self.log.read_text()
 
     def close(self) -> int:
         self._channel.close()
@@ -89,6 +97,13 @@ def test_it_does_as_its_files_say(service: Service) -> None:
     assert service.ask(("else", "x")).overall_code == OK
     assert [service.ask(("else", "y"), limit=1).overall_code for _ in range(2)] == [OK, OVER]
 
+    # Files that cannot be read change nothing and end nothing, whatever stands in them.
+    spoiled = service.config / "spoiled.yaml"
+    spoiled.write_bytes("domain: caf\u00e9".encode("latin-1"))
+    assert service.is_told("spoiled.yaml: it is no UTF-8")
+    assert service.ask(("path", "/a")).overall_code == OVER
+    spoiled.unlink()
+
     (service.config / "config.yaml").write_text(CONFIG.replace("path", "PATH"))
     deadline = time.monotonic() + 10
     while service.ask(("path", "/a")).overall_code == OVER and time.monotonic() < deadline:
@@ -98,7 +113,14 @@ def test_it_does_as_its_files_say(service: Service) -> None:
     assert service.close() == 0
 
 
-def test_it_says_what_is_wrong_with_its_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spoiled", "said"),
+    [(False, "{}/x/config: No such file or directory"), (True, "a.yaml: it is no UTF-8: ")],
+)
+def test_it_says_what_is_wrong_with_its_files(tmp_path: Path, spoiled: bool, said: str) -> None:
+    if spoiled:
+        (tmp_path / "x" / "config").mkdir(parents=True)
+        (tmp_path / "x" / "config" / "a.yaml").write_bytes(b"domain: \xe9")
     ours = {"RUNTIME_ROOT": str(tmp_path), "RUNTIME_SUBDIRECTORY": "x"}
     done = subprocess.run(
         [sys.executable, "-m", "argosy.mixer.limits.service"],
@@ -109,4 +131,5 @@ def test_it_says_what_is_wrong_with_its_files(tmp_path: Path) -> None:
         timeout=30,
     )
     assert done.returncode == 1
-    assert done.stderr == f"Error: {tmp_path}/x/config: No such file or directory\n"
+    assert done.stderr.startswith(f"Error: {said.format(tmp_path)}")
+    assert done.stderr.count("\n") == 1

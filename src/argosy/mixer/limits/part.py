@@ -76,7 +76,7 @@ class LimitsPart:
 
     def __init__(self, ground: Ground) -> None:
         self._control_plane: ControlPlane = ground.control_plane
-        self._url = ""
+        self._redis = ("", "")
         self._judge = LimitJudge(MemoryCounters(time.monotonic), _caller, time.monotonic)
         self._own: Mapping[str, CountedLimit] = {}
         self._replicas = Usage()
@@ -106,11 +106,12 @@ class LimitsPart:
                 await self._learn(document)
 
     async def _learn(self, document: LimitsDocument) -> None:
-        if document.counters != self._url:
+        redis = (document.counters, document.counters_name)
+        if redis != self._redis:
             before: Counters = self._judge.counters
-            self._url = document.counters
+            self._redis = redis
             if document.counters:
-                self._judge.counters = RedisCounters(document.counters)
+                self._judge.counters = RedisCounters(*redis)
             else:
                 self._judge.counters = MemoryCounters(time.monotonic)
             if isinstance(before, RedisCounters):

@@ -6,9 +6,10 @@ the buckets of one request may be anywhere.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -59,10 +60,26 @@ return answers
 """
 
 
-class RedisCounters:
-    """``url`` as of redis-py: ``redis://host:6379/0``, ``rediss://``, ``unix:///path``."""
+class _NamedConnection(SSLConnection):
+    """By TLS to an address whose certificate must be for a name."""
 
-    def __init__(self, url: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, server_name: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._server_name = server_name
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {**super()._connection_arguments(), "server_hostname": self._server_name}
+
+
+class RedisCounters:
+    """``url`` as of redis-py: ``redis://host:6379/0``, ``rediss://``, ``unix:///path``.
+
+    ``name`` is what the certificate of a Redis with TLS must be for; empty: the URL's host.
+    """
+
+    def __init__(
+        self, url: str, name: str = "", monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._monotonic = monotonic
         self._resume = 0.0
         self._why = ""
@@ -74,6 +91,9 @@ class RedisCounters:
             socket_connect_timeout=WAIT_SECONDS,
             retry=Retry(NoBackoff(), 1),  # a connection that Redis closed while nobody used it
         )
+        if name:
+            pool.connection_class = _NamedConnection
+            pool.connection_kwargs["server_name"] = name
         self._redis: Redis = Redis.from_pool(pool)
         self._script = self._redis.register_script(_SCRIPT)
 

@@ -110,9 +110,16 @@ def read(directory: Path) -> Configuration:
     """The files of a directory. Raises ``ConfigurationError``."""
     try:
         files = sorted(p for p in directory.iterdir() if p.suffix in (".yaml", ".yml"))
-        return Configuration((file.name, file.read_text()) for file in files)
+        return Configuration((file.name, _text(file)) for file in files)
     except OSError as error:
         raise ConfigurationError(f"{directory}: {error.strerror}") from error
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file.name}: it is no UTF-8: {error.reason}") from error
 
 
 def redis_url(variables: Mapping[str, str]) -> str:

@@ -7,7 +7,14 @@ from argosy.api.networking_gateway import Gateway
 from argosy.base.names import Namespace, ObjectKey
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ProxyType, Role
-from argosy.model.rate_limit import CountedBy, Counting, Limit, LimitPolicy, Targets
+from argosy.model.rate_limit import (
+    CountedBy,
+    Counting,
+    Limit,
+    LimitPolicy,
+    Redis,
+    Targets,
+)
 from argosy.pilot.compile import rate_limits as compiling
 from argosy.pilot.compile.gateways import gateway_selects
 from argosy.pilot.compile.policy_targets import selects
@@ -151,21 +158,22 @@ def held_for(get: Reader, namespace: Namespace, name: str) -> tuple[Role, ...]:
 
 
 @formula
-def counters(get: Reader) -> str:
-    """The URL of the Redis that Mixer counts in; empty: in itself.
+def counters(get: Reader) -> Redis:
+    """Where Mixer counts.
 
     Mixer has no sidecar that would know a Service: a ready pod behind it stands for its name.
     """
     url = get(mesh_settings).limit_counters
     found = urlsplit(url)
     if not found.hostname:
-        return url
+        return Redis(url)
     port = found.port or _REDIS_PORT
     pods = get(key_servers, found.hostname, port)
     if not pods:
-        return url
+        return Redis(url)
     host, number = pods[0]
-    return urlunsplit(found._replace(netloc=f"{host}:{number}"))
+    name = found.hostname if found.scheme == "rediss" else ""
+    return Redis(urlunsplit(found._replace(netloc=f"{host}:{number}")), name)
 
 
 @formula
