@@ -6,6 +6,7 @@ import pytest
 
 from argosy.cli import edges as shown
 from argosy.cli.client import CliError, Json
+from argosy.cli.durations import DAY, seconds_of
 from argosy.cli.graph import _summary, _tree
 from argosy.cli.graph_drawings import dot, mermaid, svg
 from argosy.cli.graph_layout import layers
@@ -54,10 +55,14 @@ def test_shares(part: int, whole: int, text: str) -> None:
 
 
 def test_durations_are_read_or_explained() -> None:
-    assert [shown.seconds_of(text) for text in ("30s", "1.5m", "24h")] == [30, 90, 86400]
-    for wrong in ("", "30", "-1s", "0s", "25h", "1y"):
-        with pytest.raises(CliError, match="write 30s, 15m or 24h"):
-            shown.seconds_of(wrong)
+    texts = ("30s", "1.5m", " 24h")
+    assert [seconds_of(text, "--since") for text in texts] == [30, 90, 86400]
+    for wrong in ("", "30", "-1s", "0s", "25h", "1y", "9" * 400 + "d"):
+        with pytest.raises(
+            CliError, match=r"--since .* is not a time such as 30s, 15m or 8h, up to 1d"
+        ):
+            seconds_of(wrong, "--since")
+    assert seconds_of("90d", "--expires", 366 * DAY) == 90 * DAY
 
 
 def test_layers_go_from_callers_to_what_they_call() -> None:

@@ -150,3 +150,21 @@ def test_the_shell_s_part_of_completion() -> None:
         check=False,
     )
     assert "complete -o default -F _argosy_completion argosy" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "formats", "known"),
+    [
+        (("tap",), ("wide", "yaml", "name"), "table or json"),
+        (("top",), ("wide", "name"), "table, json or yaml"),
+        (("limits",), ("wide", "name"), "table, json or yaml"),
+        (("why", "--last"), ("wide", "name"), "table, json or yaml"),
+    ],
+)
+def test_formats_that_a_command_cannot_show_are_refused(
+    argosy: Argosy, command: tuple[str, ...], formats: tuple[str, ...], known: str
+) -> None:
+    for chosen in formats:
+        answer = argosy(*command, "-o", chosen)
+        assert (answer.code, answer.out) == (2, "")
+        assert f"-o {chosen} is not for this command: write {known}" in answer.err

@@ -99,7 +99,7 @@ def test_fail_on(argosy: Argosy, condition: str, code: int) -> None:
     [
         (("report", "--fail-on", "loud"), "'loud' is neither a severity nor score<N"),
         (("report", "--since", "2d"), "--since '2d' is not a time"),
-        (("report", "--since", "25h"), "up to 24h"),
+        (("report", "--since", "25h"), "up to 1d"),
         (("suggest", "authz", "--window", "0s"), "--window '0s' is not a time"),
         (("suggest", "authz", "--record", "x"), "--record 'x' is not a time"),
     ],

@@ -51,7 +51,7 @@ def test_a_token_is_printed_once_and_works(
     ("options", "words"),
     [
         (("a", "--role", "view", "--expires", "soon"), "is not a time such as"),
-        (("a", "--role", "view", "--expires", "400d"), "up to 366 days"),
+        (("a", "--role", "view", "--expires", "400d"), "up to 366d"),
         (("A", "--role", "view"), "lower-case letters"),
         (("a", "--role", "root"), "'root'"),
         (("a",), "--role"),

@@ -1,6 +1,5 @@
 """Edges of the graph as commands show them: asked of Mixer, and said in a person's words."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,11 +8,9 @@ import typer
 from rich.cells import cell_len
 from rich.text import Text
 
-from argosy.cli.client import ApiClient, CliError, Json
+from argosy.cli.client import ApiClient, Json
 
 UNKNOWN = "unknown"
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 SinceOption = Annotated[
     str, typer.Option("--since", help="How far back: 30s, 15m, 24h; at the most a day.")
@@ -22,15 +19,6 @@ NamespacesOption = Annotated[
     str,
     typer.Option("--namespace", "-n", help="Edges with an end in this namespace; else all."),
 ]
-
-
-def seconds_of(text: str) -> float:
-    """Raises CliError for what is no duration."""
-    found = _DURATION.fullmatch(text)
-    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
-    if not 0 < seconds <= _UNITS["d"]:
-        raise CliError(f"--since {text}: write 30s, 15m or 24h; at the most a day", code=2)
-    return seconds
 
 
 def ask(client: ApiClient, since: float, namespace: str = "") -> Json:

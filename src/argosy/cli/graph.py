@@ -11,6 +11,7 @@ from rich.text import Text
 from argosy.cli import edges as shown
 from argosy.cli import graph_drawings as drawings
 from argosy.cli.client import ApiClient, Json
+from argosy.cli.durations import seconds_of
 from argosy.cli.options import MeshOption
 from argosy.cli.output import err, out, show_json
 
@@ -40,7 +41,7 @@ def graph(
 
     Requests are as the callers' proxies counted them, whole minutes; -o json has both sides.
     """
-    seconds = shown.seconds_of(since)
+    seconds = seconds_of(since, "--since")
     with ApiClient(mesh) as client:
         answer = shown.ask(client, seconds, namespace)
     edges = answer["edges"]

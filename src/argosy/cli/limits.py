@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from argosy.cli.client import ApiClient, CliError, Json, name_of
-from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption, OutputOption
+from argosy.cli.options import (
+    AllNamespacesOption,
+    MeshOption,
+    NamespaceOption,
+    OutputOption,
+    require_format,
+)
 from argosy.cli.output import (
     Format,
     duration,
@@ -50,6 +56,7 @@ def limits(
     NEAR is from 80 % on, OVER was refused within the last minute. Of those that each replica counts
     for itself there is a line for each pod, which tells its numbers every five seconds.
     """
+    require_format(output, Format.JSON, Format.YAML)
     chosen = "" if all_namespaces else namespace
     with ApiClient(mesh) as client:
         while True:

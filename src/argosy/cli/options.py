@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from argosy.cli import complete
+from argosy.cli.client import CliError
 from argosy.cli.output import Format
 
 MeshOption = Annotated[
@@ -61,3 +62,11 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check only, chang
 WaitOption = Annotated[
     bool, typer.Option("--wait", help="Return when every affected proxy has acknowledged it.")
 ]
+
+
+def require_format(chosen: Format, *others: Format) -> None:
+    """Refuses what a command cannot show: ``table`` and ``others`` it can. Raises CliError."""
+    *known, last = (Format.TABLE, *others)
+    if chosen not in (*known, last):
+        message = f"-o {chosen} is not for this command: write {', '.join(known)} or {last}"
+        raise CliError(message, code=2)

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from argosy.cli.client import ApiClient, CliError
+from argosy.cli.durations import seconds_of
 from argosy.cli.mesh_facts import gather
 from argosy.cli.options import MeshOption
 from argosy.cli.output import err, out, outlive_readers, show_table
@@ -26,9 +27,6 @@ FAILED = 79
 """The exit code of a mesh that is worse than --fail-on; ``argosy analyze`` has the same."""
 
 _SCORE = re.compile(r"score\s*<\s*(\d{1,3})")
-_WINDOW = re.compile(r"(\d+)(s|m|h)")
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-_DAY = 86400.0
 _STYLES = {
     Severity.CRITICAL: "bold red",
     Severity.HIGH: "red",
@@ -74,7 +72,7 @@ def report(
     not be measured.
     """
     condition = Condition(fail_on)
-    seconds = duration_of(since, "--since")
+    seconds = seconds_of(since, "--since")
     with ApiClient(mesh) as client:
         snapshot = Snapshot.read(client)
         found = make_report(gather(client, snapshot, seconds), namespace)
@@ -129,15 +127,6 @@ class Condition:
             names = ", ".join(f"{one.namespace or 'the whole mesh'} {one.score}" for one in low)
             return f"scores less than {self._score}: {names}"
         return ""
-
-
-def duration_of(text: str, option: str) -> float:
-    """``90s``, ``30m``, ``6h`` in seconds: more than nothing, a day at most."""
-    match = _WINDOW.fullmatch(text.strip())
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not 0 < seconds <= _DAY:
-        raise CliError(f"{option} {text!r} is not a time such as 90s, 30m or 6h, up to 24h", code=2)
-    return seconds
 
 
 def _show(found: Report) -> None:

@@ -15,10 +15,10 @@ from rich.progress import Progress
 from argosy.base.names import Namespace
 from argosy.cli.authz import role
 from argosy.cli.client import ApiClient, CliError, Json, name_of, namespace_of, owner_of
+from argosy.cli.durations import seconds_of
 from argosy.cli.mesh_facts import MIXER, recording_of, workloads_of
 from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption
 from argosy.cli.output import err, out, outlive_readers
-from argosy.cli.report import duration_of
 from argosy.cli.snapshot import Snapshot
 from argosy.mixer.report.facts import Call, Workload
 from argosy.mixer.report.policies import moment, policies_yaml
@@ -82,10 +82,10 @@ def authz(
     with 1 when something that was seen would be denied.
     """
     where = "" if all_namespaces else namespace
-    seconds = duration_of(window, "--window")
+    seconds = seconds_of(window, "--window")
     with ApiClient(mesh) as client:
         if record:
-            _record(client, where, duration_of(record, "--record"))
+            _record(client, where, seconds_of(record, "--record"))
         recording, calls = recording_of(client, where)
         if recording is None:
             raise CliError(

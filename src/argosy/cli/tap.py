@@ -8,7 +8,13 @@ import typer
 
 from argosy.cli import complete
 from argosy.cli.client import ApiClient, CliError, Json, find_pod, name_of, namespace_of, owner_of
-from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption, OutputOption
+from argosy.cli.options import (
+    AllNamespacesOption,
+    MeshOption,
+    NamespaceOption,
+    OutputOption,
+    require_format,
+)
 from argosy.cli.output import Format, err
 from argosy.cli.record_lines import line
 from argosy.mixer.records.record import Record
@@ -52,6 +58,7 @@ def tap(
     Its proxies tell of them only while this command runs. Bodies, queries and headers are not
     shown. Needs the role edit.
     """
+    require_format(output, Format.JSON)
     watch = Watch(
         namespace="" if all_namespaces and not target else namespace,
         path=path,

@@ -1,19 +1,18 @@
 """``argosy token``: who else may use the mesh's API, and what they may do."""
 
-import re
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from argosy.cli.client import ApiClient, CliError
+from argosy.cli.client import ApiClient
+from argosy.cli.durations import DAY, seconds_of
 from argosy.cli.options import MeshOption, OutputOption
 from argosy.cli.output import Format, err, out, show_json, show_table, show_yaml
 
 PATH = "/apis/argosy.dev/v1alpha1/tokens"
-_SPAN = re.compile(r"(\d+)(s|m|h|d)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = 366 * DAY
 
 app = typer.Typer(help="Give others access to the mesh, and take it back.", no_args_is_help=True)
 
@@ -37,10 +36,7 @@ def create(
     mesh: MeshOption = "default",
 ) -> None:
     """Make a token and print it. It is not kept, and shown this once."""
-    span = _SPAN.fullmatch(expires)
-    if span is None:
-        raise CliError(f"--expires {expires!r} is not a time such as 30m, 8h or 90d", code=2)
-    seconds = int(span[1]) * _SECONDS[span[2]]
+    seconds = int(seconds_of(expires, "--expires", _LONGEST))
     body = {
         "name": name,
         "role": role.value,

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from argosy.cli import edges as shown
 from argosy.cli.client import ApiClient, Json
-from argosy.cli.options import MeshOption, OutputOption
+from argosy.cli.durations import seconds_of
+from argosy.cli.options import MeshOption, OutputOption, require_format
 from argosy.cli.output import Format, err, out, show_json, show_yaml
 
 _PAUSE_SECONDS = 1.0
@@ -33,7 +34,8 @@ def top(
 
     Numbers are over the last --since, as the callers' proxies counted; they come every two seconds.
     """
-    seconds = shown.seconds_of(since)
+    require_format(output, Format.JSON, Format.YAML)
+    seconds = seconds_of(since, "--since")
     with ApiClient(mesh) as client:
         answer = shown.ask(client, seconds, namespace)
         if output is Format.JSON:

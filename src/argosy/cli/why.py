@@ -8,7 +8,13 @@ import msgspec
 import typer
 
 from argosy.cli.client import ApiClient, CliError, Json, NotFoundError
-from argosy.cli.options import AllNamespacesOption, MeshOption, NamespaceOption, OutputOption
+from argosy.cli.options import (
+    AllNamespacesOption,
+    MeshOption,
+    NamespaceOption,
+    OutputOption,
+    require_format,
+)
 from argosy.cli.output import Format, show_json, show_yaml
 from argosy.cli.places import Places
 from argosy.cli.record_lines import answer, clock, destination, request, source
@@ -63,6 +69,7 @@ def why(
     Mixer keeps what proxies have told of failures for a while. The id is in the application's
     logs, in access logs and in what `argosy tap` shows.
     """
+    require_format(output, Format.JSON, Format.YAML)
     last = last or bool(workload)
     if last == bool(request_id):
         raise CliError("say which: a REQUEST-ID, or --last", code=2)
