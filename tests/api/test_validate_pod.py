@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from argosy.api.decode import decode_json
+from argosy.api.proxy_config import proxy_config
 from argosy.api.validate import validate
 from argosy.base.problems import Problem, Severity
 
@@ -140,3 +141,41 @@ def test_pods() -> None:
     assert pod(terminationGracePeriodSeconds=-1) == [
         ("spec.terminationGracePeriodSeconds", "OutOfRange", Severity.ERROR)
     ]
+
+
+@pytest.mark.parametrize(
+    ("tracing", "field", "words"),
+    [
+        ("{sampling: 100, customTags: {a: {literal: {value: x}}}}", "", ""),
+        ("{sampling: 100.5}", "tracing.sampling", "1 is taken"),
+        ("{customTags: {a: {literal: {}}}}", "tracing.customTags.a", "its value is empty"),
+        (
+            "{customTags: {a: {environment: {}}}}",
+            "tracing.customTags.a",
+            "the variable has no name",
+        ),
+        ("{customTags: {a: {header: {}}}}", "tracing.customTags.a", "the header has no name"),
+        ("{customTags: {a: {}}}", "tracing.customTags.a", "not exactly one of"),
+        (
+            "{customTags: {a: {header: {name: x}, literal: {value: x}}}}",
+            "tracing.customTags.a",
+            "not exactly one of",
+        ),
+    ],
+)
+def test_tracing_of_one_pod(tracing: str, field: str, words: str) -> None:
+    """As of the whole mesh; the rest of the annotation is in force."""
+    annotations = {"proxy.istio.io/config": f"{{concurrency: 3, tracing: {tracing}}}"}
+    decoded = decode_json(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "a", "annotations": annotations},
+            "spec": {"containers": [CONTAINER]},
+        }
+    )
+    found = [(p.field, p.severity) for p in validate(decoded.objects[0])]
+    where = f'metadata.annotations["proxy.istio.io/config"].{field}'
+    assert found == ([(where, Severity.WARNING)] if field else [])
+    assert all(words in p.message for p in validate(decoded.objects[0]))
+    assert proxy_config(annotations["proxy.istio.io/config"], "")[0].concurrency == 3

@@ -5,11 +5,13 @@ Fields and defaults as in https://istio.io/latest/docs/reference/config/istio.me
 only those that Argosy heeds are here, so any other is reported as having no effect.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
 
+from argosy.api.located import child
 from argosy.api.meta import Duration, Int32, KubernetesPart, UInt32
 from argosy.api.typed import Mistake, checked, decode_hook
 from argosy.api.yaml_document import YamlError, documents
@@ -179,7 +181,36 @@ def proxy_config(text: str, path: str) -> tuple[ProxyConfig, tuple[Mistake, ...]
     mistakes += found
     if any(m.severity is Severity.ERROR for m in mistakes):
         return NO_PROXY_CONFIG, tuple(mistakes)
-    return msgspec.convert(cleaned, ProxyConfig, dec_hook=decode_hook), tuple(mistakes)
+    config = msgspec.convert(cleaned, ProxyConfig, dec_hook=decode_hook)
+    if config.tracing is not None:
+        unused = tracing_mistakes(config.tracing, child(path, "tracing"))
+        mistakes += (replace(mistake, severity=Severity.WARNING) for mistake in unused)
+    return config, tuple(mistakes)
+
+
+def tracing_mistakes(written: Tracing, path: str) -> Iterator[Mistake]:
+    """What of it proxies do without, for Envoy would refuse a listener with it."""
+    if not 0.0 <= written.sampling <= 100.0:
+        message = f"{written.sampling:g} per cent are no part of all requests: 1 is taken"
+        yield Mistake(f"{path}.sampling", "OutOfRange", message, "write 0 to 100")
+    for name, tag in sorted(written.custom_tags.items()):
+        where = child(f"{path}.customTags", name)
+        if why := _why_no_tag(name, tag):
+            yield Mistake(where, "InvalidTag", f"{why}; the tag is left out", "correct it")
+
+
+def _why_no_tag(name: str, tag: TracingTag) -> str:
+    if not name:
+        return "a tag has no name"
+    match tag:
+        case TracingTag(literal=LiteralTag(value=text), environment=None, header=None):
+            return "" if text else "its value is empty"
+        case TracingTag(literal=None, environment=EnvironmentTag(name=text), header=None):
+            return "" if text else "the variable has no name"
+        case TracingTag(literal=None, environment=None, header=HeaderTag(name=text)):
+            return "" if text else "the header has no name"
+        case _:
+            return "it is not exactly one of literal, environment and header"
 
 
 def merged(base: ProxyConfig, over: ProxyConfig) -> ProxyConfig:

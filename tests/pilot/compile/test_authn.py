@@ -1,4 +1,4 @@
-"""PeerAuthentication: precedence as Istio documents it (rows PA-01 to PA-03)."""
+"""PeerAuthentication: precedence as Istio documents it."""
 
 import random
 from typing import Any

@@ -184,6 +184,11 @@ def test_a_default_provider_that_is_not_there_is_reported() -> None:
 
 def test_tags_of_spans_that_envoy_refuses_are_reported() -> None:
     tags = "{good: {literal: {value: x}}, bad: {environment: {name: ''}}}"
+    (problem,) = mesh(config_map("defaultConfig: {tracing: {sampling: 101}}")).problems
+    assert (problem.field, problem.code) == (
+        "data.mesh.defaultConfig.tracing.sampling",
+        "OutOfRange",
+    )
     (problem,) = mesh(config_map(f"defaultConfig: {{tracing: {{customTags: {tags}}}}}")).problems
     assert problem.field == "data.mesh.defaultConfig.tracing.customTags.bad"
     assert problem.code == "InvalidTag"

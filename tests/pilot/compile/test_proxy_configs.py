@@ -5,6 +5,7 @@ from argosy.api.networking_proxy_config import ProxyConfig, ProxyConfigSpec
 from argosy.api.proxy_config import ProxyConfig as Config
 from argosy.api.proxy_config import proxy_config
 from argosy.base.names import Namespace
+from argosy.base.problems import Severity
 from argosy.model.proxy import ProxyType
 from argosy.model.proxy_traffic import USUAL_CAPTURE, Connections
 from argosy.model.span_tags import DEFAULT_SAMPLING, LiteralTag, ProxyTracing
@@ -27,7 +28,10 @@ def test_what_envoy_refuses_of_tracing_never_reaches_it() -> None:
         "tracing: {sampling: -5, customTags: {b: {literal: {value: ''}}, a: {literal: {value: x}}}}"
     )
     config, mistakes = proxy_config(text, "here")
-    assert not mistakes
+    assert [(m.field, m.severity) for m in mistakes] == [
+        ("here.tracing.sampling", Severity.WARNING),
+        ("here.tracing.customTags.b", Severity.WARNING),
+    ]
     found = traffic(config, ProxyType.SIDECAR, USUAL_CAPTURE).tracing
     assert found == ProxyTracing(sampling=DEFAULT_SAMPLING, custom_tags=(LiteralTag("a", "x"),))
 

@@ -75,7 +75,7 @@ def test_an_issuer_that_is_no_url_needs_named_keys() -> None:
 
 
 def test_waits_are_five_seconds_and_at_most_a_minute() -> None:
-    """RA-07; of several rules for one place the longest."""
+    """Of several rules for one place the longest."""
     source = "https://a/k"
     usual = compiled(JWTRule(issuer="a", jwks_uri=source))
     assert usual.fetches == ((KeySource(source), timedelta(seconds=5)),)

@@ -14,6 +14,7 @@ from argosy.model.text_match import Suffix, Text
 from argosy.pilot.analyze.selectors import unmatched
 from argosy.pilot.compile.authz_values import text
 from argosy.pilot.graph import rules
+from argosy.pilot.graph.policy_problems import called
 from argosy.pilot.graph.rate_limits import held_for, limits_of
 from argosy.pilot.graph.world import read
 
@@ -40,15 +41,14 @@ def overlaps(get: Reader, key: ObjectKey) -> tuple[Problem, ...]:
             other = others.get(_counts(limit))
             if limit.object != key or limit.dry_run or other is None:
                 continue
-            app = dict(role.labels).get("app", role.service_account)
             found.setdefault(
                 limit.field,
                 Problem(
                     key,
                     limit.field,
                     "OverlappingLimits",
-                    f"rule {other.rule} of {other.object} counts the same requests at {app} in "
-                    f"{role.namespace}: both hold, so the stricter one decides",
+                    f"rule {other.rule} of {other.object} counts the same requests at "
+                    f"{called(role)}: both hold, so the stricter one decides",
                     "merge the two, or tell them apart by match or keys",
                     Severity.WARNING,
                 ),

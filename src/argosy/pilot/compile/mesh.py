@@ -11,10 +11,9 @@ from argosy.api import meshconfig as api
 from argosy.api.argosy_config import ARGOSY_CONFIG_KEY
 from argosy.api.core import ConfigMap
 from argosy.api.extension_providers import ExtensionProvider
-from argosy.api.located import child
 from argosy.api.meta import LabelSelector
 from argosy.api.networking_virtual_service import HTTPRetry
-from argosy.api.proxy_config import NO_PROXY_CONFIG, ProxyConfig
+from argosy.api.proxy_config import NO_PROXY_CONFIG, ProxyConfig, tracing_mistakes
 from argosy.base.names import Namespace
 from argosy.base.problems import Compiled
 from argosy.model.ingress import DEFAULT_INGRESS, IngressMode, IngressSettings
@@ -43,10 +42,8 @@ from argosy.pilot.compile.actions import retries
 from argosy.pilot.compile.capture_ports import capture_ports
 from argosy.pilot.compile.hostnames import CLUSTER_DOMAIN
 from argosy.pilot.compile.localities import locality_policy, zone_policy
-from argosy.pilot.compile.proxy_configs import tags
 from argosy.pilot.compile.rate_limits import limit_counters
 from argosy.pilot.compile.report import Report
-from argosy.pilot.compile.span_tags import tag_mistake
 from argosy.pilot.compile.telemetry_defaults import (
     NO_DEFAULTS,
     TelemetryDefaults,
@@ -123,7 +120,7 @@ def mesh(config: ConfigMap | None) -> Compiled[Mesh]:
     if written is None or own.value is None:
         return Compiled(DEFAULT_MESH, tuple(problems))
     report = Report(config.key, f"data.{api.CONFIG_MAP_KEY}", problems)
-    _report_tags(written, report)
+    _report_tracing(written, report)
     traffic = _traffic(written, report)
     listeners = _listeners(written, traffic, report)
     if own.value.compliance_policy == "PQC":
@@ -278,11 +275,7 @@ def _listeners(
     )
 
 
-def _report_tags(written: api.MeshConfig, report: Report) -> None:
-    """Tags of spans that Envoy would refuse: proxies leave them out."""
+def _report_tracing(written: api.MeshConfig, report: Report) -> None:
     tracing = written.default_config.tracing
-    for tag in tags(tracing) if tracing is not None else ():
-        if mistake := tag_mistake(tag):
-            report.at(child("defaultConfig.tracing.customTags", tag.name)).error(
-                "InvalidTag", f"{mistake}; the tag is left out", "correct it"
-            )
+    for one in tracing_mistakes(tracing, "defaultConfig.tracing") if tracing is not None else ():
+        report.at(one.field).error(one.code, one.message, one.hint)

@@ -153,26 +153,29 @@ def tracing(written: api.Tracing | None) -> ProxyTracing:
     sampling = written.sampling if 0.0 <= written.sampling <= 100.0 else DEFAULT_SAMPLING
     return ProxyTracing(
         sampling=sampling or None,
-        custom_tags=usable(tags(written)),
+        custom_tags=usable(_tags(written)),
         max_path_tag_length=written.max_path_tag_length,
     )
 
 
-def tags(written: api.Tracing) -> tuple[CustomTag, ...]:
-    """All of them, sorted by name."""
+def _tags(written: api.Tracing) -> tuple[CustomTag, ...]:
+    """Those of one sort, sorted by name."""
     found = (_tag(name, written.custom_tags[name]) for name in sorted(written.custom_tags))
     return tuple(tag for tag in found if tag is not None)
 
 
 def _tag(name: str, written: api.TracingTag) -> CustomTag | None:
-    if written.literal is not None:
-        return LiteralTag(name, written.literal.value)
-    if written.environment is not None:
-        environment = written.environment
-        return EnvironmentTag(name, environment.name, environment.default_value)
-    if written.header is not None:
-        return HeaderTag(name, written.header.name, written.header.default_value)
-    return None
+    match written:
+        case api.TracingTag(literal=api.LiteralTag() as literal, environment=None, header=None):
+            return LiteralTag(name, literal.value)
+        case api.TracingTag(
+            literal=None, environment=api.EnvironmentTag() as variable, header=None
+        ):
+            return EnvironmentTag(name, variable.name, variable.default_value)
+        case api.TracingTag(literal=None, environment=None, header=api.HeaderTag() as header):
+            return HeaderTag(name, header.name, header.default_value)
+        case _:
+            return None
 
 
 def signer(config: api.ProxyConfig) -> str:

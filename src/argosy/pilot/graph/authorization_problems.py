@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 
 from argosy.base.names import Namespace
-from argosy.base.problems import Problem, Severity
+from argosy.base.problems import Problem
 from argosy.derive import Reader, formula
 from argosy.model.authz import Action, Policy, RemoteAddress, Rule
-from argosy.model.policy_scope import Attached
 from argosy.model.proxy import ProxyType, Role
 from argosy.model.service import Protocol
 from argosy.pilot.compile.authorization import asks_for_http
 from argosy.pilot.compile.policy_targets import holds_for
 from argosy.pilot.graph import inbound
 from argosy.pilot.graph.authorization import authorizer, policy
+from argosy.pilot.graph.policy_problems import for_nobody, warning, without_proxy
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.world import mesh_settings, proxy_roles
 
@@ -25,10 +25,10 @@ def authorization_problems(get: Reader, namespace: Namespace, name: str) -> tupl
     held = get(held_for, namespace, name)
     return (
         *_authorizer(get, found, held),
-        *_nobody(found, held),
+        *for_nobody(found.object, found.scope, held),
         *_opaque(get, found, held),
         *_believed(found, held),
-        *_without_proxy(found, held),
+        *without_proxy(found.object, held, "enforces it"),
     )
 
 
@@ -75,16 +75,6 @@ def _authorizer(get: Reader, found: Policy, held: tuple[Role, ...]) -> Iterator[
             return
 
 
-def _nobody(found: Policy, held: tuple[Role, ...]) -> Iterator[Problem]:
-    """Of targets; selectors that match no workload are told by the analyzers."""
-    if isinstance(found.scope, Attached) and found.scope.gateways and not held:
-        message = "no proxy of the Gateways that it targets runs here, so it holds for nobody"
-        hint = "Use a selector for gateways of networking.istio.io"
-        yield Problem(
-            found.object, "spec.targetRefs", "SelectsNothing", message, hint, Severity.WARNING
-        )
-
-
 def _opaque(get: Reader, found: Policy, held: tuple[Role, ...]) -> Iterator[Problem]:
     """What its rules mean at ports whose bytes are opaque, if workloads have such ports."""
     if found.action is Action.AUDIT or found.dry_run:
@@ -99,7 +89,7 @@ def _opaque(get: Reader, found: Policy, held: tuple[Role, ...]) -> Iterator[Prob
     if asked_by_http:
         message = f"an HTTP authorizer cannot decide about {where}: what matches is refused there"
         hint = "Use an authorizer of kind envoyExtAuthzGrpc, or limit the policy to HTTP ports"
-        yield Problem(found.object, "spec.provider", "OpaquePort", message, hint, Severity.WARNING)
+        yield warning(found.object, "spec.provider", "OpaquePort", message, hint)
         return
     for rule in asking:
         yield _of_rule(found, rule, where)
@@ -114,7 +104,7 @@ def _of_rule(found: Policy, rule: Rule, where: str) -> Problem:
         hint = "Limit the rule to HTTP ports, with ports"
     message = f"the rule asks for what only requests have, so it {effect}"
     field = f"spec.rules[{rule.index}]"
-    return Problem(found.object, field, "OpaquePort", message, hint, Severity.WARNING)
+    return warning(found.object, field, "OpaquePort", message, hint)
 
 
 def _believed(found: Policy, held: tuple[Role, ...]) -> Iterator[Problem]:
@@ -129,19 +119,7 @@ def _believed(found: Policy, held: tuple[Role, ...]) -> Iterator[Problem]:
                     "callers may pretend to be from any address"
                 )
                 hint = "Use ipBlocks or principals, or apply the policy to the ingress gateway"
-                yield Problem(
-                    found.object, clause.field, "UntrustedAddress", message, hint, Severity.WARNING
-                )
-
-
-def _without_proxy(found: Policy, held: tuple[Role, ...]) -> Iterator[Problem]:
-    for role in held:
-        if role.type is ProxyType.GRPC:
-            called = dict(role.labels).get("app", role.service_account)
-            message = f"{called} in {role.namespace} has no proxy, so nothing enforces it there"
-            hint = "Give it a sidecar instead of the template grpc-agent"
-            yield Problem(found.object, "", "NotEnforced", message, hint, Severity.WARNING)
-            return
+                yield warning(found.object, clause.field, "UntrustedAddress", message, hint)
 
 
 def _by_grpc(get: Reader, found: Policy) -> bool:

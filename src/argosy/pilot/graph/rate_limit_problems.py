@@ -6,7 +6,7 @@ from argosy.api.argosy_rate_limit import RateLimit
 from argosy.api.networking_gateway import Gateway
 from argosy.api.policy_target import GATEWAY_API
 from argosy.base.names import Namespace, ObjectKey
-from argosy.base.problems import Problem, Severity
+from argosy.base.problems import Problem
 from argosy.derive import Reader, formula
 from argosy.model.policy_scope import Attached, Selected
 from argosy.model.proxy import ProxyType, Role
@@ -20,6 +20,7 @@ from argosy.model.rate_limit import (
 )
 from argosy.pilot.compile.policy_targets import holds_for
 from argosy.pilot.graph import inbound
+from argosy.pilot.graph.policy_problems import called, warning, without_proxy
 from argosy.pilot.graph.rate_limits import held_for, policy
 from argosy.pilot.graph.request_authn import policies_for
 from argosy.pilot.graph.world import has_mixer, mesh_settings, proxy_roles, read, service
@@ -38,12 +39,8 @@ def rate_limit_problems(get: Reader, namespace: Namespace, name: str) -> tuple[P
         *_addresses(found, held),
         *_callers(found, held),
         *_opaque(get, found, held),
-        *_without_proxy(get, found),
+        *without_proxy(found.object, _proxyless(get, found), "counts requests", "spec"),
     )
-
-
-def _warning(found: LimitPolicy, field: str, code: str, message: str, hint: str) -> Problem:
-    return Problem(found.object, field, code, message, hint, Severity.WARNING)
 
 
 def _sharing(get: Reader, found: LimitPolicy) -> Iterator[Problem]:
@@ -54,7 +51,7 @@ def _sharing(get: Reader, found: LimitPolicy) -> Iterator[Problem]:
         if rule.scope == "SHARED":
             message = "this mesh was started without Mixer, so each replica counts for itself"
             hint = "start it without --no-mixer, or write scope: PER_REPLICA"
-            yield _warning(found, f"spec.rules[{index}].scope", "NotShared", message, hint)
+            yield warning(found.object, f"spec.rules[{index}].scope", "NotShared", message, hint)
 
 
 def _targets(get: Reader, found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:
@@ -68,15 +65,15 @@ def _targets(get: Reader, found: LimitPolicy, held: tuple[Role, ...]) -> Iterato
         if target.kind == "Service":
             if get(service, where, target.name) is None:
                 message = f"there is no Service {target.name} in namespace {where}"
-                yield _warning(found, field, "TargetNotFound", message, "correct the name")
+                yield warning(found.object, field, "TargetNotFound", message, "correct the name")
         elif target.group != GATEWAY_API:
             if read(get, ObjectKey("Gateway", where, target.name), Gateway) is None:
                 message = f"there is no Gateway {target.name} in namespace {where}"
-                yield _warning(found, field, "TargetNotFound", message, "correct the name")
+                yield warning(found.object, field, "TargetNotFound", message, "correct the name")
         elif not held:
             message = f"no proxy of the Gateway {target.name} runs here, so it holds for nobody"
             hint = "use a Gateway of networking.istio.io, or a selector"
-            yield _warning(found, field, "SelectsNothing", message, hint)
+            yield warning(found.object, field, "SelectsNothing", message, hint)
 
 
 def _claims(get: Reader, found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:
@@ -87,11 +84,11 @@ def _claims(get: Reader, found: LimitPolicy, held: tuple[Role, ...]) -> Iterator
     for limit in found.limits:
         if any(isinstance(key, ClaimKey) for key in limit.keys) and not _is_sent(limit, unchecked):
             message = (
-                f"no RequestAuthentication checks tokens at {_called(unchecked)}, so no request has a "
+                f"no RequestAuthentication checks tokens at {called(unchecked)}, so no request has a "
                 "claim there, and all are counted together"
             )
             hint = "write a RequestAuthentication for it, or use another key"
-            yield _warning(found, f"{limit.field}.keys", "ClaimNeverKnown", message, hint)
+            yield warning(found.object, f"{limit.field}.keys", "ClaimNeverKnown", message, hint)
 
 
 def _addresses(found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:
@@ -101,11 +98,11 @@ def _addresses(found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:
     for limit in found.limits:
         if any(isinstance(key, AddressKey) for key in limit.keys) and not limit.routes:
             message = (
-                f"the proxy of {_called(sidecar)} believes whatever X-Forwarded-For its caller sends, "
+                f"the proxy of {called(sidecar)} believes whatever X-Forwarded-For its caller sends, "
                 "so callers may pretend to be from any address and have a limit for each"
             )
             hint = "use source: PRINCIPAL, or attach the RateLimit to the ingress gateway"
-            yield _warning(found, f"{limit.field}.keys", "UntrustedAddress", message, hint)
+            yield warning(found.object, f"{limit.field}.keys", "UntrustedAddress", message, hint)
 
 
 def _callers(found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:
@@ -115,11 +112,11 @@ def _callers(found: LimitPolicy, held: tuple[Role, ...]) -> Iterator[Problem]:
         told = [key.name for key in limit.keys if isinstance(key, PeerKey | ClaimKey | AddressKey)]
         if sender is not None and told:
             message = (
-                f"the proxy of {_called(sender)} counts by routes what its workload sends, and does not "
+                f"the proxy of {called(sender)} counts by routes what its workload sends, and does not "
                 f"know {' and '.join(told)} of that: all are counted together"
             )
             hint = "use another key, or attach the RateLimit to a gateway"
-            yield _warning(found, f"{limit.field}.keys", "CallerNotKnown", message, hint)
+            yield warning(found.object, f"{limit.field}.keys", "CallerNotKnown", message, hint)
 
 
 def _is_sent(limit: Limit, role: Role) -> bool:
@@ -136,13 +133,14 @@ def _opaque(get: Reader, found: LimitPolicy, held: tuple[Role, ...]) -> Iterator
             continue
         ports = get(inbound.compiled_listener, role).value.ports
         if ports and all(port.protocol.is_tcp for port in ports):
-            message = f"the bytes of all ports of {_called(role)} are opaque: it counts no requests"
+            message = f"the bytes of all ports of {called(role)} are opaque: it counts no requests"
             hint = "name a port http-..., if it is HTTP"
-            yield _warning(found, "spec", "OpaquePort", message, hint)
+            yield warning(found.object, "spec", "OpaquePort", message, hint)
             return
 
 
-def _without_proxy(get: Reader, found: LimitPolicy) -> Iterator[Problem]:
+def _proxyless(get: Reader, found: LimitPolicy) -> Iterator[Role]:
+    """Workloads that it was written for: of limits, those without a proxy hold none."""
     if isinstance(found.scope, Targets | Attached):
         return
     root = get(mesh_settings).traffic.root_namespace
@@ -150,11 +148,4 @@ def _without_proxy(get: Reader, found: LimitPolicy) -> Iterator[Problem]:
         if role.type is ProxyType.GRPC and holds_for(
             found.scope, found.object.namespace, root, role.namespace, role.labels
         ):
-            message = f"{_called(role)} has no proxy, so nothing counts requests there"
-            hint = "give it a sidecar instead of the template grpc-agent"
-            yield _warning(found, "spec", "NotEnforced", message, hint)
-            return
-
-
-def _called(role: Role) -> str:
-    return f"{dict(role.labels).get('app', role.service_account)} in {role.namespace}"
+            yield role

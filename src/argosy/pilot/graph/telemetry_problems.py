@@ -1,16 +1,15 @@
 """Formulas of what is wrong with a Telemetry, as only the whole mesh can tell."""
 
-from collections.abc import Iterator
-
 from argosy.api.telemetry import Telemetry
 from argosy.base.names import Namespace, ObjectKey
-from argosy.base.problems import Problem, Severity
+from argosy.base.problems import Problem
 from argosy.derive import Reader, formula
-from argosy.model.policy_scope import EVERYONE, Attached
-from argosy.model.proxy import ProxyType, Role, Sight
+from argosy.model.policy_scope import EVERYONE
+from argosy.model.proxy import Role, Sight
 from argosy.pilot.compile import telemetry_checks
 from argosy.pilot.compile.policy_targets import selects
 from argosy.pilot.compile.telemetry import scope_of as selection_of
+from argosy.pilot.graph.policy_problems import for_nobody, without_proxy
 from argosy.pilot.graph.rules import EVERYBODY, provider_cluster
 from argosy.pilot.graph.scopes import scope_of
 from argosy.pilot.graph.telemetry import KIND, holding, telemetries
@@ -40,8 +39,8 @@ def telemetry_problems(get: Reader, namespace: Namespace, name: str) -> tuple[Pr
         *telemetry_checks.provider_problems(
             written, wider, mesh.telemetry, is_reachable, mixer=get(has_mixer)
         ),
-        *_nobody(written, held),
-        *_without_proxy(written, held),
+        *for_nobody(written.key, selection_of(written), held),
+        *without_proxy(written.key, held if _is_narrow(written) else (), "is reported"),
     )
 
 
@@ -73,23 +72,6 @@ def held_for(get: Reader, namespace: Namespace, name: str) -> tuple[Role, ...]:
     )
 
 
-def _nobody(written: Telemetry, held: tuple[Role, ...]) -> Iterator[Problem]:
-    """Of targets; selectors that match no workload are told by the analyzers."""
-    scope = selection_of(written)
-    if isinstance(scope, Attached) and scope.gateways and not held:
-        message = "no proxy of the Gateways that it targets runs here, so it holds for nobody"
-        hint = "Use a selector for gateways of networking.istio.io"
-        yield Problem(
-            written.key, "spec.targetRefs", "SelectsNothing", message, hint, Severity.WARNING
-        )
-
-
-def _without_proxy(written: Telemetry, held: tuple[Role, ...]) -> Iterator[Problem]:
-    """Of workloads that an object selects by name; of others it is no news."""
-    for role in held if selection_of(written) != EVERYONE else ():
-        if role.type is ProxyType.GRPC:
-            called = dict(role.labels).get("app", role.service_account)
-            message = f"{called} in {role.namespace} has no proxy, so nothing is reported there"
-            hint = "Give it a sidecar instead of the template grpc-agent"
-            yield Problem(written.key, "", "NotEnforced", message, hint, Severity.WARNING)
-            return
+def _is_narrow(written: Telemetry) -> bool:
+    """Whether it selects workloads by name: of others that nothing is reported of is no news."""
+    return selection_of(written) != EVERYONE

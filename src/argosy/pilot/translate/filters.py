@@ -3,8 +3,8 @@
 A request passes the rows from top to bottom, its response from bottom to top. A new filter is one
 file that builds its configuration and one row here that says why it stands where it stands.
 
-Rows still to come, and their places: peer metadata and tracing facts (first, so that refusals
-are recorded with them); telemetry (just before the router); extensions at the phases between these.
+Access logs, metrics and traces are no filters but parts of the connection manager, which sees what
+filters refuse. What users' EnvoyFilters insert is placed in the finished list by ``patch_listener``.
 """
 
 from collections.abc import Callable, Sequence
