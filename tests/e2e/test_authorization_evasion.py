@@ -276,7 +276,7 @@ def test_clients_of_the_gateway_by_address(world: World, gateway: int) -> None:
 def test_clients_behind_a_balancer_that_speaks_the_proxy_protocol(
     world: World, gateway: int
 ) -> None:
-    """S-15: ``remoteIpBlocks`` are of the address in the PROXY header, whatever X-Forwarded-For says.
+    """``remoteIpBlocks`` are of the address in the PROXY header, whatever X-Forwarded-For says.
 
     ``ipBlocks`` are of the connection itself.
     https://istio.io/latest/docs/tasks/security/authorization/authz-ingress/

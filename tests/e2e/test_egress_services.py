@@ -1,4 +1,4 @@
-"""Kubernetes Services that lead outside: ExternalName, and Endpoints of an address (T-26).
+"""Kubernetes Services that lead outside: ExternalName, and Endpoints of an address.
 
 https://istio.io/latest/docs/tasks/traffic-management/egress/egress-kubernetes-services/
 """

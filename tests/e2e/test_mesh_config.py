@@ -250,7 +250,7 @@ def test_a_mesh_changes_its_name(
 def test_policies_follow_a_mesh_that_changes_its_name(
     configured: Mesh, configure: Callable[[str], None], rules: Rules
 ) -> None:
-    """S-18: the old name allows nobody any more, unless it is an alias; cluster.local still does.
+    """The old name allows nobody any more, unless it is an alias; cluster.local still does.
 
     Both workloads are made anew after the change, as the task has it, so that their certificates
     are of the new name. https://istio.io/latest/docs/tasks/security/authorization/authz-td-migration/

@@ -1,4 +1,4 @@
-"""Who else signs, and who else is trusted: S-20, S-21, and the bundles of other trust domains.
+"""Who else signs, and who else is trusted: signers of workloads, another authority, and the bundles of other trust domains.
 
 https://istio.io/latest/docs/tasks/security/cert-management/custom-ca-k8s/ needs Kubernetes' signers and
 cert-manager; here a client of the mesh's own API plays their part, with the same objects.
@@ -138,7 +138,7 @@ def status(mesh: Mesh, source: str, target: str) -> int:
 
 @pytest.mark.covers("MeshConfig.caCertificates[].certSigners[]")
 def test_each_signer_signs_for_its_workloads(meshed: Mesh) -> None:
-    """S-20: certificates of signers that are asked by CertificateSigningRequests."""
+    """Certificates of signers that are asked by CertificateSigningRequests."""
     meshed.apply(config(*OF_SIGNERS))
     spaces = ("foo", *OTHERS)
     meshed.apply("---\n".join(namespace(n) + "---\n" + signer(n, n) for n in spaces))
@@ -224,7 +224,7 @@ def in_plain(mesh: Mesh) -> list[dict[str, Any]]:
     "MeshConfig.ca.istiodSide",
 )
 def test_an_authority_elsewhere_signs(meshed: Mesh, ca: ExternalAuthority, files: Path) -> None:
-    """S-21: under load, from the mesh's own certificates to the other's."""
+    """Under load, from the mesh's own certificates to the other's."""
     everybody = anchor(OTHER)
     meshed.apply(config(*OF_SIGNERS, everybody))
     with load(meshed, 8, "plain") as found:
