@@ -1,6 +1,8 @@
 """Run inside a workload: a steady load, and what failed, as one JSON line at the end.
 
-load.py URL --seconds S --rate R --concurrency C
+load.py URL --seconds S --rate R --concurrency C [--times]
+
+With --times it ends by the clock, and tells of each request when it was sent and answered.
 """
 
 import argparse
@@ -19,11 +21,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second, all together")
     parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--times", action="store_true", help="of each request, in seconds")
     options = parser.parse_args()
     url = urlsplit(options.url)
     started = time.monotonic()
     statuses: Counter[str] = Counter()
     failures: list[dict[str, object]] = []
+    times: list[tuple[float, float, int]] = []
     slowest = 0.0
     lock = threading.Lock()
 
@@ -36,6 +40,8 @@ def main() -> None:
             time.sleep(max(0.0, due - time.monotonic()))
             due += pause
             sent = time.monotonic()
+            if options.times and sent >= started + options.seconds:
+                return
             status, why = "0", ""
             try:
                 if connection is None:
@@ -59,6 +65,8 @@ def main() -> None:
             taken = time.monotonic() - sent
             with lock:
                 statuses[status] += 1
+                if options.times:
+                    times.append((sent - started, sent - started + taken, int(status)))
                 slowest = max(slowest, taken)
                 if status != "200":
                     failures.append({"at": round(sent - started, 2), "status": status, "why": why})
@@ -74,6 +82,7 @@ def main() -> None:
         "slowest": round(slowest, 3),
         "seconds": round(time.monotonic() - started, 3),
         "failures": failures[:50],
+        "times": times,
     }
     sys.stdout.write(json.dumps(summary) + "\n")
 
