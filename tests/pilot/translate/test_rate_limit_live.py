@@ -278,7 +278,16 @@ def test_requests_are_told_apart_by_keys(
         assert "x-argosy-peer" not in seen.body
 
 
-@pytest.mark.covers("RateLimit.rules[].match")
+@pytest.mark.covers(
+    "RateLimit.rules[].match.hosts",
+    "RateLimit.rules[].match.notHosts",
+    "RateLimit.rules[].match.paths",
+    "RateLimit.rules[].match.notPaths",
+    "RateLimit.rules[].match.methods",
+    "RateLimit.rules[].match.notMethods",
+    "RateLimit.rules[].match.headers",
+    "RateLimit.rules[].match.notHeaders",
+)
 @SCOPES
 def test_matches(tmp_path: Path, application: int, mixer: Mixer, scope: str) -> None:
     number = itertools.count()
