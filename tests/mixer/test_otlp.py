@@ -113,9 +113,10 @@ def test_what_is_not_ours_is_passed_over_and_what_is_no_otlp_refused() -> None:
 def test_what_limits_have_let_through_and_refused() -> None:
     """Nothing is told, too: the proxy is there."""
     export = Export()
-    for statistic, count in (("ok", 5), ("rate_limited", 0), ("enforced", 9), ("enabled", 9)):
+    for statistic, count in (("rate_limited", 3), ("ok", 5), ("enforced", 9), ("enabled", 9)):
         name = f"limit.http_local_rate_limit.{statistic}"
         export.count(name, count, {"limit": "shop/web/0"})
+        export.count(name, 0, {"limit": "shop/web/1"})
     found = Collector().take(export.bytes, WEB)
-    assert found.limits == [LimitCount("shop/web/0", allowed=5), LimitCount("shop/web/0")]
+    assert found.limits == (LimitCount("shop/web/0", 5, 3), LimitCount("shop/web/1"))
     assert (found.additions, found.rejected) == ([], 0)

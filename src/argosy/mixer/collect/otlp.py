@@ -6,7 +6,7 @@ the same number. https://opentelemetry.io/docs/specs/otel/metrics/data-model/
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -122,14 +122,14 @@ class Collector:
         except DecodeError as error:
             raise MalformedError(str(error)) from error
         found: list[Addition] = []
-        limits: list[LimitCount] = []
+        limits: dict[str, LimitCount] = {}
         rejected = 0
         for resource in request.resource_metrics:
             for scope in resource.instrumentation_library_metrics:
                 for metric in scope.metrics:
                     name = metric_name(metric.name)
                     if name is None:
-                        limits += _limit_counts(metric)
+                        _count_limits(metric, limits)
                         continue
                     for point, tally in _points(name, metric):
                         series = self._series_of(point)
@@ -139,7 +139,7 @@ class Collector:
                         if name == _REQUESTS:
                             _count_requests(series, tally, point.as_int)
                         found.append(Addition(series, tally))
-        return Collected(found, rejected, limits)
+        return Collected(found, rejected, tuple(limits.values()))
 
     def _series_of(self, point: Any) -> Series | None:
         attributes = point.attributes
@@ -175,16 +175,17 @@ def _points(name: str, metric: Any) -> Iterable[tuple[Any, Tally | None]]:
             yield point, _timed(point) if added else None
 
 
-def _limit_counts(metric: Any) -> Iterable[LimitCount]:
+def _count_limits(metric: Any, limits: dict[str, LimitCount]) -> None:
+    """Both numbers of a filter come to one count, whichever is told first."""
     if metric.name not in (_ALLOWED, _REFUSED) or metric.sum.aggregation_temporality != _DELTA:
         return
     for point in metric.sum.data_points:
-        told = {a.key: a.value.string_value for a in point.attributes}
-        count = max(0, point.as_int)
+        name = next((a.value.string_value for a in point.attributes if a.key == "limit"), "")
+        before, count = limits.get(name, LimitCount(name)), max(0, point.as_int)
         if metric.name == _ALLOWED:
-            yield LimitCount(told.get("limit", ""), allowed=count)
+            limits[name] = replace(before, allowed=before.allowed + count)
         else:
-            yield LimitCount(told.get("limit", ""), refused=count)
+            limits[name] = replace(before, refused=before.refused + count)
 
 
 def _count_requests(series: Series, tally: Tally, count: int) -> None:
