@@ -118,6 +118,11 @@ def is_counted(client: Inside, url: str = URL) -> None:
     eventually(lambda: statuses(client, url) == [429], f"{url} is limited")
 
 
+def is_known(mesh: Mesh, limit: str) -> None:
+    """Wait until Mixer has heard of it."""
+    eventually(lambda: limit in mesh.argosy("limits").stdout, f"Mixer knows {limit}")
+
+
 def load(
     mesh: Mesh, seconds: float, rate: int, concurrency: int, *more: str
 ) -> "subprocess.Popen[str]":
@@ -294,7 +299,7 @@ def test_what_replicas_count_for_themselves_is_seen(
     passed = parts[200] + others[200]
     assert total("own/tried", "allowed") + total("own/tried", "refused") == passed
     assert total("own/tried", "allowed") <= 3
-    eventually(lambda: rows("page/all") != {}, "productpage has told")
+    eventually(lambda: total("page/all", "allowed") == 9, "productpage has told")
     ((pod, row),) = rows("page/all").items()
     assert (row["state"], row["remaining"], row["allowed"], row["refused"]) == ("NEAR", 1, 9, 0)
     lines = running.argosy("limits").stdout.splitlines()
@@ -321,8 +326,7 @@ def test_routes_are_counted_where_they_are_chosen(
         sent = rate_limit(name, *by_route, selector={"matchLabels": {"app": "client"}})
         assert rules.apply("sent", sent) == []
         if scope == "SHARED":
-            shown = f"default/{name}/1"
-            eventually(lambda at=shown: at in running.argosy("limits").stdout, "Mixer knows it")  # type: ignore[misc]  # bound
+            is_known(running, f"default/{name}/1")
         big, small, other = (f"{URL}/{path}" for path in ("big", "small", "other"))
         assert statuses(client, big, 2) == [200, 429], name
         found = statuses(client, small, 5)
@@ -340,8 +344,7 @@ def test_routes_are_counted_where_they_are_chosen(
             rules.apply("edge", rate_limit(f"edge-{name}", at_gateway, targetRefs=[target])) == []
         )
         if scope == "SHARED":
-            shown = f"default/edge-{name}/0"
-            eventually(lambda at=shown: at in running.argosy("limits").stdout, "Mixer knows it")  # type: ignore[misc]  # bound
+            is_known(running, f"default/edge-{name}/0")
         hosts = [{"host": f"{host}.example.com"} for host in "ab"]
         paths = ("/checkout", "/checkout/now", "/else", "/else")
         codes = [httpx.get(running.url + p, headers=h).status_code for h in hosts for p in paths]
