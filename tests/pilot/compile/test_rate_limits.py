@@ -35,7 +35,14 @@ def config(url: str) -> ConfigMap:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://a.b:6379/0", "rediss://10.0.0.1", "unix:///run/r.sock", ""]
+    "url",
+    [
+        "redis://a.b:6379/0",
+        "rediss://10.0.0.1",
+        "unix:///run/r.sock?db=3",
+        "rediss://a?ssl_ca_certs=/ca.pem",
+        "",
+    ],
 )
 def test_a_redis(url: str) -> None:
     compiled = mesh(config(url))
@@ -51,6 +58,9 @@ def test_a_redis(url: str) -> None:
         ("redis://a:x", "is no URL"),
         ("redis://:secret@a", "reads the password"),
         ("redis://a?password=secret", "reads the password"),
+        ("rediss://a?ssl_password=secret", "reads the password"),
+        ("redis://a?socket_timeout=x", "socket_timeout cannot be said"),
+        ("redis://a?db=x", "db is no number"),
         ("redis://:secret@a:x", "is no URL"),
         ("http:secret", "no URL of a Redis"),
     ],

@@ -40,7 +40,9 @@ PERIODS = {
     "DAY": timedelta(days=1),
 }
 
-_CREDENTIALS = frozenset({"username", "password"})
+_CREDENTIALS = frozenset({"username", "password", "ssl_password"})
+_OPTIONS = frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+"""Of a Redis' URL: a database's number, and files. Others are redis-py's own business."""
 
 LimitClause: TypeAlias = Clause[Host | Path | Method | Header]
 
@@ -109,6 +111,13 @@ def limit_counters(url: str, report: Report) -> str:
     if found.password or found.username or not options.keys().isdisjoint(_CREDENTIALS):
         message = "whoever reads the settings reads the password in the URL: Mixer itself counts"
         report.error("InvalidURL", message, "let Redis be reached by Mixer only, without one")
+        return ""
+    if unknown := sorted(options.keys() - _OPTIONS):
+        message = f"{', '.join(unknown)} cannot be said in the URL: Mixer itself counts"
+        report.error("InvalidURL", message, f"only {', '.join(sorted(_OPTIONS))} can")
+        return ""
+    if not all(number.isdecimal() for number in options.get("db", ())):
+        report.error("InvalidURL", "db is no number: Mixer itself counts", hint)
         return ""
     whole = found.path if found.scheme == "unix" else found.hostname
     if found.scheme not in ("redis", "rediss", "unix") or not whole:
