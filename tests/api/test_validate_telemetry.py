@@ -121,15 +121,40 @@ def test_spans_go_to_one_provider() -> None:
     assert (problem.field, problem.severity) == ("spec.tracing[0].providers", Severity.WARNING)
 
 
-@pytest.mark.parametrize(
-    ("match", "field"),
-    [("{customMetric: own}", "customMetric"), ("{metric: GRPC_REQUEST_MESSAGES}", "metric")],
-)
-def test_metrics_that_are_not_there_are_told(match: str, field: str) -> None:
-    (problem,) = problems(f"metrics: [{{overrides: [{{match: {match}, disabled: false}}]}}]")
-    assert problem.field == f"spec.metrics[0].overrides[0].match.{field}"
+def test_metrics_that_are_not_there_are_told() -> None:
+    own = "match: {customMetric: own}"
+    (problem,) = problems(f"metrics: [{{overrides: [{{{own}, disabled: false}}]}}]")
+    assert problem.field == "spec.metrics[0].overrides[0].match.customMetric"
     assert (problem.code, problem.severity) == ("NotSupported", Severity.WARNING)
-    assert not problems(f"metrics: [{{overrides: [{{match: {match}, disabled: true}}]}}]")
+    assert not problems(f"metrics: [{{overrides: [{{{own}, disabled: true}}]}}]")
+
+
+REQUESTS, RESPONSES = (
+    f"match: {{metric: GRPC_{side}_MESSAGES%s}}, disabled: true" for side in ("REQUEST", "RESPONSE")
+)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fields"),
+    [
+        (f"{{{REQUESTS % ''}}}, {{{RESPONSES % ''}}}", []),
+        (f"{{{RESPONSES % ', mode: CLIENT'}}}, {{{REQUESTS % ', mode: CLIENT'}}}", []),
+        ("{match: {metric: GRPC_REQUEST_MESSAGES}, disabled: false}", []),
+        (f"{{{REQUESTS % ''}}}", ["[0].disabled"]),
+        (
+            f"{{{REQUESTS % ', mode: SERVER'}}}, {{{RESPONSES % ', mode: CLIENT'}}}",
+            ["[0].disabled", "[1].disabled"],
+        ),
+        (
+            "{match: {metric: GRPC_RESPONSE_MESSAGES}, tagOverrides: {a: {operation: REMOVE}}}",
+            ["[0].tagOverrides"],
+        ),
+    ],
+)
+def test_messages_are_counted_or_not_and_nothing_else(overrides: str, fields: list[str]) -> None:
+    found = problems(f"metrics: [{{overrides: [{overrides}]}}]")
+    assert [one.field for one in found] == [f"spec.metrics[0].overrides{field}" for field in fields]
+    assert {(one.code, one.severity) for one in found} <= {("NotSupported", Severity.WARNING)}
 
 
 def test_an_interval_is_said_to_have_no_effect() -> None:

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.e2e
 
 APPLICATION = Path(__file__).with_name("metrics_application.py")
 ECHO = SAMPLES / "tcp-echo" / "tcp_echo.py"
+GRPC = SAMPLES / "grpc-echo"
 _SAMPLE = re.compile(r"(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -45,7 +46,7 @@ Sample = tuple[dict[str, str], float]
 
 @pytest.fixture(scope="module")
 def running(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    """``shop`` answers HTTP; ``echo`` answers opaque bytes."""
+    """``shop`` answers HTTP, ``echo`` opaque bytes, ``calls`` gRPC."""
     world = tmp_path_factory.mktemp("metrics") / "world.yaml"
     world.write_text(
         account("shop")
@@ -62,6 +63,10 @@ def running(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
         + service("shop", "shop", {"name": "http", "port": 80, "targetPort": 8080})
         + deployment("echo", sys.executable, str(ECHO), "9000", "hi", port=9000)
         + service("echo", "echo", {"name": "tcp", "port": 9000})
+        + deployment(
+            "calls", sys.executable, str(GRPC / "server.py"), "7070", port=7070, account="shop"
+        )
+        + service("calls", "calls", {"name": "grpc", "port": 7000, "targetPort": 7070})
         + REFUSE
         + "---\n"
         + virtual_service("shop", RULES, "[shop]")
@@ -244,6 +249,91 @@ def test_connections_of_opaque_bytes(running: Mesh) -> None:
         assert total(text, "istio_tcp_sent_bytes_total", **whose) > 0
         (opened,) = samples(text, "istio_tcp_connections_opened_total", **whose)
         assert opened[0]["source_principal"] == "spiffe://cluster.local/ns/default/sa/curl"
+
+
+def unknown(labels: dict[str, str], *known: str) -> dict[str, str]:
+    return {name: "unknown" for name in labels if name not in known}
+
+
+STREAM = """
+import queue, sys, grpc, urllib.request
+from google.protobuf.wrappers_pb2 import StringValue
+asked = queue.Queue()
+with grpc.insecure_channel("calls:7000") as channel:
+    chat = channel.stream_stream(
+        "/argosy.samples.Echo/Chat", StringValue.SerializeToString, StringValue.FromString
+    )(iter(asked.get, None), timeout=20)
+    for word in ("one", "two"):
+        asked.put(StringValue(value=word))
+        next(chat)
+    sys.stdout.write(urllib.request.urlopen("http://127.0.0.1:15020/stats/prometheus").read().decode())
+    asked.put(None)
+"""
+NO_MESSAGES = """
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: no-messages}
+spec:
+  metrics:
+  - overrides:
+    - {match: {metric: GRPC_REQUEST_MESSAGES, mode: CLIENT}, disabled: true}
+    - {match: {metric: GRPC_RESPONSE_MESSAGES, mode: CLIENT}, disabled: true}
+"""
+
+
+def messages(text: str) -> tuple[float, float]:
+    """Of requests and of responses."""
+    return total(text, "istio_request_messages_total"), total(text, "istio_response_messages_total")
+
+
+def test_messages_of_grpc_are_counted_as_they_pass(running: Mesh) -> None:
+    """On both sides, of every kind of call, with the labels that hold for all of them."""
+
+    def call(kind: str, count: int) -> None:
+        target = ("--target", "calls:7000", "--call", kind, "--count", str(count))
+        running.exec("deploy/curl", sys.executable, str(GRPC / "client.py"), *target)
+
+    assert messages(scrape(running, "deploy/curl")) == (0, 0)
+    for kind, count in (("say", 3), ("count", 5), ("gather", 4), ("chat", 6)):
+        call(kind, count)
+    client, server = scrape(running, "deploy/curl"), scrape(running, "deploy/calls")
+    assert messages(client) == messages(server) == (3 + 1 + 4 + 6, 3 + 5 + 1 + 6)
+    of_all = {"request_protocol": "grpc", "connection_security_policy": "unknown"}
+    to_calls = {
+        "destination_service": "calls.default.svc.cluster.local",
+        "destination_service_name": "calls",
+        "destination_service_namespace": "default",
+    }
+    ((labels, _),) = samples(client, "istio_request_messages_total")
+    known = {**CURL, "reporter": "source", "source_principal": "unknown"}
+    assert labels == {**unknown(SHOP, *to_calls), **of_all, **to_calls, **known}
+    ((labels, _),) = samples(server, "istio_response_messages_total")
+    known = {
+        "reporter": "destination",
+        "destination_workload": "calls",
+        "destination_workload_namespace": "default",
+        "destination_canonical_service": "calls",
+        "destination_canonical_revision": "latest",
+        "destination_cluster": "Kubernetes",
+        "destination_app": "calls",
+    }
+    assert labels == {**unknown({**CURL, **SHOP}), **of_all, **to_calls, **known}
+    # A stream that is still open.
+    during = running.exec("deploy/curl", sys.executable, "-c", STREAM).stdout
+    assert messages(during) == (14 + 2, 15 + 2)
+    # Both are off on one side.
+    running.apply(NO_MESSAGES)
+    try:
+
+        def is_off() -> bool:
+            before = messages(scrape(running, "deploy/curl"))
+            call("say", 1)
+            return messages(scrape(running, "deploy/curl")) == before
+
+        eventually(is_off, "the client's proxy counts no messages", 20)
+        assert messages(scrape(running, "deploy/calls")) > (16, 17)
+    finally:
+        running.delete(NO_MESSAGES)
 
 
 def test_one_page_has_the_applications_metrics_too(running: Mesh) -> None:

@@ -43,7 +43,7 @@ def test_annotations(annotations: dict[str, str], found: ApplicationMetrics | No
 @contextlib.asynccontextmanager
 async def serving(*, ready: bool = True) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = MetricsServer(socket.socket, lambda: ready, lambda: None)
+    server = MetricsServer(socket.socket, lambda: ready, lambda: None, "")
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(server.run(listener))
         yield listener.getsockname()[1]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from argosy.proxy.message_counts import MessageCount
 from argosy.proxy.prometheus_page import StatisticsPage
 
 PAGE = """\
@@ -45,6 +46,27 @@ def shown(text: str, size: int) -> str:
 @pytest.mark.parametrize("size", [1, 7, 100, 100_000])
 def test_standard_metrics_are_unpacked_and_equal_ones_added(size: int) -> None:
     assert shown(PAGE, size) == SHOWN
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_counts_of_messages_are_told_apart(size: int) -> None:
+    counts = """\
+# TYPE envoy_cluster_grpc_request_message_count counter
+envoy_cluster_grpc_request_message_count{argosy_cluster="outbound|70||a.b"} 3
+envoy_cluster_grpc_request_message_count{argosy_cluster="inbound|80||"} 5
+# TYPE envoy_cluster_grpc_response_message_count counter
+envoy_cluster_grpc_response_message_count{argosy_cluster="inbound|80||"} 7
+"""
+    page = StatisticsPage()
+    data = (counts + PAGE).encode()
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    shown = "".join([line for piece in pieces for line in page.feed(piece)] + list(page.end()))
+    assert shown == SHOWN
+    assert page.messages == [
+        MessageCount("istio_request_messages_total", "outbound|70||a.b", 3),
+        MessageCount("istio_request_messages_total", "inbound|80||", 5),
+        MessageCount("istio_response_messages_total", "inbound|80||", 7),
+    ]
 
 
 def test_sums_of_fractions() -> None:

@@ -19,7 +19,8 @@ from argosy.api.validate_values import (
 )
 from argosy.base.cel import CelError, check_expression
 
-_NOT_COUNTED = frozenset({"GRPC_REQUEST_MESSAGES", "GRPC_RESPONSE_MESSAGES"})
+_MESSAGES = frozenset({"GRPC_REQUEST_MESSAGES", "GRPC_RESPONSE_MESSAGES"})
+"""Stock Envoy counts both or none, by cluster, so nothing else can be said of them."""
 
 MAX_EXPRESSION = 4096
 """Characters of a CEL expression."""
@@ -84,6 +85,25 @@ def _metrics(metrics: api.Metrics, path: str) -> Iterator[Mistake]:
         yield warning(interval, "NotSupported", message, "Remove it")
     for index, override in enumerate(metrics.overrides):
         yield from _override(override, f"{path}.overrides[{index}]")
+    yield from _half_disabled(metrics.overrides, f"{path}.overrides")
+
+
+def _half_disabled(overrides: Sequence[api.MetricsOverrides], path: str) -> Iterator[Mistake]:
+    """One of the two metrics of messages is disabled, and the other is not."""
+    disabled = {
+        (override.match.metric, override.match.mode)
+        for override in overrides
+        if override.match is not None and override.disabled
+    }
+    for index, override in enumerate(overrides):
+        match = override.match
+        if match is None or match.metric not in _MESSAGES or not override.disabled:
+            continue
+        (other,) = _MESSAGES - {match.metric}
+        if (other, match.mode) not in disabled:
+            message = f"it has no effect alone: {other} is counted by the same filter"
+            hint = f"Disable {other} as well, or remove it"
+            yield warning(f"{path}[{index}].disabled", "NotSupported", message, hint)
 
 
 def _override(override: api.MetricsOverrides, path: str) -> Iterator[Mistake]:
@@ -99,9 +119,9 @@ def _override(override: api.MetricsOverrides, path: str) -> Iterator[Mistake]:
                 f"there is no metric {short(match.custom_metric)}: Istio's own are counted only"
             )
             yield warning(f"{path}.match.customMetric", "NotSupported", message, "Remove it")
-        if match.metric in _NOT_COUNTED and not override.disabled:
-            message = f"{match.metric} is not there: stock Envoy cannot count messages"
-            yield warning(f"{path}.match.metric", "NotSupported", message, "Remove it")
+        if match.metric in _MESSAGES and override.tag_overrides:
+            message = f"it has no effect: the labels of {match.metric} are always the same"
+            yield warning(f"{path}.tagOverrides", "NotSupported", message, "Remove it")
     for name, tag in override.tag_overrides.items():
         where = child(f"{path}.tagOverrides", name)
         if not name:

@@ -33,11 +33,24 @@ WORKLOAD_ENVIRONMENT = "ARGOSY_WORKLOAD"
 SERVICE_METADATA = ("argosy", "service")
 """Where the metadata of a cluster has host, name and namespace of its service, joined."""
 
+MESSAGE_STATISTICS = {
+    "grpc.request_message_count": "request_messages_total",
+    "grpc.response_message_count": "response_messages_total",
+}
+"""What Envoy counts for each cluster: the ends of the statistics' names, with Istio's own."""
+
+CLUSTER_TAG = "argosy_cluster"
+"""The label of those statistics that says which cluster."""
+
 _PREFIX = "packed"
 _BETWEEN = "__"
 _PARTS = ";"
 _NOTHING = ("", "-")
 _PROMETHEUS_PREFIX = "envoy_"
+_MESSAGE_METRICS = {
+    f"{_PROMETHEUS_PREFIX}cluster_{counted.replace('.', '_')}": f"{SCOPE}_{name}"
+    for counted, name in MESSAGE_STATISTICS.items()
+}
 
 
 def workload_facts(
@@ -72,6 +85,11 @@ def metric_name(statistic: str) -> str | None:
     """
     name = statistic.removeprefix(_PROMETHEUS_PREFIX).replace(".", "_")
     return name if name.startswith(f"{SCOPE}_") else None
+
+
+def message_metric(statistic: str) -> str | None:
+    """Istio's name of a statistic of Envoy's Prometheus page that counts messages; None: another."""
+    return _MESSAGE_METRICS.get(statistic)
 
 
 def labels(tag: str, value: str) -> Iterator[tuple[str, str]]:

@@ -114,6 +114,10 @@ class Metric(Enum):
     GRPC_RESPONSE_MESSAGES = "response_messages_total"
 
 
+MESSAGE_METRICS = (Metric.GRPC_REQUEST_MESSAGES, Metric.GRPC_RESPONSE_MESSAGES)
+"""Counted by cluster, not by request."""
+
+
 @dataclass(frozen=True, slots=True)
 class TagOverride:
     """``value`` is a CEL expression; None: the tag is removed."""

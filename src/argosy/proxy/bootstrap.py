@@ -13,7 +13,7 @@ from argosy.model.mixer import MIXER_CLUSTER, MIXER_NAME
 from argosy.model.proxy import ISTIO_VERSION, ProxyType
 from argosy.model.rate_limit import LIMIT_STATS
 from argosy.model.records import RUNTIME_LAYER
-from argosy.model.standard_metrics import SCOPE
+from argosy.model.standard_metrics import CLUSTER_TAG, MESSAGE_STATISTICS, SCOPE
 from argosy.model.workload import NO_LOCALITY, Locality
 from argosy.proxy.capture import ENVOY_MARK, PROXY_DNS_PORT
 from argosy.proxy.secret_files import CONTROL_PLANE_FILE, CONTROL_PLANE_SECRET
@@ -41,14 +41,24 @@ _DEFAULT_STATS = (
     f"{SCOPE}.",
     f"{LIMIT_STATS}.",
 )
-_DEFAULT_STAT_SUFFIXES = ("rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied")
-"""What Istio keeps by default; each cluster's statistics cost memory in every sidecar."""
+_DEFAULT_STAT_SUFFIXES = (
+    "rbac.allowed",
+    "rbac.denied",
+    "shadow_allowed",
+    "shadow_denied",
+    *(f".{counted}" for counted in MESSAGE_STATISTICS),
+)
+"""What Istio keeps by default, and what its metrics of gRPC messages are made of.
+
+Each cluster's statistics cost memory in every sidecar; the last are there for those that gRPC goes to.
+"""
 
 _STAT_TAGS = {
     "authz_enforce_result": r"rbac(\.(allowed|denied))$",
     "authz_dry_run_action": r"(\.istio_dry_run_(allow|deny)_)",
     "authz_dry_run_result": r"(\.shadow_(allowed|denied))$",
     "limit": rf"^{LIMIT_STATS}\.((.+?)\.)http_local_rate_limit\.",
+    CLUSTER_TAG: r"^cluster\.((.+)\.)grpc\.(?:request|response)_message_count$",
 }
 """Parts of names that are labels in Prometheus: the first group is taken out, the second is kept.
 

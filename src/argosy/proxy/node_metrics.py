@@ -8,7 +8,7 @@ https://istio.io/latest/docs/ops/integrations/prometheus/#option-1-metrics-mergi
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -16,6 +16,13 @@ import h11
 import structlog
 
 from argosy.proxy.bootstrap import ADMIN_PORT
+from argosy.proxy.message_counts import (
+    CLUSTERS_PATH,
+    MalformedDumpError,
+    MessageCount,
+    clusters,
+    lines,
+)
 from argosy.proxy.namespace_http import AnswerError, read_from
 from argosy.proxy.prometheus_page import CONTENT_TYPE, StatisticsPage
 
@@ -24,6 +31,7 @@ _MAX_HEAD = 16_384
 _HEAD_SECONDS = 5.0
 _SCRAPE_SECONDS = 30.0
 _MAX_ENVOY_BYTES = 256 << 20
+_MAX_DUMP_BYTES = 64 << 20
 _MAX_APPLICATION_BYTES = 64 << 20
 _TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 _WRITTEN_AS_IT_IS = "/?=&%!$'()*+,;:@"
@@ -62,17 +70,22 @@ def application_metrics(annotations: Mapping[str, str]) -> ApplicationMetrics | 
 
 
 class MetricsServer:
-    """Serves one pod. ``is_ready`` is the proxy's health; ``application`` is asked at each scrape."""
+    """Serves one pod. ``is_ready`` is the proxy's health; ``application`` is asked at each scrape.
+
+    ``workload`` are the facts of the pod's workload, as ``standard_metrics`` joins them.
+    """
 
     def __init__(
         self,
         open_socket: OpenSocket,
         is_ready: Callable[[], bool],
         application: Callable[[], ApplicationMetrics | None],
+        workload: str,
     ) -> None:
         self._open_socket = open_socket
         self._is_ready = is_ready
         self._application = application
+        self._workload = workload
         self._free = _MAX_CONNECTIONS
 
     async def run(self, listener: socket.socket) -> None:
@@ -129,11 +142,26 @@ class MetricsServer:
 
     async def _of_proxy(self) -> AsyncIterator[bytes]:
         page = StatisticsPage()
-        url = f"http://127.0.0.1:{ADMIN_PORT}/stats/prometheus"
-        headers = {"Host": "localhost"}
-        async for piece in read_from(self._open_socket, url, headers, limit=_MAX_ENVOY_BYTES):
+        async for piece in self._of_admin("/stats/prometheus", _MAX_ENVOY_BYTES):
             yield "".join(page.feed(piece)).encode()
         yield "".join(page.end()).encode()
+        if page.messages:
+            yield await self._messages(page.messages)
+
+    async def _messages(self, counts: Sequence[MessageCount]) -> bytes:
+        """Left out when it is not known whose they are: other labels would be other series."""
+        try:
+            dump = b"".join(
+                [piece async for piece in self._of_admin(CLUSTERS_PATH, _MAX_DUMP_BYTES)]
+            )
+            return "".join(lines(counts, clusters(dump), self._workload)).encode()
+        except (AnswerError, MalformedDumpError) as error:
+            log.warning("metrics.messages_failed", error=str(error))
+            return b""
+
+    def _of_admin(self, path: str, limit: int) -> AsyncIterator[bytes]:
+        url = f"http://127.0.0.1:{ADMIN_PORT}{path}"
+        return read_from(self._open_socket, url, {"Host": "localhost"}, limit=limit)
 
 
 async def _of_application(

@@ -249,10 +249,12 @@ class EnvoySidecar:
             await self.admin.close()
 
     async def _serve_metrics(self) -> None:
+        metadata = self._pod.metadata
         server = MetricsServer(
             lambda: netns.socket_in(self._netns, mark=BYPASS_MARK),
             lambda: self.ready,
             self._application_metrics,
+            facts_of(metadata.name, metadata.namespace, metadata.labels),
         )
         await server.run(await asyncio.to_thread(_metrics_socket, self._netns))
 

@@ -2,14 +2,15 @@
 
 In: the text that Envoy's ``/stats/prometheus`` answers, in pieces. Out: the same, but for the
 standard metrics, whose packed tags are taken apart; of those, series that have become equal are
-added up. https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
+added up. What Envoy counts of messages is left out, and told apart. https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
 """
 
 import codecs
 import re
 from collections.abc import Iterator
 
-from argosy.model.standard_metrics import labels, metric_name
+from argosy.model.standard_metrics import CLUSTER_TAG, labels, message_metric, metric_name
+from argosy.proxy.message_counts import MessageCount
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -20,12 +21,17 @@ _BUCKET = re.compile(r',?le="([^"]*)"$')
 
 
 class StatisticsPage:
-    """Takes pieces of the page, gives lines with their ends; holds one metric at a time."""
+    """Takes pieces of the page, gives lines with their ends; holds one metric at a time.
+
+    ``messages`` are complete at the end.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
+        self.messages: list[MessageCount] = []
         self._metric: str | None = None
+        self._counted: str | None = None
         self._samples: dict[tuple[str, str, str], str] = {}
         self._known: dict[str, str] = {}
 
@@ -44,12 +50,21 @@ class StatisticsPage:
         if line.startswith(_TYPE):
             yield from self._finish()
             name, _, kind = line.removeprefix(_TYPE).partition(" ")
-            self._metric = metric_name(name)
-            yield f"{_TYPE}{self._metric or name} {kind}\n"
+            self._metric, self._counted = metric_name(name), message_metric(name)
+            if self._counted is None:
+                yield f"{_TYPE}{self._metric or name} {kind}\n"
+        elif self._counted is not None:
+            self._count(self._counted, line)
         elif self._metric is None or line.startswith("#"):
             yield line + "\n"
         elif line:
             self._sample(line)
+
+    def _count(self, metric: str, line: str) -> None:
+        found = _SAMPLE.fullmatch(line)
+        if found is not None:
+            cluster = dict(_LABEL.findall(found["labels"] or "")).get(CLUSTER_TAG, "")
+            self.messages.append(MessageCount(metric, cluster, int(found["value"])))
 
     def _sample(self, line: str) -> None:
         found = _SAMPLE.fullmatch(line)

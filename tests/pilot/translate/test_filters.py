@@ -30,6 +30,10 @@ TOKENS = RequestAuthn((JwtProvider(RULE, "keys"),))
             HttpFilterFacts(Side.GATEWAY, request_authn=TOKENS),
             ["header_mutation", "jwt_authn", "fault", "cors", "router"],
         ),
+        (
+            HttpFilterFacts(Side.OUTBOUND, dynamic_hosts=True, counts_messages=True),
+            ["fault", "cors", "dynamic_forward_proxy", "grpc_stats", "router"],
+        ),
         (HttpFilterFacts(Side.GATEWAY, grpc_web=True), ["grpc_web", "fault", "cors", "router"]),
     ],
 )

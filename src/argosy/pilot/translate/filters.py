@@ -25,6 +25,7 @@ from argosy.model.request_authn import RequestAuthn
 from argosy.pilot.translate import authorization, dynamic_forward, jwt_authn, rate_limit
 from argosy.pilot.translate.cors import CORS_FILTER
 from argosy.pilot.translate.fault import FAULT_FILTER
+from argosy.pilot.translate.grpc_stats import GRPC_STATS_FILTER, grpc_stats
 
 GRPC_WEB_FILTER = "envoy.filters.http.grpc_web"
 ROUTER_FILTER = "envoy.filters.http.router"
@@ -46,6 +47,7 @@ class HttpFilterFacts:
     resolved when a request names them. ``debug_headers``: x-envoy-* go to clients and servers.
     ``checks`` are those of requests; the outbound side has none.
     ``request_authn``: which tokens of end users are checked. ``limits``: how many requests pass.
+    ``counts_messages``: those of gRPC are counted.
     """
 
     side: Side
@@ -55,6 +57,7 @@ class HttpFilterFacts:
     checks: Checks = NO_CHECKS
     request_authn: RequestAuthn | None = None
     limits: tuple[Limit, ...] = ()
+    counts_messages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,10 @@ def _cors(facts: HttpFilterFacts) -> Message | None:
 
 def _dynamic_forward(facts: HttpFilterFacts) -> Message | None:
     return dynamic_forward.http_filter() if facts.dynamic_hosts else None
+
+
+def _grpc_stats(facts: HttpFilterFacts) -> Message | None:
+    return grpc_stats() if facts.counts_messages else None
 
 
 def _router(facts: HttpFilterFacts) -> Message:
@@ -170,8 +177,14 @@ HTTP_FILTERS: tuple[Row | Group, ...] = (
     Row(
         dynamic_forward.DYNAMIC_FORWARD_FILTER,
         _dynamic_forward,
-        "Just before the router, whose cluster finds the host that this filter has resolved: no "
+        "Late, for the router, whose cluster finds the host that this filter has resolved: no "
         "name is looked up for requests that are answered or refused earlier.",
+    ),
+    Row(
+        GRPC_STATS_FILTER,
+        _grpc_stats,
+        "Counts what goes to a cluster and comes from it: after all that answers requests or chooses "
+        "their cluster, and before the router, whose further tries are no further messages.",
     ),
     Row(ROUTER_FILTER, _router, "Ends the chain: it sends the request on."),
 )

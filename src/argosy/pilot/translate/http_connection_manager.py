@@ -22,6 +22,7 @@ from argosy.model.listener import (
 from argosy.pilot.translate import names, rate_limit
 from argosy.pilot.translate.access_log import http_access_logs
 from argosy.pilot.translate.filters import HttpFilterFacts, Side, http_filters
+from argosy.pilot.translate.grpc_stats import counts_messages
 from argosy.pilot.translate.proxy_traffic import apply_to_manager
 from argosy.pilot.translate.tracing import trace
 from argosy.pilot.translate.untrusted_headers import drop_claims_of_proxies, drop_from_outside
@@ -60,6 +61,7 @@ def outbound_http(
         dynamic_hosts=settings.dynamic_hosts,
         debug_headers=proxy.debug_headers,
         limits=settings.limits,
+        counts_messages=counts_messages(settings.telemetry.metrics),
     )
     manager.http_filters.extend(http_filters(facts))
     rate_limit.apply_to_manager(manager, settings.limits)
@@ -95,6 +97,7 @@ def inbound_http(
     facts = HttpFilterFacts(
         Side.INBOUND,
         debug_headers=proxy.debug_headers,
+        counts_messages=counts_messages(settings.telemetry.metrics),
         request_authn=settings.request_authn,
         limits=settings.limits,
         checks=settings.authorization.http,
@@ -136,6 +139,7 @@ def gateway_http(
         grpc_web,
         settings.dynamic_hosts,
         debug_headers=proxy.debug_headers,
+        counts_messages=counts_messages(settings.telemetry.metrics),
         checks=settings.authorization.http,
         request_authn=settings.request_authn,
         limits=settings.limits,
