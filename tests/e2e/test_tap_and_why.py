@@ -20,16 +20,30 @@ from typing import Any
 import pytest
 from click.testing import Result
 from inside import Inside, inside
-from manifests import account, deployment, service
-from mesh import ARGOSY, Mesh, client_of, eventually, mixer_pid
+from manifests import account, deployment, mesh_config, service
+from mesh import ARGOSY, SAMPLES, Mesh, client_of, eventually, mixer_pid
+from signers import authority
 from typer.testing import CliRunner
 
+from argosy.citadel.signer import pem
 from argosy.cli.main import application
 
 pytestmark = pytest.mark.e2e
 
 CURL = (sys.executable, "-c", "import time; time.sleep(1e9)")
-HOSTS = ("httpbin", "empty", "small", "slow", "flaky", "narrow", "faulty", "plain", "versions")
+HOSTS = (
+    *("httpbin", "empty", "small", "slow", "flaky", "narrow", "faulty", "plain", "versions"),
+    *("untrusted", "misnamed", "nowhere"),
+)
+AUTHORIZERS = """extensionProviders:
+- name: gatekeeper
+  envoyExtAuthzHttp: {service: ext-authz.default.svc.cluster.local, port: 8000}
+- name: unreachable
+  envoyExtAuthzGrpc: {service: ext-authz.default.svc.cluster.local, port: 9999}
+"""
+STRANGERS = "@STRANGERS@"
+"""The file of an authority that signed nothing here."""
+
 JWKS = '{"keys":[{"kty":"oct","k":"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0","alg":"HS256"}]}'
 RULES = f"""
 apiVersion: v1
@@ -132,6 +146,52 @@ spec:
   mtls:
     mode: STRICT  # plain
 ---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: untrusted}}
+spec:
+  host: untrusted
+  trafficPolicy:
+    tls: {{mode: SIMPLE, caCertificates: {STRANGERS}}}  # untrusted
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: misnamed}}
+spec:
+  host: misnamed
+  trafficPolicy:
+    tls:
+      mode: ISTIO_MUTUAL
+      subjectAltNames: [spiffe://cluster.local/ns/default/sa/other]  # misnamed
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: nowhere}}
+spec:
+  hosts: [nowhere]
+  http:
+  - route: [{{destination: {{host: nowhere, subset: v7}}}}]  # nowhere
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: ask}}
+spec:
+  selector: {{matchLabels: {{app: httpbin}}}}
+  action: CUSTOM
+  provider: {{name: gatekeeper}}
+  rules:  # external
+  - to: [{{operation: {{paths: [/anything/external]}}}}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: ask-in-vain}}
+spec:
+  selector: {{matchLabels: {{app: vault}}}}
+  action: CUSTOM
+  provider: {{name: unreachable}}
+  rules:  # unreachable
+  - to: [{{operation: {{paths: [/anything/*]}}}}]
+---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {{name: no-secrets}}
@@ -211,11 +271,21 @@ def world(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
     texts = [account("curl"), deployment("curl", *CURL, account="curl")]
     texts += [account("web"), deployment("httpbin", image=image, port=8080, account="web")]
     texts += [service(host, "httpbin", port) for host in HOSTS if host != "empty"]
+    authorizer = (sys.executable, str(SAMPLES / "ext-authz" / "ext_authz.py"))
+    texts += [deployment("vault", image=image, port=8080), service("vault", "vault", port)]
+    texts += [deployment("ext-authz", *authorizer, port=9000), mesh_config(AUTHORIZERS) + "---\n"]
+    ports: tuple[dict[str, object], ...] = (
+        {"name": "http", "port": 8000},
+        {"name": "grpc", "port": 9999},
+    )
+    texts += [service("ext-authz", "ext-authz", *ports)]
     (where / "workloads.yaml").write_text("".join(texts))
-    rules = where / "rules.yaml"
-    rules.write_text(RULES)
+    strangers, rules = where / "strangers.pem", where / "rules.yaml"
+    strangers.write_text(pem(authority().root))
+    rules.write_text(RULES.replace(STRANGERS, str(strangers)))
     mesh.up(where / "workloads.yaml", options=("--no-gateway",))
-    mesh.apply(rules)
+    told = mesh.argosy("apply", "--wait", "-f", str(rules), check=False).stderr
+    assert (told.count("Error: "), told.count("defines the subset v7")) == (1, 1), told
     with inside(mesh, "deploy/curl") as curl:
         world = World(mesh, curl, rules)
         eventually(
@@ -272,6 +342,26 @@ FAILURES = {
         "http://httpbin:8000/anything/open", 401, "the token is not valid",
         "RequestAuthentication", "", {"authorization": "Bearer x.y.z"}, 2,
     ),
+    "untrusted": Failure(
+        "http://untrusted:8000/", 503, "of an authority that the proxy does not trust",
+        "DestinationRule", "UF", {},
+    ),
+    "misnamed": Failure(
+        "http://misnamed:8000/", 503, "for another name than the proxy expects",
+        "DestinationRule", "UF", {},
+    ),
+    "external": Failure(
+        "http://httpbin:8000/anything/external", 403, "the external authorizer refused",
+        "AuthorizationPolicy", "UAEX", {}, 2,
+    ),
+    "unreachable": Failure(
+        "http://vault:8000/anything/x", 403, "the external authorizer could not be asked",
+        "AuthorizationPolicy", "UAEX", {}, 2,
+    ),
+    "nowhere": Failure(
+        "http://nowhere:8000/", 503, "a host or subset that the proxy does not know",
+        "VirtualService", "NC", {},
+    ),
     "plain": Failure(
         "http://plain:8000/", 503, "the client spoke plaintext", "PeerAuthentication", "", {}, 2,
     ),
@@ -300,8 +390,20 @@ def test_every_failure_is_explained_with_its_file_and_line(world: World) -> None
         first = cause["objects"][0]
         assert (first["kind"], first["place"]) == (failure.kind, world.line(name)), shown
         assert cause["remedy"]
-    note = found["missing"]["hops"][found["missing"]["cause"]]["objects"][0]["note"]
-    assert note == "it wants a valid token, and the request has none"
+    notes = {
+        name: [one["note"] for one in answer["hops"][answer["cause"]]["objects"]]
+        for name, answer in found.items()
+    }
+    assert notes["missing"] == ["it wants a valid token, and the request has none"]
+    web = "spiffe://cluster.local/ns/default/sa/web"
+    assert notes["misnamed"] == [f"the certificate that it got is for {web}"]
+    assert notes["external"] == ["it asks MeshConfig's provider gatekeeper"]
+    assert notes["unreachable"] == [
+        "it asks MeshConfig's provider unreachable",
+        "unreachable is asked at this port, for at most 600 s; 1 of 1 pods that it selects are ready",
+    ]
+    host = "nowhere.default.svc.cluster.local"
+    assert notes["nowhere"] == [f"no DestinationRule is there for {host}, so it has no subset v7"]
     small = world.why(asked["small"])
     (refused,) = {h["cause"] for h in small["hops"] if "UO" in h["record"].get("flags", ())}
     assert "circuit breaker" in refused
@@ -315,6 +417,17 @@ def test_every_failure_is_explained_with_its_file_and_line(world: World) -> None
     unknown = world.mesh.argosy("why", "nobody-asked-this", check=False)
     assert unknown.returncode == 3
     assert "nothing is known of request" in unknown.stderr
+
+
+def test_a_client_that_goes_away_is_the_cause_where_it_is(world: World) -> None:
+    """At the first hop: the client of the second one is the first one's proxy."""
+    request, statuses = world.ask("http://httpbin:8000/delay/3", timeout=0.5)
+    assert statuses == [0]
+    answer = world.why(request, 2)
+    assert [set(hop["record"]["flags"]) for hop in answer["hops"]] == [{"DC"}, {"DR"}]
+    cause = answer["hops"][answer["cause"]]
+    assert (cause["record"]["direction"], cause["blame"]) == ("outbound", "client")
+    assert "the client went away before the answer was complete" in cause["cause"]
 
 
 def test_who_may_look(world: World) -> None:

@@ -22,7 +22,7 @@ from argosy.mixer.records.record import Record
 from argosy.mixer.records.words import SUCCESS, Blame, Meaning, meaning
 
 if TYPE_CHECKING:
-    from argosy.cli.why_objects import Suspect
+    from argosy.cli.why_suspects import Suspect
 
 _RANK = {
     Blame.NOBODY: 0,
@@ -131,8 +131,16 @@ def explained(client: ApiClient, records: Sequence[Record], namespace: str) -> l
 
 
 def cause_of(hops: Sequence[Hop]) -> Hop:
-    """The hop where it went wrong first: the deepest at which a proxy was the one who refused."""
-    return max(hops, key=lambda hop: (_RANK.get(hop.meaning.blame, 4), hop.record.time))
+    """The hop where it went wrong first: the deepest at which a proxy was the one who refused.
+
+    Of clients that went away it is the first, since the next one's client is its proxy.
+    """
+
+    def order(hop: Hop) -> tuple[int, float]:
+        away = hop.meaning.blame is Blame.CLIENT
+        return _RANK.get(hop.meaning.blame, 4), -hop.record.time if away else hop.record.time
+
+    return max(hops, key=order)
 
 
 def _show(hops: Sequence[Hop], cause: Hop) -> None:
@@ -176,8 +184,11 @@ def _named(place: Place) -> str:
 
 def _facts(record: Record) -> list[str]:
     """What Envoy itself says of it."""
+    details = record.details
+    if record.transport_failure and record.transport_failure.replace(" ", "_") in details:
+        details = details.partition("|")[0] + "}"
     found = (
-        ("Envoy says", record.details),
+        ("Envoy says", details),
         ("Connection", record.termination),
         ("Transport", record.transport_failure),
         ("Client's TLS", record.tls_failure),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 from msgspec import structs
 
@@ -10,24 +10,23 @@ from argosy.base.names import Hostname, Namespace, ObjectKey
 from argosy.cli.authz import role
 from argosy.cli.client import Json, is_ready, name_of, namespace_of
 from argosy.cli.snapshot import Snapshot
+from argosy.cli.why_suspects import (
+    Suspect,
+    item_of,
+    named,
+    port_index,
+    readiness,
+    selects,
+    value_at,
+)
 from argosy.mixer.records.record import Record
 from argosy.mixer.records.words import Blame
-from argosy.model.authz import Action
+from argosy.model.authz import Action, Custom, Policy
 from argosy.model.records import Direction
 from argosy.model.route import Exact, Forward, HttpRule, Prefix, Regex, RouteMatch, ValueMatch
 
+_SHOWN = re.compile(r"SAN matcher, certificate SANs are \[([^]]*)\]")
 _DENIED = re.compile(r"ns\[(?P<ns>[^]]*)\]-policy\[(?P<name>[^]]*)\]-rule\[(?P<rule>\d+)\]")
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """An object, the part of it that matters, and what there is to say of it."""
-
-    kind: str
-    namespace: str
-    name: str
-    field: str = ""
-    note: str = ""
 
 
 def suspects(record: Record, blame: Blame, snapshot: Snapshot) -> tuple[Suspect, ...]:
@@ -62,12 +61,19 @@ def _of_routes(record: Record, blame: Blame, snapshot: Snapshot) -> Iterator[Sus
         namespace, _, name = record.virtual_service.partition("/")
         key = ObjectKey("VirtualService", Namespace(namespace), name)
         rule = rule_of(record, snapshot.rules_of(key))
-        yield _of_rule_of_route(record, blame, key, rule)
+        found = _of_rule_of_route(record, blame, key, rule)
+        if blame is Blame.SUBSET and rule is not None:
+            found = replace(found, note=_missing(record, rule, snapshot))
+        yield found
     elif blame is Blame.ROUTES:
         yield from _unrouted(record, snapshot)
     elif blame is Blame.TIMEOUT:
         yield from _of_rule(record, "connectionPool", snapshot)
-    if blame is Blame.SUBSET or (blame is Blame.RETRIES and record.host):
+    if blame is Blame.SUBSET:
+        for meant in _meant(record, snapshot):
+            rule_of_host = item_of(snapshot, "DestinationRule", meant.destination_rule)
+            yield from _of_subset(meant, rule_of_host, snapshot)
+    elif blame is Blame.RETRIES and record.host:
         yield from _of_destination(record, snapshot)
 
 
@@ -92,6 +98,17 @@ def _of_rule_of_route(
         case _:
             pass
     return Suspect("VirtualService", where.namespace, where.name, field, note)
+
+
+def _missing(record: Record, rule: HttpRule, snapshot: Snapshot) -> str:
+    """What is not there of that to which a rule leads."""
+    for one in rule.action.destinations if isinstance(rule.action, Forward) else ():
+        host, subset = one.destination.host, one.destination.subset
+        if snapshot.service_of_host(Hostname(host)) is None:
+            return f"the mesh has no host {host}"
+        if subset and snapshot.policy(Hostname(host), record.reporter.namespace) is None:
+            return f"no DestinationRule is there for {host}, so it has no subset {subset}"
+    return ""
 
 
 def rule_of(record: Record, rules: Iterable[HttpRule]) -> HttpRule | None:
@@ -193,26 +210,21 @@ def _of_destination(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
             yield from _of_destination(meant, snapshot)
         return
     service = snapshot.service_of_host(Hostname(record.host)) if record.host else None
-    rule = _item(snapshot, "DestinationRule", record.destination_rule)
+    rule = item_of(snapshot, "DestinationRule", record.destination_rule)
     if record.subset:
         yield from _of_subset(record, rule, snapshot)
     elif rule is not None and "UH" in record.flags and _ejects(rule):
         field = "spec.trafficPolicy.outlierDetection"
-        yield _named(rule, field, "it may have taken them all out after failures")
+        yield named(rule, field, "it may have taken them all out after failures")
     if service is None:
         return
-    kind = "Service" if _item(snapshot, "Service", f"{service.namespace}/{service.name}") else ""
+    kind = "Service" if item_of(snapshot, "Service", f"{service.namespace}/{service.name}") else ""
     if not kind:
         yield from _of_entry(record, snapshot)
         return
-    selector = dict(service.selector)
-    pods = [pod for pod in snapshot.all("Pod") if _selects(pod, service.namespace, selector)]
-    ready = sum(map(is_ready, pods))
-    port = f"spec.ports[{_port_index(snapshot, service.namespace, service.name, record.port)}]"
+    port = f"spec.ports[{port_index(snapshot, service.namespace, service.name, record.port)}]"
     refused = bool(record.upstream_address)
-    note = f"{ready} of {len(pods)} pods that it selects are ready"
-    if refused:
-        note = f"{record.upstream_address} was dialled"
+    note = f"{record.upstream_address} was dialled" if refused else readiness(service, snapshot)
     yield Suspect(
         "Service", service.namespace, service.name, port if refused else "spec.selector", note
     )
@@ -264,13 +276,13 @@ def _of_subset(record: Record, rule: Json | None, snapshot: Snapshot) -> Iterato
         service = snapshot.service_of_host(Hostname(record.host))
         home = service.namespace if service else namespace_of(rule)
         selector = {**(dict(service.selector) if service else {}), **labels}
-        pods = [pod for pod in snapshot.all("Pod") if _selects(pod, home, selector)]
+        pods = [pod for pod in snapshot.all("Pod") if selects(pod, home, selector)]
         ready = sum(map(is_ready, pods))
         wanted = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
         note = f"subset {record.subset} ({wanted}): {ready} of {len(pods)} pods are ready"
-        yield _named(rule, f"spec.subsets[{index}].labels", note)
+        yield named(rule, f"spec.subsets[{index}].labels", note)
         return
-    yield _named(rule, "spec.subsets", f"it has no subset {record.subset}")
+    yield named(rule, "spec.subsets", f"it has no subset {record.subset}")
 
 
 def _of_own_service(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
@@ -278,23 +290,23 @@ def _of_own_service(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
     port = (record.upstream_address or record.server_address).rpartition(":")[2]
     note = f"the proxy dialled the application at port {port}"
     for service in snapshot.services_of(record.reporter.namespace, record.reporter.labels):
-        item = _item(snapshot, "Service", f"{service.namespace}/{service.name}")
+        item = item_of(snapshot, "Service", f"{service.namespace}/{service.name}")
         for index, one in enumerate(item["spec"].get("ports") or () if item else ()):
             target = one.get("targetPort", one.get("port"))
             if item and (str(target) == port or not str(target).isdigit()):
-                yield _named(item, f"spec.ports[{index}].targetPort", note)
+                yield named(item, f"spec.ports[{index}].targetPort", note)
 
 
 def _of_entry(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
     for entry in snapshot.all("ServiceEntry"):
         if record.host in (entry["spec"].get("hosts") or ()):
             note = f"{record.upstream_address} was dialled" if record.upstream_address else ""
-            yield _named(entry, "spec", note)
+            yield named(entry, "spec", note)
 
 
 def _of_rule(record: Record, part: str, snapshot: Snapshot) -> Iterator[Suspect]:
     """The DestinationRule that was followed, where it says something of ``part``."""
-    rule = _item(snapshot, "DestinationRule", record.destination_rule)
+    rule = item_of(snapshot, "DestinationRule", record.destination_rule)
     if rule is None:
         if not record.destination_rule and not record.host:
             for meant in _meant(record, snapshot):
@@ -304,20 +316,32 @@ def _of_rule(record: Record, part: str, snapshot: Snapshot) -> Iterator[Suspect]
     spec = rule["spec"]
     for index, subset in enumerate(spec.get("subsets") or ()):
         if subset.get("name") == record.subset and part in (subset.get("trafficPolicy") or {}):
-            yield _named(rule, f"spec.subsets[{index}].trafficPolicy.{part}")
+            yield named(rule, f"spec.subsets[{index}].trafficPolicy.{part}")
             return
     policy: Json = spec.get("trafficPolicy") or {}
     for index, port in enumerate(policy.get("portLevelSettings") or ()):
         if (port.get("port") or {}).get("number") == record.port and part in port:
-            yield _named(rule, f"spec.trafficPolicy.portLevelSettings[{index}].{part}")
+            yield named(rule, f"spec.trafficPolicy.portLevelSettings[{index}].{part}")
             return
-    yield _named(rule, f"spec.trafficPolicy.{part}" if part in policy else "")
+    yield named(rule, f"spec.trafficPolicy.{part}" if part in policy else "")
 
 
 def _of_tls(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
-    yield from _of_rule(record, "tls", snapshot)
+    names = _SHOWN.search(record.transport_failure)
+    for one in _of_rule(record, "tls", snapshot):
+        rule = item_of(snapshot, one.kind, f"{one.namespace}/{one.name}")
+        said = value_at(rule, one.field) if rule is not None and one.field else {}
+        expected = ("subjectAltNames",) if names else ("caCertificates", "credentialName")
+        field = next((f"{one.field}.{key}" for key in expected if key in said), one.field)
+        yield replace(one, field=field, note=_shown(names[1]) if names else "")
     if not record.destination_rule:
         yield from _of_destination(record, snapshot)
+
+
+def _shown(names: str) -> str:
+    """The names in a certificate, without the facts that the mesh's own carry too."""
+    known = [name for name in names.split(", ") if ";" not in name]
+    return f"the certificate that it got is for {', '.join(known) or 'nobody'}"
 
 
 # What a workload demands of its callers.
@@ -344,7 +368,7 @@ def _of_peer(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
             continue
         field = f'spec.portLevelMtls["{port}"]' if of_port else "spec.mtls.mode"
         rank = 0 if labels else 1 if own else 2
-        suspect = _named(item, field, f"it demands {mode}")
+        suspect = named(item, field, f"it demands {mode}")
         found.append((rank, item["metadata"].get("creationTimestamp", ""), suspect))
     yield from (suspect for _, _, suspect in sorted(found, key=lambda one: one[:2])[:1])
     yield from _of_rule(record, "tls", snapshot)
@@ -354,7 +378,7 @@ def _of_policies(record: Record, blame: Blame, snapshot: Snapshot) -> Iterator[S
     text = record.details + record.termination
     if matched := _DENIED.search(text):
         kind, index = "AuthorizationPolicy", matched["rule"]
-        item = _item(snapshot, kind, f"{matched['ns']}/{matched['name']}")
+        item = item_of(snapshot, kind, f"{matched['ns']}/{matched['name']}")
         rules = ((item or {}).get("spec") or {}).get("rules") or ()
         note = ""
         if int(index) < len(rules) and "notRequestPrincipals" in str(rules[int(index)]):
@@ -367,15 +391,39 @@ def _of_policies(record: Record, blame: Blame, snapshot: Snapshot) -> Iterator[S
             where = policy.object
             yield Suspect("RequestAuthentication", where.namespace, where.name, "spec.jwtRules")
         return
-    pod = _item(snapshot, "Pod", f"{record.reporter.namespace}/{record.reporter.pod}")
+    pod = item_of(snapshot, "Pod", f"{record.reporter.namespace}/{record.reporter.pod}")
     if pod is None:
         return
-    wanted = Action.CUSTOM if blame is Blame.EXTERNAL_AUTHORIZATION else Action.ALLOW
-    note = "" if wanted is Action.CUSTOM else "none of its rules allows the request"
+    if blame is Blame.EXTERNAL_AUTHORIZATION:
+        checks = snapshot.authorization(role(pod))
+        for custom in (checks.http if record.is_http else checks.tcp).custom:
+            yield from _of_authorizer(custom, "ext_authz_error" in text, snapshot)
+        return
     for allowing in snapshot.policies(role(pod)):
-        if allowing.action is wanted and not allowing.dry_run:
-            where = allowing.object
-            yield Suspect("AuthorizationPolicy", where.namespace, where.name, "spec.rules", note)
+        if allowing.action is Action.ALLOW and not allowing.dry_run:
+            yield _of_policy(allowing, "none of its rules allows the request")
+
+
+def _of_policy(policy: Policy, note: str) -> Suspect:
+    where = policy.object
+    return Suspect(where.kind, where.namespace, where.name, "spec.rules", note)
+
+
+def _of_authorizer(custom: Custom, failed: bool, snapshot: Snapshot) -> Iterator[Suspect]:
+    """The policies that have it asked, and where it should be if it ``failed`` to answer."""
+    for policy in custom.policies:
+        yield _of_policy(policy, f"it asks MeshConfig's provider {custom.provider}")
+    if custom.authorizer is None or not failed:
+        return
+    cluster, seconds = custom.authorizer.cluster, custom.authorizer.timeout.total_seconds()
+    service = snapshot.service_of_host(Hostname(cluster.host))
+    if service is None or not item_of(snapshot, "Service", f"{service.namespace}/{service.name}"):
+        return
+    index = port_index(snapshot, service.namespace, service.name, cluster.port)
+    note = f"{custom.provider} is asked at this port, for at most {seconds:g} s"
+    field = f"spec.ports[{index}]"
+    ready = readiness(service, snapshot)
+    yield Suspect("Service", service.namespace, service.name, field, f"{note}; {ready}")
 
 
 def _of_rate_limits(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
@@ -391,7 +439,7 @@ def _of_rate_limits(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
             selector: Json = spec.get("selector") or spec.get("workloadSelector") or {}
             labels: dict[str, str] = selector.get("matchLabels") or selector.get("labels") or {}
             if labels.items() <= record.reporter.labels.items():
-                yield _named(item, "spec")
+                yield named(item, "spec")
 
 
 def _of_unknown_host(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
@@ -402,32 +450,7 @@ def _of_unknown_host(record: Record, snapshot: Snapshot) -> Iterator[Suspect]:
             labels.items() <= record.reporter.labels.items()
         ):
             field = "spec.outboundTrafficPolicy"
-            yield _named(sidecar, field if "outboundTrafficPolicy" in spec else "spec.egress")
-    if _item(snapshot, "ConfigMap", f"{snapshot.root_namespace}/istio"):
+            yield named(sidecar, field if "outboundTrafficPolicy" in spec else "spec.egress")
+    if item_of(snapshot, "ConfigMap", f"{snapshot.root_namespace}/istio"):
         note = "meshConfig.outboundTrafficPolicy"
         yield Suspect("ConfigMap", snapshot.root_namespace, "istio", "data.mesh", note)
-
-
-# Objects.
-
-
-def _item(snapshot: Snapshot, kind: str, path: str) -> Json | None:
-    """``path`` is ``namespace/name``, or only a name for what is in no namespace."""
-    namespace, _, name = path.rpartition("/")
-    return snapshot.item(kind, namespace, name)
-
-
-def _named(item: Json, field: str, note: str = "") -> Suspect:
-    return Suspect(item["kind"], namespace_of(item), name_of(item), field, note)
-
-
-def _selects(pod: Json, namespace: str, selector: dict[str, str]) -> bool:
-    if not selector or namespace_of(pod) != namespace:
-        return False
-    return selector.items() <= (pod["metadata"].get("labels") or {}).items()
-
-
-def _port_index(snapshot: Snapshot, namespace: str, name: str, number: int) -> int:
-    item = _item(snapshot, "Service", f"{namespace}/{name}")
-    ports = item["spec"].get("ports") or () if item else ()
-    return next((i for i, port in enumerate(ports) if port.get("port") == number), 0)

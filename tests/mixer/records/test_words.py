@@ -90,11 +90,31 @@ def test_words_are_words(found: Meaning) -> None:
         (
             {
                 "flags": ("UF",),
-                "transport_failure": "TLS_error|error:0A000086:SSL routines::"
-                "CERTIFICATE_VERIFY_FAILED:verify SAN list:TLS_error_end",
+                "transport_failure": "TLS_error:|268435581:SSL routines:OPENSSL_internal:"
+                "CERTIFICATE_VERIFY_FAILED:verify cert failed: SAN matcher, certificate SANs are "
+                "[spiffe://a/ns/b/sa/c]:TLS_error_end",
             },
-            "the proxy does not trust the destination's certificate",
+            "the destination's certificate is for another name",
             Blame.TLS,
+        ),
+        *(
+            (
+                {
+                    "flags": ("UF", "URX"),
+                    "transport_failure": "TLS_error:|268435581:SSL routines:OPENSSL_internal:"
+                    "CERTIFICATE_VERIFY_FAILED:verify cert failed: X509_verify_cert: certificate "
+                    f"verification error at depth 0: {why}:TLS_error_end",
+                },
+                words,
+                Blame.TLS,
+            )
+            for why, words in (
+                ("certificate has expired", "a certificate has expired"),
+                (
+                    "unable to get local issuer certificate",
+                    "the destination's certificate is of an",
+                ),
+            )
         ),
         ({"flags": ("DC",), "status": 0}, FLAGS["DC"].words, Blame.CLIENT),
         ({"flags": ("DI", "UT"), "status": 504}, FLAGS["UT"].words, Blame.TIMEOUT),

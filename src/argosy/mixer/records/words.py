@@ -51,8 +51,8 @@ FLAGS: dict[str, Meaning] = {
         Blame.ROUTES,
     ),
     "NC": Meaning(
-        "the route leads to a cluster that the proxy does not have",
-        "name a host and subset in the rule's destination that exist and are exported to the caller",
+        "the route leads to a host or subset that the proxy does not know",
+        "define the subset in a DestinationRule, or name a host that exists and is exported to the caller",
         Blame.SUBSET,
     ),
     "UH": Meaning(
@@ -263,7 +263,8 @@ DETAILS: tuple[tuple[str, Meaning], ...] = (
     )),
     ("ext_authz_error", Meaning(
         "the external authorizer could not be asked, and the check fails closed",
-        "see whether the authorizer runs and answers within its timeout",
+        "see whether the authorizer runs, listens on the port that its provider in MeshConfig names, "
+        "and answers within that provider's timeout",
         Blame.EXTERNAL_AUTHORIZATION,
     )),
     ("fault_filter_abort", FLAGS["FI"]),
@@ -355,10 +356,27 @@ DETAILS: tuple[tuple[str, Meaning], ...] = (
 )  # fmt: skip
 """By the beginning of the details; the first that fits."""
 
+_NOT_LISTENING = Meaning(
+    "nothing listens at the destination's port",
+    "see whether its program runs, and listens on the port that the Service names as targetPort",
+    Blame.DESTINATION,
+)
+_EXPIRED = Meaning(
+    "a certificate has expired",
+    "renew it; of the mesh's own, `argosy certs -o wide` tells why they were not renewed",
+    Blame.TLS,
+)
 TRANSPORT: tuple[tuple[str, Meaning], ...] = (
+    ("SAN matcher", Meaning(
+        "the destination's certificate is for another name than the proxy expects",
+        "correct `subjectAltNames` in the TLS settings for the destination, or see who answers there",
+        Blame.TLS,
+    )),
+    ("certificate has expired", _EXPIRED),
     ("CERTIFICATE_VERIFY_FAILED", Meaning(
-        "the proxy does not trust the destination's certificate",
-        "see which authority and names the TLS settings for the destination expect, and what it shows",
+        "the destination's certificate is of an authority that the proxy does not trust",
+        "name the authority that signed it in the TLS settings for the destination (`caCertificates`, "
+        "`credentialName`); for workloads of the mesh use ISTIO_MUTUAL, or no settings",
         Blame.TLS,
     )),
     ("WRONG_VERSION_NUMBER", Meaning(
@@ -381,27 +399,15 @@ TRANSPORT: tuple[tuple[str, Meaning], ...] = (
         "see whose certificates the destination trusts",
         Blame.TLS,
     )),
-    ("CERTIFICATE_EXPIRED", Meaning(
-        "a certificate has expired",
-        "renew it; of the mesh's own, `argosy certs -o wide` tells why they were not renewed",
-        Blame.TLS,
-    )),
+    ("CERTIFICATE_EXPIRED", _EXPIRED),
     ("TLS_error", Meaning(
         "the TLS handshake with the destination failed",
         "see whether both sides agree on TLS: a DestinationRule sets the client's, a "
         "PeerAuthentication the server's",
         Blame.TLS,
     )),
-    ("Connection refused", Meaning(
-        "nothing listens at the destination's port",
-        "see whether its program runs, and listens on the port that the Service names as targetPort",
-        Blame.DESTINATION,
-    )),
-    ("delayed connect error: 111", Meaning(
-        "nothing listens at the destination's port",
-        "see whether its program runs, and listens on the port that the Service names as targetPort",
-        Blame.DESTINATION,
-    )),
+    ("Connection refused", _NOT_LISTENING),
+    ("delayed connect error: 111", _NOT_LISTENING),
     ("immediate connect error: 101", Meaning(
         "there is no way to the destination's network",
         "see whether its address is right, and reachable from here",
