@@ -536,7 +536,7 @@ scrape_configs:
   static_configs: [{targets: ['%(at)s:8080']}]
 - job_name: istiod
   scheme: https
-  tls_config: {ca_file: /etc/prom-certs/root-cert.pem, cert_file: /etc/prom-certs/cert-chain.pem,
+  tls_config: {ca_file: /etc/prom-certs/control-plane.pem, cert_file: /etc/prom-certs/cert-chain.pem,
     key_file: /etc/prom-certs/key.pem, server_name: istiod.istio-system.svc}
   static_configs: [{targets: ['10.244.0.1:15014']}]
 """

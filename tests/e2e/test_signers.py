@@ -9,6 +9,7 @@ authority with the same protocol.
 import base64
 import json
 import ssl
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from key_server import KeyServer, key_server
 from manifests import deployment, mesh_config, namespace, service
-from mesh import Mesh, eventually
+from mesh import SAMPLES, Mesh, eventually
 from signers import ExternalAuthority, authority, external_authority, signing
 
 from argosy.base.names import TrustDomain
@@ -40,6 +41,8 @@ pytestmark = pytest.mark.e2e
 
 PEER = Path(__file__).with_name("mtls_peer.py")
 ASK = Path(__file__).with_name("ask_for_certificate.py")
+GRPC = SAMPLES / "grpc-echo"
+WITHOUT_PROXY = {"inject.istio.io/templates": "grpc-agent"}
 FOO, BAR, LONE = "signers.example/foo", "signers.example/bar", "signers.example/lone"
 SIGNERS = {name: authority() for name in (FOO, BAR, LONE)}
 OTHER = authority()
@@ -63,6 +66,39 @@ def workloads(space: str) -> str:
             deployment("client", "/bin/sleep", "infinity", namespace=space),
         )
     )
+
+
+def grpc_server(space: str) -> str:
+    """Without a proxy, so that gRPC itself reads the certificates; for mutual TLS alone."""
+    port: dict[str, object] = {"name": "grpc", "port": 7070}
+    return "---\n".join(
+        (
+            deployment(
+                "calls",
+                *(sys.executable, str(GRPC / "server.py"), "7070"),
+                port=7070,
+                namespace=space,
+                annotations=WITHOUT_PROXY,
+            ),
+            service("calls", "calls", port, namespace=space),
+            f"""
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: calls, namespace: {space}}}
+spec: {{selector: {{matchLabels: {{app: calls}}}}, mtls: {{mode: STRICT}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: calls, namespace: {space}}}
+spec: {{host: calls.{space}.svc.cluster.local, trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}}}
+""",
+        )
+    )
+
+
+def grpc_client(space: str) -> str:
+    argv = ("/bin/sleep", "infinity")
+    return deployment("caller", *argv, namespace=space, annotations=WITHOUT_PROXY)
 
 
 def signer(space: str, name: str) -> str:
@@ -143,11 +179,15 @@ def test_each_signer_signs_for_its_workloads(meshed: Mesh) -> None:
     spaces = ("foo", *OTHERS)
     meshed.apply("---\n".join(namespace(n) + "---\n" + signer(n, n) for n in spaces))
     with signing(meshed, SIGNERS) as signer_:
-        client = (deployment("client", "/bin/sleep", "infinity", namespace=n) for n in OTHERS)
-        meshed.apply("---\n".join((workloads("foo"), *client)))
-        meshed.argosy("wait", "-n", "foo", "deploy/web", "deploy/client", "--for", "ready")
+        clients = "---\n".join(
+            deployment("client", "/bin/sleep", "infinity", namespace=n) + "---\n" + grpc_client(n)
+            for n in OTHERS
+        )
+        meshed.apply("---\n".join((workloads("foo"), grpc_server("foo"), clients)))
+        of_foo = ("deploy/web", "deploy/client", "deploy/calls")
+        meshed.argosy("wait", "-n", "foo", *of_foo, "--for", "ready")
         for space in OTHERS:
-            meshed.argosy("wait", "-n", space, "deploy/client", "--for", "ready")
+            meshed.argosy("wait", "-n", space, "deploy/client", "deploy/caller", "--for", "ready")
     assert (status(meshed, "foo", "foo"), status(meshed, "bar", "foo")) == (200, 200)
     assert status(meshed, "lone", "foo") == REFUSED
     cluster = "cluster.outbound|80||web.foo.svc.cluster.local;.ssl.fail_verify_error"
@@ -169,6 +209,20 @@ def test_each_signer_signs_for_its_workloads(meshed: Mesh) -> None:
     assert (FOO in rows["foo"], BAR in rows["bar"], LONE in rows["lone"]) == (True, True, True)
     assert "Argosy intermediate" in rows["plain"]
     eventually(lambda: meshed.get("certificatesigningrequests") == [], "requests go away", 10)
+
+
+def test_grpc_without_proxies_trusts_as_proxies_do(meshed: Mesh) -> None:
+    """It reads PEM, and knows the control plane by other roots than its peers."""
+
+    def call(space: str) -> str:
+        target = "xds:///calls.foo.svc.cluster.local:7070"
+        argv = (sys.executable, str(GRPC / "client.py"), "--target", target, "--timeout", "5")
+        found = meshed.exec("deploy/caller", *argv, namespace=space, check=False)
+        return found.stdout.strip()
+
+    peer = "peer=spiffe://cluster.local/ns/bar/sa/default"
+    eventually(lambda: call("bar").endswith(peer), "signers that trust each other", 20)
+    assert call("lone").startswith("UNAVAILABLE")
 
 
 def test_a_signer_that_nobody_named_signs_for_nobody(meshed: Mesh) -> None:

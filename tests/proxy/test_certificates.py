@@ -151,7 +151,7 @@ async def test_pem_follows_and_comes_back_after_a_restart(tmp_path: Path) -> Non
                 await until(partial(lambda old: leaf(tmp_path) != old, first))
         shown = (shared / "cert-chain.pem").read_bytes()
         assert x509.load_pem_x509_certificate(shown) == leaf(tmp_path)
-        assert len([file.unlink() for file in shared.iterdir()]) == 3
+        assert len([file.unlink() for file in shared.iterdir()]) == 4
     assert len(authority.requests) == 2, "what is left from before is good enough"
 
 
@@ -237,6 +237,37 @@ async def test_a_certificate_that_another_signed_is_not_used_again(tmp_path: Pat
         await runner.ready()
         assert len(authority.requests) == 2
         assert runner.state.issuer == fingerprint(authority.root.certificate)
+
+
+class ChosenSigner(FakeAuthority):
+    """Another than the mesh signs; the root is ``known`` to all, the mesh itself may have it too."""
+
+    def __init__(self, name: str, of_mesh: str, known: FakeAuthority) -> None:
+        super().__init__()
+        self.name, self.of_mesh, self.root = name, of_mesh, known.root
+
+    def now(self) -> Standing:
+        domains = ((str(DOMAIN), pem(self.root.root)),)
+        roots = Roots("v", self.of_mesh, "", domains, str(DOMAIN))
+        return Standing(str(self.identity), roots, "", self.name)
+
+
+async def test_a_certificate_of_the_same_signer_is_used_again_and_no_other(tmp_path: Path) -> None:
+    """Whether or not the signers share their roots, with each other and with the mesh."""
+    known, mesh = FakeAuthority(), FakeAuthority()
+    for of_mesh in (pem(mesh.root.root), pem(known.root.root)):
+        place = tmp_path / str(of_mesh == pem(mesh.root.root))
+        for name, asked in (("foo", 1), ("foo", 0), ("bar", 1), ("bar", 0)):
+            signer = ChosenSigner(name, of_mesh, known)
+            async with running(runner := runner_for(signer, place)):
+                await runner.ready()
+                assert runner.state.signer == name
+            assert len(signer.requests) == asked, (name, asked)
+        async with running(runner := runner_for(known, place)):
+            await runner.ready()
+            assert runner.state.signer == ""
+        assert leaf(place)
+    assert len(known.requests) == 2, "the mesh signs itself when it shall"
 
 
 async def test_a_certificate_from_an_earlier_run_is_used(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def test_it_speaks_to_the_control_plane_with_the_workloads_certificate() -> None
     (credentials,) = server["channel_creds"]
     provider = found["certificate_providers"]["default"]
     assert (credentials["type"], provider["plugin_name"]) == ("tls", "file_watcher")
-    assert credentials["config"] == provider["config"]
+    own = {"ca_certificate_file": "/pods/greeter/certs/control-plane.pem"}
+    assert credentials["config"] == {**provider["config"], **own}
     assert provider["config"] == {
         "certificate_file": "/pods/greeter/certs/cert-chain.pem",
         "private_key_file": "/pods/greeter/certs/key.pem",

@@ -83,10 +83,36 @@ def test_the_control_plane_is_known_by_the_meshs_own_roots(tmp_path: Path) -> No
     }
 
 
-def test_readers_of_pem_trust_the_meshs_own_roots_only(tmp_path: Path) -> None:
-    """They cannot tell whose root may speak for whom."""
-    write_pem_roots(tmp_path, Roots("v", "OWN\n", "", (("here", "OWN\n"), ("there", "OTHER\n"))))
-    assert (tmp_path / "root-cert.pem").read_text() == "OWN\n"
+OWN, OTHERS = ("here", "OWN\nANCHOR\n"), ("there", "OTHER\n")
+SIGNERS = ("here", "SIGNER\n")
+
+
+@pytest.mark.parametrize(
+    ("domains", "peers"),
+    [
+        ((), "OWN\n"),
+        ((OWN, OTHERS), "OWN\nANCHOR\n"),
+        ((SIGNERS, OTHERS), "SIGNER\n"),
+        ((OTHERS,), ""),
+    ],
+)
+def test_readers_of_pem_trust_what_may_speak_for_this_mesh(
+    tmp_path: Path, domains: tuple[tuple[str, str], ...], peers: str
+) -> None:
+    """They cannot tell whose root may speak for whom, so those of other meshes are not there."""
+    write_pem_roots(tmp_path, Roots("v", "OWN\n", "", domains, "here"))
+    assert (tmp_path / "root-cert.pem").read_text() == peers
+    assert (tmp_path / "control-plane.pem").read_text() == "OWN\n"
+
+
+def test_who_signed_is_kept_with_the_certificate(tmp_path: Path) -> None:
+    write_roots(tmp_path, Roots("v", "ROOT\n"))
+    for pair in (
+        KeyPair(PAIR.key, ("LEAF\n",), "signers.example/foo"),
+        KeyPair(PAIR.key, ("L\n",)),
+    ):
+        write_certificate(tmp_path, pair, "1")
+        assert read_key_pair(tmp_path) == pair
 
 
 def test_the_same_in_pem(tmp_path: Path) -> None:
@@ -97,6 +123,7 @@ def test_the_same_in_pem(tmp_path: Path) -> None:
         "cert-chain.pem": "LEAF\nBETWEEN\n",
         "key.pem": "KEY\n",
         "root-cert.pem": "ROOT\n",
+        "control-plane.pem": "ROOT\n",
     }
     assert {each.stat().st_mode & 0o777 for each in (tmp_path / "certs").iterdir()} == {0o600}
 

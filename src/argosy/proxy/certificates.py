@@ -127,7 +127,6 @@ class _Signed:
     pair: KeyPair
     issuer: str
     identity: str
-    signer: str
     root: str
 
 
@@ -249,7 +248,7 @@ class CertificateRunner:
             self._log.warning("certificate.not-written", reason=str(error))
             return Failed(f"the files were not written: {error}", self._jitter())
         self._identity, self._issuer = signed.identity, signed.issuer
-        self._signer, self._root = signed.signer, signed.root
+        self._signer, self._root = signed.pair.signer, signed.root
         self._written = self._clock.monotonic()
         self._installed.set()
         self._log.info(
@@ -288,8 +287,7 @@ class CertificateRunner:
             return False
         if standing.issuer:
             return self._issuer == standing.issuer
-        own = _fingerprints((standing.roots.own,))
-        return self._root in _fingerprints(_peers(standing.roots)) - own
+        return self._root in _fingerprints(standing.roots.of_peers)
 
     async def _write_roots(self, standing: Standing) -> bool:
         roots = standing.roots
@@ -321,8 +319,9 @@ class CertificateRunner:
         except (ValueError, TypeError, UnsupportedAlgorithm):
             return None
         self._identity, self._issuer = standing.identity, signed_by
-        self._signer, self._root = standing.signer, fingerprint(chain[-1])
+        self._signer, self._root = pair.signer, fingerprint(chain[-1])
         if not self._fits(standing):
+            self._identity = self._issuer = self._signer = self._root = ""
             return None
         try:
             for directory in self._pem:
@@ -356,16 +355,10 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def _peers(roots: Roots) -> tuple[str, ...]:
-    """Those that a workload trusts its peers by, PEM."""
-    return tuple(text for _, text in roots.domains) or (roots.own,)
-
-
-def _fingerprints(texts: Sequence[str]) -> frozenset[str]:
+def _fingerprints(roots: str) -> frozenset[str]:
+    """Of none, or of several in PEM."""
     return frozenset(
-        fingerprint(root)
-        for text in texts
-        for root in x509.load_pem_x509_certificates(text.encode())
+        map(fingerprint, x509.load_pem_x509_certificates(roots.encode()) if roots else ())
     )
 
 
@@ -390,13 +383,13 @@ def _checked(chain: Sequence[str], key: ec.EllipticCurvePrivateKey, standing: St
         serialization.NoEncryption(),
     )
     # The root goes with it, as Istio's proxies show it; clients do not need it and ignore it.
-    pair = KeyPair(Secret(key.private_bytes(*form)), tuple(map(_line_end, chain)))
+    chain = tuple(map(_line_end, chain))
+    pair = KeyPair(Secret(key.private_bytes(*form)), chain, standing.signer)
     return _Signed(
         _certificate(leaf),
         pair,
         fingerprint(issuers[0]),
         identity,
-        standing.signer,
         fingerprint(issuers[-1]),
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from argosy.proxy.bootstrap import ProxyFacts, node
-from argosy.proxy.secret_files import CHAIN_PEM, KEY_PEM, ROOTS_PEM
+from argosy.proxy.secret_files import CHAIN_PEM, CONTROL_PLANE_PEM, KEY_PEM, ROOTS_PEM
 
 SERVER_LISTENERS = "xds.istio.io/grpc/lds/inbound/%s"
 REFRESH_SECONDS = 10
@@ -26,6 +26,7 @@ def grpc_bootstrap(facts: ProxyFacts, certificates: Path) -> dict[str, Any]:
         "ca_certificate_file": str(certificates / ROOTS_PEM),
         "refresh_interval": f"{REFRESH_SECONDS}s",
     }
+    of_control_plane = {"ca_certificate_file": str(certificates / CONTROL_PLANE_PEM)}
     described = node(facts)
     described["id"] = facts.node_id.replace(f"{facts.type.value}~", "sidecar~", 1)
     described["metadata"]["GENERATOR"] = "grpc"
@@ -34,7 +35,7 @@ def grpc_bootstrap(facts: ProxyFacts, certificates: Path) -> dict[str, Any]:
         "xds_servers": [
             {
                 "server_uri": f"{host}:{port}",
-                "channel_creds": [{"type": "tls", "config": files}],
+                "channel_creds": [{"type": "tls", "config": {**files, **of_control_plane}}],
                 "server_features": ["xds_v3"],
             }
         ],

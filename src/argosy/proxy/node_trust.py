@@ -99,4 +99,5 @@ def roots_of(document: TrustDocument, signer: str = "") -> Roots:
         document.roots,
         document.crl,
         tuple((domain.name, domain.roots) for domain in domains),
+        document.trust_domain,
     )

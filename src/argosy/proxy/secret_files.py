@@ -18,6 +18,9 @@ KEY_PEM = "key.pem"
 ROOTS_PEM = "root-cert.pem"
 """The same in PEM, for those that do not read Envoy's form; the names are Istio's."""
 
+CONTROL_PLANE_PEM = "control-plane.pem"
+"""The roots by which the control plane is known, which are not those of peers where others sign."""
+
 CERTIFICATE_FILE = "default.json"
 ROOTS_FILE = "root.json"
 CONTROL_PLANE_FILE = "control-plane.json"
@@ -34,17 +37,22 @@ _TYPE = f"{_TLS}.Secret"
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A key (PEM) with its chain: leaf first, then intermediates, without the root."""
+    """A key (PEM) with its chain: leaf first, then intermediates, then the root.
+
+    ``signer`` is the name of who signed, empty for the mesh itself.
+    """
 
     key: Secret
     chain: tuple[str, ...]
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Roots:
     """Whom to trust, PEM. ``version`` names the set that this is taken from.
 
-    ``domains`` are trust domains with the roots that may speak for each; without any, ``own``
+    ``own`` are the mesh's, by which the control plane is known. ``domains`` are trust domains with
+    the roots that may speak for each, ``trust_domain`` is the mesh's among them; without any, ``own``
     speak for whatever they signed. ``crl`` holds for ``own`` in a mesh without ``domains``: Envoy's
     SPIFFE validator knows no revocation.
     """
@@ -53,6 +61,12 @@ class Roots:
     own: str
     crl: str = ""
     domains: tuple[tuple[str, str], ...] = ()
+    trust_domain: str = ""
+
+    @property
+    def of_peers(self) -> str:
+        """Those that may speak for the mesh's own trust domain; empty: none may."""
+        return dict(self.domains).get(self.trust_domain, "") if self.domains else self.own
 
 
 def write_roots(directory: Path, roots: Roots) -> None:
@@ -95,18 +109,21 @@ def write_certificate(directory: Path, pair: KeyPair, version: str) -> None:
     _replace(
         directory,
         CERTIFICATE_FILE,
-        _response(version, {"name": CERTIFICATE_SECRET, "tls_certificate": certificate}),
+        _response(
+            version, {"name": CERTIFICATE_SECRET, "tls_certificate": certificate}, pair.signer
+        ),
     )
 
 
 def write_pem_roots(directory: Path, roots: Roots) -> None:
-    """The mesh's own roots, for readers of PEM.
+    """Whom readers of PEM shall trust: as peers those of this mesh, whoever signs for them.
 
     Not those of other meshes: such a reader trusts each root for every name, so another mesh could sign
     identities of this one.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _replace(directory, ROOTS_PEM, roots.own.encode())
+    _replace(directory, CONTROL_PLANE_PEM, roots.own.encode())
+    _replace(directory, ROOTS_PEM, roots.of_peers.encode())
 
 
 def write_pem(directory: Path, pair: KeyPair) -> None:
@@ -124,7 +141,8 @@ def read_key_pair(directory: Path) -> KeyPair | None:
         response = json.loads((directory / CERTIFICATE_FILE).read_bytes())
         secret = response["resources"][0]["tls_certificate"]
         key = Secret(secret["private_key"]["inline_string"].encode())
-        return KeyPair(key, (secret["certificate_chain"]["inline_string"],))
+        signer = response.get("control_plane", {}).get("identifier", "")
+        return KeyPair(key, (secret["certificate_chain"]["inline_string"],), signer)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
@@ -143,8 +161,12 @@ def _by_domain(roots: Roots) -> dict[str, object]:
     }
 
 
-def _response(version: str, secret: dict[str, object]) -> bytes:
-    response = {"version_info": version, "resources": [{"@type": _TYPE, **secret}]}
+def _response(version: str, secret: dict[str, object], source: str = "") -> bytes:
+    """``source`` is who answers, which Envoy does not look at."""
+    response: dict[str, object] = {"version_info": version}
+    if source:
+        response["control_plane"] = {"identifier": source}
+    response["resources"] = [{"@type": _TYPE, **secret}]
     return json.dumps(response, indent=1).encode()
 
 
