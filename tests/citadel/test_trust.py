@@ -66,3 +66,13 @@ def test_other_trust_domains_have_their_own_roots() -> None:
     assert listed.document.domains == (), "Envoy cannot check both: then nobody else is trusted"
     assert trust.document.roots == mine, "the control plane is known by the mesh's own root only"
     assert Trust(own, DOMAIN).document.domains == ()
+
+
+def test_roots_of_a_signer_are_parsed_once() -> None:
+    """They are asked for at each connection to the control plane."""
+    root = create_root(DOMAIN, NOW).root
+    trust = Trust(issuer(), DOMAIN, anchors=(TrustAnchor(pem(root), (), signers=("a/foo",)),))
+    (found,) = trust.roots_of("foo")
+    assert found == root
+    assert replace(trust, current=issuer()).roots_of("a/foo")[0] is found
+    assert trust.roots_of("bar") == ()

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -128,9 +128,7 @@ class Trust:
             return () if signer else self.roots
         domains = chosen.domains if chosen is not None else document.domains
         texts = (domain.roots for domain in domains if domain.name == self.trust_domain)
-        return tuple(
-            root for text in texts for root in x509.load_pem_x509_certificates(text.encode())
-        )
+        return tuple(root for text in texts for root in _parsed(text))
 
     @property
     def client_roots_pem(self) -> str:
@@ -220,6 +218,12 @@ class Trust:
                 found.setdefault(name, []).append(anchor.roots)
         joined = ((name, "".join(dict.fromkeys(roots))) for name, roots in found.items())
         return tuple(DomainRoots(name, roots) for name, roots in joined if roots)
+
+
+@lru_cache(maxsize=64)
+def _parsed(roots: str) -> tuple[x509.Certificate, ...]:
+    """Asked for at each connection and each signing, of texts that seldom change."""
+    return tuple(x509.load_pem_x509_certificates(roots.encode()))
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -7,7 +7,8 @@ request on. https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#M
 import asyncio
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -82,20 +83,27 @@ async def _through_tunnel(
             unreachable[:] = [str(error)]
             raise
 
-    with (
-        tempfile.TemporaryDirectory(prefix="argosy-ca-") as directory,
-        socket.socket(socket.AF_UNIX) as listener,
-    ):
-        path = str(Path(directory) / "s")
-        listener.bind(path)
-        listener.listen(2)
-        async with asyncio.TaskGroup() as tasks:
-            relaying = tasks.create_task(relay.serve(listener, onwards))
-            answer = await _call(authority, credentials, body, f"unix:{path}")
-            relaying.cancel()
+    async with _private_listener() as (listener, path), asyncio.TaskGroup() as tasks:
+        relaying = tasks.create_task(relay.serve(listener, onwards))
+        answer = await _call(authority, credentials, body, f"unix:{path}")
+        relaying.cancel()
     if isinstance(answer, _Failure) and unreachable:
         return _Failure(answer.code, unreachable[0])
     return answer
+
+
+@asynccontextmanager
+async def _private_listener() -> AsyncIterator[tuple[socket.socket, Path]]:
+    """A listening UNIX socket that nobody else can reach, with its path; gone afterwards."""
+    directory = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="argosy-ca-")
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            path = Path(directory.name) / "s"
+            await asyncio.to_thread(listener.bind, str(path))
+            listener.listen(2)
+            yield listener, path
+    finally:
+        await asyncio.to_thread(directory.cleanup)
 
 
 async def _call(
