@@ -49,6 +49,15 @@ def mixer(monkeypatch: pytest.MonkeyPatch) -> Mixer:
     return found
 
 
+def test_what_is_asked_of_the_control_planes_own(
+    mixer: Mixer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.trace(control_plane=True, last=1)
+    assert mixer.asked == {"limit": "1", "controlPlane": "true"}
+    with pytest.raises(CliError, match="--control-plane"):
+        command.trace("abcd", control_plane=True)
+
+
 def test_nothing_yet_says_how_to_switch_it_on(
     mixer: Mixer, capsys: pytest.CaptureFixture[str]
 ) -> None:

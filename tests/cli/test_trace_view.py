@@ -73,6 +73,23 @@ def test_a_trace_is_a_tree_beside_a_time_line() -> None:
     ]
 
 
+def test_a_change_of_the_mesh_says_what_it_was_and_who_was_last() -> None:
+    change = {
+        "argosy.about": "VirtualService default/echo → 3 proxies",
+        "argosy.proxies": "3",
+        "argosy.acknowledged": "2",
+        "argosy.slowest_proxy": "echo-1.default",
+        "argosy.slowest_ms": "30.4",
+        "argosy.pending": "client-1.default",
+    }
+    lines = drawn(120, span(1, ms=40, kind=SpanKind.INTERNAL, **change))
+    assert lines[0].startswith("reviews.default  span 1 VirtualService default/echo → 3 proxies")
+    assert lines[-1] == (
+        "Proxies       2 of 3 took it, echo-1.default last, after 30.4 ms; "
+        "no answer of client-1.default"
+    )
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
 def test_lines_keep_to_the_width(width: int) -> None:
     healthy = PAGE[:3]

@@ -231,6 +231,17 @@ def test_changes_come_in_the_order_of_observation() -> None:
     assert [change.args for change in changes] == [(key,) for key in keys]
 
 
+def test_who_has_a_clock_hears_of_each_observed_node_that_was_stale() -> None:
+    engine = Engine()
+    engine.set({"a": 1, "b": 1})
+    for key in ("a", "b"):
+        engine.observe(parity, key)
+        engine.observe(label, key)
+    heard: list[tuple[Formula[..., object], tuple[object, ...]]] = []
+    engine.set({"a": 3}, lambda of, args: heard.append((of, args)))
+    assert heard == [(parity, ("a",)), (label, ("a",))], "of what did not change in the end too"
+
+
 def test_a_failure_is_a_value_and_poisons_its_readers() -> None:
     engine = Engine()
     engine.set({"a": -1, "b": 1})

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,16 @@ class Mesh:
         }
 
     def argosy(
-        self, *args: str, check: bool = True, stdin: str | None = None, seconds: float = 120
+        self,
+        *args: str,
+        check: bool = True,
+        stdin: str | None = None,
+        seconds: float = 120,
+        env: Mapping[str, str] | None = None,
     ) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
             [str(ARGOSY), *args],
-            env=self.environment,
+            env={**self.environment, **(env or {})},
             input=stdin,
             stdin=None if stdin is not None else subprocess.DEVNULL,
             capture_output=True,

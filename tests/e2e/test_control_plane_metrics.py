@@ -121,6 +121,55 @@ def test_pushes_and_convergence(world: World) -> None:
     assert gone.of("pilot_k8s_cfg_events", type="VirtualService", event="delete") == 1
 
 
+def test_a_change_is_a_trace_from_the_command_to_the_last_proxy(
+    world: World, tmp_path: Path
+) -> None:
+    """``argosy apply`` in a pipeline with a trace of its own, and what each part took of it."""
+    file = tmp_path / "traced.yaml"
+    file.write_text(
+        virtual_service("traced", "- route: [{destination: {host: echo}}]\n  timeout: 9s")
+    )
+    caller = "5b8efff798038103d269b633813fc60c"
+    world.mesh.argosy(
+        *("apply", "--wait", "-f", str(file)),
+        env={"TRACEPARENT": f"00-{caller}-eee19b7ec3c1b174-01"},
+    )
+
+    def listed(*options: str) -> list[str]:
+        return world.mesh.argosy("trace", "-o", "name", *options).stdout.split()
+
+    eventually(lambda: caller in listed("--control-plane", "--last", "1000"), "it is told", 30)
+    assert caller not in listed("--last", "1000"), "no application had a part in it"
+    shown = json.loads(world.mesh.argosy("trace", caller, "-o", "json").stdout)
+    tree = {one["name"]: one for one in shown["tree"]}
+    parents = {one["spanId"]: one["name"] for one in shown["tree"]}
+    above = {name: parents.get(one["parentId"], "") for name, one in tree.items()}
+    wanted = {
+        "apply": "",
+        "change": "apply",
+        "derive": "change",
+        "translate RDS": "derive",
+        "push RDS": "change",
+    }
+    assert above.items() >= wanted.items()
+    assert len(shown["tree"]) <= 12, "however many proxies there are"
+    assert {one["reporter"] for one in shown["tree"]} == {"control plane"}
+    assert not any(one["error"] for one in shown["tree"])
+    assert tree["apply"]["status"] == "200"
+    facts, pushed = tree["change"]["attributes"], tree["push RDS"]["attributes"]
+    assert facts["argosy.about"] == "VirtualService default/traced → 2 proxies"
+    assert (facts["argosy.proxies"], facts["argosy.acknowledged"]) == ("2", "2")
+    assert re.fullmatch(r"(echo|client)-.*\.default", facts["argosy.slowest_proxy"])
+    assert 0 < float(pushed["argosy.slowest_ms"]) <= float(facts["argosy.slowest_ms"])
+    assert int(pushed["argosy.bytes"]) > 100
+    assert tree["push RDS"]["durationMicros"] <= tree["change"]["durationMicros"]
+    assert float(tree["translate RDS"]["attributes"]["argosy.busy_ms"]) > 0
+    text = world.mesh.argosy("trace", caller).stdout
+    assert "change VirtualService default/traced" in text
+    assert re.search(r"Proxies +2 of 2 took it, \S+ last, after [\d.]+ ms", text)
+    world.mesh.argosy("delete", "--wait", "-f", str(file))
+
+
 def test_a_refusal_is_counted(world: World) -> None:
     match = of_manager("SIDECAR_OUTBOUND", ROUTER)
     broken = envoy_filter(

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from argosy.mixer.asker import AskedRoute
 from argosy.server.http.app import create_app
-from argosy.server.http.services import ApiServices
+from argosy.server.http.services import ApiServices, MixerQuestion
 from argosy.server.mixer_link import SocketLink
 
 CERTIFICATE = "/apis/argosy.dev/v1alpha1/mixer/certificate"
@@ -61,12 +61,13 @@ class Asked:
         async def own(_request: Request) -> Response:
             return JSONResponse({})
 
-        methods = ["GET", "POST"]
+        methods = ("GET", "POST")
         return Starlette(
             routes=[
                 Route("/healthz", own),
                 AskedRoute("/mine", own, namespaced=True),
                 AskedRoute("/all", own),
+                AskedRoute("/own", own, methods=methods, own=True),
                 AskedRoute("/endless", endless),
                 AskedRoute("/broken", broken),
                 Route("/echo/{rest:path}", echo, methods=methods),
@@ -139,6 +140,11 @@ async def test_who_may_ask(services: ApiServices, tmp_path: Path) -> None:
         refused = await client.get("/mixer/all", headers=bearer("shop-view"))
         assert refused.status_code == 403
         assert "sven may see namespace shop alone" in refused.json()["message"]
+        assert await code("POST", "/mixer/own", "admin-token") == 403, "nobody but itself"
+        async with SocketLink(tmp_path / "mixer.sock").ask(
+            MixerQuestion("POST", "/own", {})
+        ) as own:
+            assert own.status == 200
 
 
 async def test_a_stream_comes_as_it_is_made_and_ends_with_its_reader(

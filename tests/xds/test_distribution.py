@@ -1,6 +1,6 @@
 """Publications under way: overlapping, rejected, left by clients."""
 
-from argosy.xds.distribution import Publications
+from argosy.xds.distribution import Publications, Traffic
 from argosy.xds.rejection import RejectedResource, Rejection
 
 
@@ -53,3 +53,26 @@ def test_a_revision_is_found_in_the_publication_that_carried_it() -> None:
     assert found is not None
     assert found.revision == 7
     assert publications.find(8) is None
+
+
+def test_what_was_sent_while_it_waited_and_how_it_was_answered() -> None:
+    publications = Publications(keep=2)
+    first = publications.begin(1, 10, 100.0, [(1, "a"), (2, "b")])
+    publications.sent(3, "url", 5, 100.1)
+    assert first.traffic == {}, "it does not wait for that client"
+    publications.sent(1, "url", 5, 100.1)
+    publications.sent(2, "url", 7, 100.2)
+    publications.answered(2, "other", 100.3, 0.1)
+    publications.answered(2, "url", 100.3, 0.1, refused=True)
+    publications.progress(2, 10, 100.3)
+    publications.sent(2, "url", 1000, 100.4)
+    publications.answered(1, "url", 100.5, 0.4)
+    publications.progress(1, 10, 100.5)
+    publications.answered(1, "url", 100.9, 9.0)
+    assert first.traffic == {"url": Traffic(100.1, 100.5, 2, 12, 2, 1, "a", 0.4)}
+    left = publications.begin(2, 11, 101.0, [(1, "a")])
+    for number in (3, 4):
+        publications.begin(number, 9 + number, 102.0, [])
+    publications.sent(1, "url", 5, 103.0)
+    assert left.traffic == {}, "it was too long ago"
+    assert publications.progress(1, 99, 103.0) == []

@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -108,7 +108,9 @@ class CertificateService:
 
     ``trust`` says who signs now. ``is_current`` says whether the pod of a token still exists; a
     token outlives its pod. ``shares_node``: whether a pod with that identity runs where the caller
-    runs. ``facts`` says what is known of the caller's own pod. All methods belong to the event loop; only the signing itself leaves it.
+    runs. ``facts`` says what is known of the caller's own pod. ``around`` is entered for each signing,
+    with the identity and the signer (empty: the mesh). All methods belong to the event loop; only the
+    signing itself leaves it.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class CertificateService:
         is_current: Callable[[WorkloadToken], bool] = lambda _: True,
         shares_node: Callable[[Caller, SpiffeId], bool] = lambda _caller, _wanted: False,
         facts: Callable[[Caller], str] = lambda _: "",
+        around: Callable[[SpiffeId, str], AbstractContextManager[None]] = lambda *_: nullcontext(),
     ) -> None:
         self._trust = trust
         self._tokens = tokens
@@ -131,6 +134,7 @@ class CertificateService:
         self._is_current = is_current
         self._shares_node = shares_node
         self._facts = facts
+        self._around = around
         self._limit = RateLimit(BURST, INTERVAL)
         self.statistics = Statistics()
         self._records: OrderedDict[tuple[SpiffeId, str], CertificateRecord] = OrderedDict()
@@ -192,7 +196,7 @@ class CertificateService:
         now = self._clock.now()
         authority = self._trust().authority
         facts = self._facts(caller) if for_whom == caller.identity else ""
-        with self._counted():
+        with self._counted(), self._around(for_whom, ""):
             issued = await asyncio.to_thread(
                 sign_workload,
                 authority,
@@ -210,7 +214,7 @@ class CertificateService:
         self, signer: str, csr: str, caller: Caller, identity: SpiffeId, lifetime: timedelta
     ) -> tuple[str, ...]:
         """By somebody else, whose answer is believed only as far as it can be verified."""
-        with self._counted():
+        with self._counted(), self._around(identity, signer or EXTERNAL):
             require_own_names(csr, identity)
             answer = await self._others.sign(signer, csr, lifetime)
             trust, now = self._trust(), self._clock.now()

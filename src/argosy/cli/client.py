@@ -1,6 +1,8 @@
 """A client of a running mesh's API, on its UNIX socket or elsewhere, and the words for what goes
 wrong."""
 
+import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ _POLL_SECONDS = 0.1
 _SILENT_SECONDS = 2.0
 _AWAY = (httpx.ConnectError, httpx.ConnectTimeout)
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WORKLOADS = ("Deployment", "StatefulSet")
 
 
@@ -189,7 +192,7 @@ class ApiClient:
         return httpx.Client(
             transport=access.transport(socket),
             base_url=access.server or "http://argosy",
-            headers={"Authorization": f"Bearer {self.token}"},
+            headers={"Authorization": f"Bearer {self.token}", **_trace_context()},
             timeout=httpx.Timeout(30.0, connect=5.0),
         )
 
@@ -268,6 +271,15 @@ class ApiClient:
         if running:
             hint = f"Running meshes: {', '.join(running)} (choose one with --mesh)"
         return CliError(f"mesh {self.mesh!r} is not running", hint)
+
+
+def _trace_context() -> dict[str, str]:
+    """Of the trace that this command is a part of, as a pipeline may say.
+
+    https://opentelemetry.io/docs/specs/otel/context/env-carriers/
+    """
+    found = os.environ.get("TRACEPARENT", "")
+    return {"traceparent": found} if _TRACEPARENT.fullmatch(found) else {}
 
 
 def _message(response: httpx.Response) -> str:

@@ -14,7 +14,7 @@ from argosy.cli.output import Format, err, out, show_json, show_yaml
 from argosy.cli.trace_view import list_lines, short_id, trace_lines
 
 _TRACES = "/mixer/traces"
-_LIST_OPTIONS = "--last, --slow, --errors, --service and --min"
+_LIST_OPTIONS = "--last, --slow, --errors, --service, --control-plane and --min"
 _NOTHING = (
     "Of all requests 1 % is traced, unless something says otherwise. To trace each of them:\n\n"
     "  argosy apply -f - <<EOF\n"
@@ -44,6 +44,10 @@ def trace(
     service: Annotated[
         str, typer.Option("--service", help="Only those in which it had a part: reviews.")
     ] = "",
+    control_plane: Annotated[
+        bool,
+        typer.Option("--control-plane", help="Those of changes of the mesh, not of requests."),
+    ] = False,
     least: Annotated[
         float, typer.Option("--min", min=0, help="Only those of so many ms, or more.")
     ] = 0.0,
@@ -52,10 +56,12 @@ def trace(
 ) -> None:
     """Show where the time of requests went: the last traces, or one of them span by span.
 
+    With --control-plane: where the time of changes went, from `argosy apply` to the last proxy.
+
     Without an ID the last traces are listed, the newest first. Each line of a trace is a span:
     who, → calls or ← answers, what, how it ended, how long it took, and when.
     """
-    listed = slow or errors or bool(service) or bool(least)
+    listed = slow or errors or control_plane or bool(service) or bool(least)
     if name is not None and listed:
         raise CliError(f"{_LIST_OPTIONS} are for lists, and {name} is one trace", code=2)
     with ApiClient(mesh) as client:
@@ -66,8 +72,10 @@ def trace(
         asked |= {"slow": "true"} if slow else {}
         asked |= {"errors": "true"} if errors else {}
         asked |= {"service": service} if service else {}
+        asked |= {"controlPlane": "true"} if control_plane else {}
         asked |= {"minMillis": str(least)} if least else {}
-        _list(client.get(_TRACES, **asked), output, narrowed=errors or bool(service or least))
+        narrowed = errors or control_plane or bool(service or least)
+        _list(client.get(_TRACES, **asked), output, narrowed=narrowed)
 
 
 def _show(found: Json, output: Format) -> None:

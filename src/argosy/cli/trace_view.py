@@ -210,11 +210,28 @@ def _notes(trace: Json) -> Iterator[Text]:
         )
     if trace["missingSpans"]:
         yield Text(f"! {_number(trace['missingSpans'], 'span')} more than a trace may have.")
+    yield from _distribution(tree)
     request = next(
         (span["attributes"].get("guid:x-request-id") for span in tree if span["attributes"]), None
     )
     if request:
         yield Text(f"Request       {request}", style="dim")
+
+
+def _distribution(tree: Sequence[Json]) -> Iterator[Text]:
+    """Of the control plane's traces: which proxies have the change, and which was the last."""
+    for span in tree:
+        facts: dict[str, str] = span["attributes"]
+        if "argosy.proxies" not in facts:
+            continue
+        proxies = int(facts["argosy.proxies"])
+        said = f"{facts['argosy.acknowledged']} of {proxies} took it"
+        if proxies and "argosy.slowest_proxy" in facts:
+            after = span_of_time(float(facts["argosy.slowest_ms"]) * 1000)
+            said += f", {facts['argosy.slowest_proxy']} last, after {after}"
+        if "argosy.pending" in facts:
+            said += f"; no answer of {facts['argosy.pending']}"
+        yield Text(f"{'Proxies':14}", style="dim").append(said, style="not dim")
 
 
 def _whose(span: Json, names: dict[str, str]) -> str:

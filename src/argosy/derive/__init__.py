@@ -17,7 +17,7 @@ link, so it can be some 200 links deep under Python's default recursion limit of
 before needs no recursion, whatever its depth.
 """
 
-from argosy.derive.engine import Engine
+from argosy.derive.engine import Engine, Refreshed
 from argosy.derive.formula import ABSENT, Absent, Formula, Reader, formula
 from argosy.derive.outcome import Change, CycleError, Failed, NodeName
 
@@ -31,5 +31,6 @@ __all__ = [
     "Formula",
     "NodeName",
     "Reader",
+    "Refreshed",
     "formula",
 ]

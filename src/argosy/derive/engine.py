@@ -8,7 +8,7 @@ reading: the first that differs decides, so nothing is computed that the new run
 
 import traceback
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import ParamSpec, TypeVar, cast
 
 from argosy.derive.formula import ABSENT, Formula
@@ -33,6 +33,9 @@ from argosy.derive.outcome import Change, CycleError, Failed
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Refreshed = Callable[[Formula[..., object], tuple[Hashable, ...]], None]
+"""Hears of an observed node that has just been brought up to date, whatever came of it."""
+
 
 class Engine:
     """Cells, the nodes over them, and who observes which. See the package for the rules.
@@ -52,16 +55,19 @@ class Engine:
         self._bare: list[Source] = []  # perhaps read by nobody: looked at when we are done
         self._journal: dict[Node, tuple[object, tuple[Source, ...]]] | None = None
 
-    def set(self, cells: Mapping[Hashable, object]) -> tuple[Change, ...]:
+    def set(
+        self, cells: Mapping[Hashable, object], refreshed: Refreshed | None = None
+    ) -> tuple[Change, ...]:
         """Set cells in one transaction; ``ABSENT`` deletes.
 
         Returns the observed nodes whose value differs from what was last reported, in the order
-        in which they were first observed.
+        in which they were first observed. ``refreshed`` must not use the engine; it is for whoever
+        has a clock: what several nodes need is computed for the first of them.
         """
         self._assert_idle()
         try:
             self._assign(cells, {}, [])
-            self._settle()
+            self._settle(refreshed)
         finally:
             self._sweep()
         return self._report()
@@ -294,12 +300,14 @@ class Engine:
         if self._active:
             raise AssertionError(f"{self._active[-1].name} used the engine instead of its get")
 
-    def _settle(self) -> None:
+    def _settle(self, refreshed: Refreshed | None = None) -> None:
         """Bring every observed node up to date."""
         while self._stale:
             node = next(iter(self._stale))
             self._refresh(node)
             del self._stale[node]
+            if refreshed is not None:
+                refreshed(node.formula, node.args)
 
     def _report(self) -> tuple[Change, ...]:
         changed: list[tuple[int, Change]] = []

@@ -36,7 +36,8 @@ class AskedRoute(Route):
     """An endpoint for people.
 
     ``namespaced`` endpoints show an asker of one namespace what is of that namespace, by
-    ``asker_of``; all others refuse such an asker.
+    ``asker_of``; all others refuse such an asker. ``own`` endpoints are for the control plane itself,
+    which then asks for nobody: they refuse people.
     """
 
     def __init__(
@@ -46,8 +47,14 @@ class AskedRoute(Route):
         *,
         methods: Sequence[str] = ("GET",),
         namespaced: bool = False,
+        own: bool = False,
     ) -> None:
-        super().__init__(path, endpoint if namespaced else _whole(endpoint), methods=list(methods))
+        assert not (namespaced and own)
+        if own:
+            endpoint = _own(endpoint)
+        elif not namespaced:
+            endpoint = _whole(endpoint)
+        super().__init__(path, endpoint, methods=list(methods))
 
 
 def failure(code: int, message: str) -> Response:
@@ -63,6 +70,15 @@ def failure(code: int, message: str) -> Response:
         },
         code,
     )
+
+
+def _own(endpoint: Endpoint) -> Endpoint:
+    async def guarded(request: Request) -> Response:
+        if NAME_HEADER in request.headers:
+            return failure(403, "this is for the control plane itself, not for people")
+        return await endpoint(request)
+
+    return guarded
 
 
 def _whole(endpoint: Endpoint) -> Endpoint:

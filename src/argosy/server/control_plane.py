@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from opentelemetry.trace import NoOpTracer
 
 from argosy import __version__, derive, xds
 from argosy.api import registry
@@ -51,6 +52,10 @@ from argosy.server.refusals import Refusals
 from argosy.server.registrations import Registrations
 from argosy.server.signers.requests import SigningRequests
 from argosy.server.signers.service import Signers, dialing
+from argosy.server.tracing.changes import ChangeTraces
+from argosy.server.tracing.outbox import Outbox
+from argosy.server.tracing.requests import signing
+from argosy.server.tracing.tracer import tracer
 from argosy.server.trust import TrustKeeper
 from argosy.store.admission import KubernetesAdmission
 from argosy.store.codec import MsgpackCodec
@@ -123,6 +128,14 @@ class ControlPlane:
             ephemeral=frozenset(),
         )
         self._engine = derive.Engine()
+        mixer = settings.mixer
+        # On connections of its own: people's may all be taken by streams that they look at.
+        own_link = None if mixer is None else SocketLink(mixer.socket)
+        self._outbox = None if own_link is None else Outbox(own_link)
+        traced = (
+            NoOpTracer() if self._outbox is None else tracer(self._outbox, self._clock, __version__)
+        )
+        self._traces = None if self._outbox is None else ChangeTraces(traced, self._clock)
         self._limits = SharedLimits(self._engine, self.store.get)
         self._signing_requests = SigningRequests(self.store, self._clock)
         self._issuing = CertificateService(
@@ -140,6 +153,7 @@ class ControlPlane:
             is_current=self._is_current,
             shares_node=self._shares_node,
             facts=self._workload_facts,
+            around=lambda identity, signer: signing(traced, str(identity), signer),
         )
         self._delivery = Delivery(self._engine)
         self._xds = xds.Server(
@@ -148,6 +162,7 @@ class ControlPlane:
             clock=self._clock,
             on_rejection=self._rejected,
             on_leave=lambda client: self._registrations.left(client),
+            on_complete=None if self._traces is None else self._traces.completed,
         )
         self._keeper = TrustKeeper(
             directory=directory,
@@ -162,7 +177,7 @@ class ControlPlane:
         )
         self._certificates = MeshCertificates(self._keeper, self._issuing, self._clock)
         self._registrations = Registrations(self.store, self._clock, self._xds.is_connected)
-        self._publisher = Publisher(self._engine, self._delivery, self._xds)
+        self._publisher = Publisher(self._engine, self._delivery, self._xds, self._traces)
         self._keys = keys(settings.keys, self._engine, self._publisher.set, self._clock)
         self._refusals = Refusals(self.store.get, self._publisher.set, self._blame)
         self._proxies = Proxies(
@@ -194,14 +209,11 @@ class ControlPlane:
         )
         self._tokens = FileTokens()
         self._tokens.issue(settings.admin_token, "admin", services.Role.ADMIN)
-        mixer = settings.mixer
         if mixer is not None:
             self._engine.set({HasMixer(): True})
             self._tokens.issue(mixer.token, "mixer", services.Role.MIXER)
         link = None if mixer is None else SocketLink(mixer.socket)
-        # On connections of its own: people's may all be taken by streams that they look at.
-        wishes = None if mixer is None else SocketLink(mixer.socket)
-        self._records = None if wishes is None else FollowedWishes(wishes, self._publisher.set)
+        self._records = None if own_link is None else FollowedWishes(own_link, self._publisher.set)
         access = KeptTokens(settings.tokens, self._clock)
         self._app = create_app(
             services.ApiServices(
@@ -218,6 +230,7 @@ class ControlPlane:
                 version=__version__,
                 mixer=link,
                 limits=self._limits,
+                tracer=traced,
             )
         )
 
@@ -251,6 +264,9 @@ class ControlPlane:
                 tasks.create_task(self._keeper.run()),
                 tasks.create_task(self._certificates.run()),
             ]
+            if self._outbox is not None and self._traces is not None:
+                background.append(tasks.create_task(self._outbox.run()))
+                background.append(tasks.create_task(self._traces.run()))
             if self._records is not None:
                 background.append(tasks.create_task(self._records.run()))
             await self._serve_certificates(certificate_server)

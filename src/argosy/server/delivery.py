@@ -5,7 +5,7 @@ event loop's thread; nothing here waits.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 import structlog
@@ -21,6 +21,7 @@ from argosy.pilot.graph.hosts import HostSet
 from argosy.pilot.graph.views import apart
 from argosy.pilot.translate.patching import PatchRef
 from argosy.server.metrics.objects import reason
+from argosy.server.tracing.changes import ChangeTraces, about_cells, about_events
 from argosy.store.cells import CellFeed
 from argosy.store.transaction import Event
 
@@ -274,12 +275,22 @@ class Delivery:
 
 
 class Publisher:
-    """Each transaction of the store becomes one of the engine and one publication to proxies."""
+    """Each transaction of the store becomes one of the engine and one publication to proxies.
 
-    def __init__(self, engine: derive.Engine, delivery: Delivery, server: xds.Server) -> None:
+    Without ``traces`` nothing is told of it.
+    """
+
+    def __init__(
+        self,
+        engine: derive.Engine,
+        delivery: Delivery,
+        server: xds.Server,
+        traces: ChangeTraces | None = None,
+    ) -> None:
         self._engine = engine
         self._delivery = delivery
         self._server = server
+        self._traces = traces
         self._feed = CellFeed(derive.ABSENT)
         self._revision = 0
         self.triggers: Counter[str] = Counter()
@@ -289,18 +300,29 @@ class Publisher:
         """A subscriber of the store."""
         self._revision = revision
         reasons = {reason(event.key.kind) for event in events}
-        self._set(self._feed.cells(events), reasons)
+        self._set(self._feed.cells(events), reasons, lambda: about_events(events))
 
     def set(self, cells: Mapping[Hashable, object]) -> None:
         """Cells that are not the store's."""
-        self._set(cells, ("global",))
+        self._set(cells, ("global",), lambda: about_cells(cells))
 
-    def _set(self, cells: Mapping[Hashable, object], reasons: Iterable[str]) -> None:
-        changed = self._engine.set(cells)
+    def _set(
+        self,
+        cells: Mapping[Hashable, object],
+        reasons: Iterable[str],
+        about: Callable[[], str],
+    ) -> None:
+        traces = self._traces
+        change = None if traces is None else traces.begin(about())
+        changed = self._engine.set(cells, None if change is None else change.refreshed)
         changes, rescoped = self._delivery.changes(changed)
+        if change is not None:
+            change.computed_all()
         if changes or rescoped:
             self.triggers.update(reasons)
-        self._server.publish(changes, self._revision, rescoped)
+        publication = self._server.publish(changes, self._revision, rescoped)
+        if traces is not None and change is not None:
+            traces.published(change, publication)
 
 
 def _resource(value: Encoded | None) -> xds.Resource | None:

@@ -29,7 +29,7 @@ What holds:
   set; after a reconnection nothing can be left out safely, and the words of the client decide.
 """
 
-from argosy.xds.distribution import Distribution
+from argosy.xds.distribution import Distribution, Publication
 from argosy.xds.grpc_service import Credentials, GrpcService, server_credentials
 from argosy.xds.limits import Limits
 from argosy.xds.rejection import RejectedResource, Rejection
@@ -65,6 +65,7 @@ __all__ = [
     "Limits",
     "Peer",
     "Protocol",
+    "Publication",
     "Refusal",
     "RefusalKind",
     "RejectedResource",

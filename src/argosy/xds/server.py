@@ -102,6 +102,7 @@ class Server:
         writers: int = 100,
         on_rejection: Callable[[Rejection], None] | None = None,
         on_leave: Callable[[str], None] | None = None,
+        on_complete: Callable[[Publication], None] | None = None,
     ) -> None:
         self._admit = admit
         self._clock = clock or SystemClock()
@@ -111,6 +112,7 @@ class Server:
         self._writers = writers
         self._on_rejection = on_rejection
         self._on_leave = on_leave
+        self._on_complete = on_complete
         self._catalog = Catalog(source)
         self._encoder = Encoder()
         self._buckets = PeerBuckets(self._limits)
@@ -133,10 +135,12 @@ class Server:
 
     def publish(
         self, changes: Iterable[Change], revision: int, rescoped: Iterable[Group] = ()
-    ) -> None:
+    ) -> Publication:
         """The source has new content already; tell the streams that it concerns.
 
         ``rescoped`` are groups whose layers are others now. Never blocks: the writers send.
+        ``on_complete`` hears of the publication as soon as it waits for nobody, maybe before this
+        returns.
         """
         now = self._clock.monotonic()
         concerned = self._catalog.publish(changes)
@@ -167,6 +171,7 @@ class Server:
             self._trim()
         log.debug("xds.published", revision=revision, clients=len(touched))
         self._completed([] if publication.waiting else [publication])
+        return publication
 
     def _trim(self) -> None:
         for client in self._clients.values():
@@ -375,15 +380,19 @@ class Server:
         for command in commands:
             match command:
                 case Send(response):
-                    self.statistics.pushed(response.type_url, len(response.body))
+                    size, now = len(response.body), self._clock.monotonic()
+                    self.statistics.pushed(response.type_url, size)
+                    self._publications.sent(client.number, response.type_url, size, now)
                     await self._write(client, response.body)
                 case Wake(at):
                     self._wake(client, at)
                 case Acknowledged(type_url, seconds):
                     self.statistics.acknowledged[type_url] += 1
                     self.statistics.acknowledgement.observe(seconds)
-                case Refused(type_url, rejection):
+                    self._answered(client, type_url, seconds)
+                case Refused(type_url, seconds, rejection):
                     self.statistics.rejected[type_url] += 1
+                    self._answered(client, type_url, seconds, refused=True)
                     if rejection is not None:
                         self._rejected(client, rejection)
                 case Close(kind, message):
@@ -395,6 +404,12 @@ class Server:
         for publication in answered:
             self.statistics.client_convergence.observe(now - publication.at)
         self._completed([one for one in answered if not one.waiting])
+
+    def _answered(
+        self, client: Client, type_url: str, seconds: float, *, refused: bool = False
+    ) -> None:
+        now = self._clock.monotonic()
+        self._publications.answered(client.number, type_url, now, seconds, refused=refused)
 
     async def _write(self, client: Client, body: bytes) -> None:
         if client.refusal is not None:
@@ -432,6 +447,8 @@ class Server:
         for publication in publications:
             if publication.last:
                 self.statistics.convergence.observe(publication.last - publication.at)
+            if self._on_complete is not None:
+                self._on_complete(publication)
         self._completion.set()
         self._completion = asyncio.Event()
 

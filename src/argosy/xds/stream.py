@@ -90,9 +90,13 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The client refused a response; ``rejection`` is there once the culprit is known."""
+    """The client refused a response, ``seconds`` after it was sent.
+
+    ``rejection`` is there once the culprit is known.
+    """
 
     type_url: str
+    seconds: float
     rejection: Rejection | None
 
 
@@ -223,15 +227,15 @@ class AdsStream:
         if outstanding is None or request.nonce != outstanding.response.nonce:
             latest = str(subscription.last_nonce) if subscription.last_nonce else ""
             return [], delta or request.nonce == latest
+        seconds = now - subscription.sent_at
         if request.error is None:
-            seconds = now - subscription.sent_at
             subscription.acknowledge(now)
             return [Acknowledged(request.type_url, seconds)], True
         rejection = subscription.reject(self.admission.client_id, request.error, now)
         if request.type_url == CLUSTER and rejection is not None:
             for one in outstanding.response.resources:
                 self.expected.discard(awaited_endpoints(one.body) or "")
-        return [Refused(request.type_url, rejection)], True
+        return [Refused(request.type_url, seconds, rejection)], True
 
     # Responses
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy.mixer.traces.reporter import of_control_plane
 from argosy.mixer.traces.store import AmbiguousError, Limits, Query, TraceStore
 from argosy.testing.spans import span
 
@@ -103,3 +104,19 @@ def test_it_never_grows_over_its_bounds(sent: list[tuple[int, int, int]]) -> Non
     shown = store.search(Query(limit=100))
     assert store.counts.traces == len(shown)
     assert store.counts.spans == sum(one.spans for one in shown)
+
+
+def test_the_control_planes_own_work_is_listed_by_itself() -> None:
+    store = TraceStore()
+    own = [span(1, trace=1, service="istiod.istio-system"), span(2, 1, trace=1)]
+    store.add(of_control_plane(own))
+    store.add([span(1, trace=2, start=1)])
+    store.add([span(1, trace=3, start=2)])
+    store.add(of_control_plane([span(2, 1, trace=3, start=2, service="istiod.istio-system")]))
+
+    def traces(query: Query) -> list[int]:
+        return [int(one.trace_id, 16) for one in store.search(query)]
+
+    assert traces(Query()) == [3, 2], "somebody's own trace goes on in the control plane"
+    assert traces(Query(control_plane=True)) == [3, 1]
+    assert traces(Query(service="istiod")) == [3, 1]

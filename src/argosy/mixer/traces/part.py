@@ -17,7 +17,7 @@ from argosy.mixer.traces import answers, otlp, zipkin
 from argosy.mixer.traces.certificate_names import names_of
 from argosy.mixer.traces.decoded import Decoded, MalformedError
 from argosy.mixer.traces.http_intake import Answer, HttpIntake, Posted
-from argosy.mixer.traces.reporter import Reporter, reported
+from argosy.mixer.traces.reporter import Reporter, of_control_plane, reported
 from argosy.mixer.traces.store import AmbiguousError, Query, TraceStore
 
 HTTP_PORT = 4318
@@ -44,6 +44,7 @@ class Traces:
         return (
             AskedRoute("/traces", self._list),
             AskedRoute("/traces/{name}", self._show),
+            AskedRoute("/v1/traces", self._own, methods=["POST"], own=True),
         )
 
     async def run(self) -> None:
@@ -92,6 +93,16 @@ class Traces:
         self._store.add(reported(found.spans, reporter))
         self._store.counts.rejected += found.rejected
 
+    async def _own(self, request: Request) -> Response:
+        """The control plane's own spans."""
+        try:
+            found = otlp.decode(await request.body())
+        except MalformedError as error:
+            return failure(400, str(error))
+        self._store.add(of_control_plane(found.spans))
+        self._store.counts.rejected += found.rejected
+        return Response(otlp.answer(found), media_type=_PROTOBUF)
+
     async def _list(self, request: Request) -> Response:
         try:
             query = _query(request)
@@ -129,6 +140,7 @@ def _query(request: Request) -> Query:
         limit=limit,
         slow=asked.get("slow") == "true",
         errors=asked.get("errors") == "true",
+        control_plane=asked.get("controlPlane") == "true",
         service=asked.get("service", ""),
         min_duration=int(float(asked.get("minMillis", "0")) * 1e6),
     )

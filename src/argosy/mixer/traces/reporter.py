@@ -33,6 +33,14 @@ class Reporter:
         return not self.names or name in self.names
 
 
+CONTROL_PLANE = "control plane"
+"""Who sent what came on Mixer's own socket. No workload is called so: theirs have a slash."""
+
+
+def of_control_plane(spans: Iterable[Span]) -> list[Span]:
+    return [msgspec.structs.replace(span, reporter=CONTROL_PLANE) for span in spans]
+
+
 def reported(spans: Iterable[Span], reporter: Reporter) -> list[Span]:
     """With who sent them."""
     who = str(reporter)

@@ -17,6 +17,9 @@ MAX_VALUE = 1024
 _NO_ID = frozenset("0")
 _HEX = frozenset("0123456789abcdef")
 
+ABOUT = "argosy.about"
+"""What a span of the control plane is about; its name is for all alike."""
+
 REQUEST_ID = "guid:x-request-id"
 """Envoy's tag of the request's id."""
 
@@ -76,11 +79,11 @@ class Span(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     @property
     def operation(self) -> str:
-        """``GET /reviews/0`` of a request, else the span's name."""
+        """``GET /reviews/0`` of a request, else the span's name, with what it is about."""
         method = self.attribute("http.method", "http.request.method")
         url = self.attribute("http.url", "url.full", "http.target", "url.path")
         if not method or not url:
-            return self.name
+            return short(f"{self.name} {self.attribute(ABOUT)}".rstrip(), MAX_NAME)
         rest = url.partition("://")[2]
         path = "/" + rest.partition("/")[2] if rest else url
         return short(f"{method} {path.partition('?')[0]}", MAX_NAME)

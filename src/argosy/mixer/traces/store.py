@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from argosy.mixer.traces.reporter import CONTROL_PLANE
 from argosy.mixer.traces.span import REQUEST_ID, Span
 
 MIN_PREFIX = 4
@@ -37,12 +38,14 @@ class Limits:
 class Query:
     """``min_duration`` is in ns. ``service`` is a whole name, or one up to its first dot.
 
-    ``slow``: the longest first, else the last first.
+    ``slow``: the longest first, else the last first. ``control_plane``: those in which the control
+    plane had a part, else those that are more than its own work, unless a service is named.
     """
 
     limit: int = 10
     slow: bool = False
     errors: bool = False
+    control_plane: bool = False
     service: str = ""
     min_duration: int = 0
 
@@ -52,7 +55,8 @@ class Summary:
     """What a list shows of a trace. Times are in ns.
 
     ``service``, ``operation`` and ``status`` are of the span that has no parent, or of the first
-    that there is. ``services`` are sorted. ``missing``: how many spans were over the limit.
+    that there is. ``services`` are sorted. ``missing``: how many spans were over the limit. ``own`` are the control
+    plane's.
     """
 
     trace_id: str
@@ -64,6 +68,7 @@ class Summary:
     spans: int = 0
     errors: int = 0
     missing: int = 0
+    own: int = 0
     services: tuple[str, ...] = ()
 
     @property
@@ -144,6 +149,10 @@ class TraceStore:
                 continue
             if one.duration < query.min_duration:
                 continue
+            if query.control_plane and not one.own:
+                continue
+            if not query.control_plane and one.own == one.spans and not query.service:
+                continue
             if query.service and not any(_is(name, query.service) for name in one.services):
                 continue
             yield one
@@ -177,6 +186,7 @@ class TraceStore:
         summary = trace.summary
         summary.spans += 1
         summary.errors += span.error
+        summary.own += span.reporter == CONTROL_PLANE
         summary.start = min(summary.start, span.start)
         summary.end = max(summary.end, span.end)
         service = sys.intern(span.service)

@@ -27,6 +27,7 @@ from argosy.server.http.gate import Gate
 from argosy.server.http.objects import Presenter
 from argosy.server.http.services import ApiServices
 from argosy.server.http.target import not_served
+from argosy.server.tracing.requests import Traced
 from argosy.store.journal import JournalError
 from argosy.store.transaction import Commit, StoreError
 
@@ -64,7 +65,10 @@ def create_app(services: ApiServices) -> Starlette:
             *discovery.routes(services.version),
             *resources.routes(services.store, presenter, accept),
         ],
-        middleware=[Middleware(Gate, authenticator=services.authenticator, clock=services.clock)],
+        middleware=[
+            Middleware(Gate, authenticator=services.authenticator, clock=services.clock),
+            Middleware(Traced, tracer=services.tracer),
+        ],
         exception_handlers={
             ApiError: _api_error,
             StoreError: _store_error,

@@ -6,12 +6,13 @@ a plain method must be quick (well under a millisecond), whatever waits is async
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
 import msgspec
+from opentelemetry.trace import NoOpTracer, Tracer
 
 from argosy.api.shared_limits import LimitsDocument
 from argosy.base.clock import Clock
@@ -402,3 +403,5 @@ class ApiServices:
     """None in a mesh without Mixer."""
 
     limits: LimitsProvider | None = None
+    tracer: Tracer = field(default_factory=NoOpTracer)
+    """Requests that write become spans of it."""
