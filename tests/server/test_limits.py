@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from argosy.pilot.graph.cells import HasMixer
+from argosy.pilot.graph.rate_limits import limits_document
 from argosy.server.limits import SharedLimits
 from argosy.testing.graph import Graph, a_pod, a_service
 
@@ -36,7 +37,7 @@ class World:
     def __init__(self) -> None:
         self.graph = Graph(a_pod("reviews-1", "10.0.0.1", app="reviews"))
         self.graph.engine.set({HasMixer(): True})
-        self.limits = SharedLimits(self.graph.engine, self.graph.store.get)
+        self.limits = SharedLimits(self.graph.engine)
         self.limits.begin()
         self.graph.store.subscribe(self.limits.receive)
 
@@ -78,6 +79,18 @@ async def test_who_waits_is_told_at_once_and_only_of_news(world: World) -> None:
     assert (await world.limits.document("", 0)).version == after.version, "one more replica"
     world.graph.delete("RateLimit", "default", "reviews")
     assert (await world.limits.document("", 0)).version == before.version
+
+
+async def test_it_is_made_anew_only_for_what_it_depends_on(world: World) -> None:
+    world.graph.apply(LIMIT)
+    runs = world.graph.engine.runs
+    before = runs[limits_document]
+    for number in range(3):
+        world.graph.apply(a_service(f"unrelated-{number}"))
+        world.graph.apply(a_pod(f"other-{number}", f"10.0.1.{number}", app=f"other-{number}"))
+    assert runs[limits_document] == before
+    world.graph.apply(LIMIT.replace("requests: 5", "requests: 6"))
+    assert runs[limits_document] == before + 1
 
 
 async def test_a_ready_pod_stands_for_the_service_of_redis(world: World) -> None:

@@ -136,7 +136,7 @@ class ControlPlane:
             NoOpTracer() if self._outbox is None else tracer(self._outbox, self._clock, __version__)
         )
         self._traces = None if self._outbox is None else ChangeTraces(traced, self._clock)
-        self._limits = SharedLimits(self._engine, self.store.get)
+        self._limits = SharedLimits(self._engine)
         self._signing_requests = SigningRequests(self.store, self._clock)
         self._issuing = CertificateService(
             lambda: self._keeper.trust,

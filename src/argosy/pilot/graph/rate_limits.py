@@ -1,9 +1,14 @@
 """Formulas of rate limits: which hold for a workload or gateway, and which Mixer counts by."""
 
+import hashlib
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
+
 from argosy.api.argosy_rate_limit import RateLimit
+from argosy.api.meta import line_of
 from argosy.api.networking_gateway import Gateway
+from argosy.api.shared_limits import CountedLimit, LimitsDocument
 from argosy.base.names import Namespace, ObjectKey
 from argosy.derive import Reader, formula
 from argosy.model.proxy import ProxyType, Role
@@ -189,3 +194,38 @@ def counted_limits(get: Reader, shared: bool) -> tuple[CountedBy, ...]:
         proxies = sorted({Counting(r.namespace, r.service_account) for r in held})
         found += [CountedBy(one, tuple(proxies)) for one in limits]
     return tuple(sorted(found, key=lambda one: one.limit.id))
+
+
+@formula
+def limits_document(get: Reader) -> LimitsDocument:
+    """What Mixer is told; its version follows from what is in it."""
+    redis = get(counters)
+    found = LimitsDocument(
+        counters=redis.url,
+        counters_name=redis.name,
+        limits=tuple(_counted(get, one) for one in get(counted_limits, True)),
+        own=tuple(_counted(get, one) for one in get(counted_limits, False)),
+    )
+    version = hashlib.sha256(msgspec.json.encode(found)).hexdigest()
+    return msgspec.structs.replace(found, version=version)
+
+
+def _counted(get: Reader, counted: CountedBy) -> CountedLimit:
+    limit = counted.limit
+    written = read(get, limit.object, RateLimit)
+    origin = None if written is None else written.origin
+    return CountedLimit(
+        id=limit.id,
+        requests=limit.rate.requests,
+        period=int(limit.rate.period.total_seconds()),
+        burst=limit.rate.burst,
+        keys=tuple(key.name for key in limit.keys),
+        dry_run=limit.dry_run,
+        quota_headers=limit.quota_headers,
+        body=limit.refusal.body,
+        content_type=limit.refusal.content_type,
+        counts_all=limit.counts_all,
+        proxies=tuple((one.namespace, one.service_account) for one in counted.proxies),
+        file="" if origin is None else origin.file,
+        line=line_of(origin, limit.field) or 0,
+    )
