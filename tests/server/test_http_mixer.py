@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from argosy.mixer.asker import AskedRoute
+from argosy.server.http import mixer
 from argosy.server.http.app import create_app
 from argosy.server.http.services import ApiServices, MixerQuestion
-from argosy.server.mixer_link import SocketLink
+from argosy.server.mixer_link import MAX_STREAMS, SocketLink
 
 CERTIFICATE = "/apis/argosy.dev/v1alpha1/mixer/certificate"
 
@@ -58,6 +59,10 @@ class Asked:
 
             return StreamingResponse(lines())
 
+        async def silent(_request: Request) -> Response:
+            await asyncio.sleep(60)
+            return JSONResponse({})
+
         async def own(_request: Request) -> Response:
             return JSONResponse({})
 
@@ -68,7 +73,8 @@ class Asked:
                 AskedRoute("/mine", own, namespaced=True),
                 AskedRoute("/all", own),
                 AskedRoute("/own", own, methods=methods, own=True),
-                AskedRoute("/endless", endless),
+                AskedRoute("/records/tap", endless, methods=methods),
+                AskedRoute("/silent", silent),
                 AskedRoute("/broken", broken),
                 Route("/echo/{rest:path}", echo, methods=methods),
             ]
@@ -155,7 +161,7 @@ async def test_a_stream_comes_as_it_is_made_and_ends_with_its_reader(
         serving(asked.application(), tmp_path / "mixer.sock"),
         client_of(services, tmp_path) as client,
     ):
-        async with client.stream("GET", "/mixer/endless") as response:
+        async with client.stream("GET", "/mixer/records/tap") as response:
             assert response.headers["content-type"] == "application/x-ndjson"
             assert await anext(response.aiter_lines()) == "first"
             assert not asked.ended.is_set()
@@ -163,6 +169,32 @@ async def test_a_stream_comes_as_it_is_made_and_ends_with_its_reader(
             await asked.ended.wait()
         with pytest.raises(httpx.TransportError):
             await client.get("/mixer/broken")
+
+
+async def test_who_watches_keeps_nobody_else_out(
+    services: ApiServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixer, "ANSWER_SECONDS", 0.5)
+    async with (
+        serving(Asked().application(), tmp_path / "mixer.sock"),
+        client_of(services, tmp_path) as client,
+        AsyncExitStack() as watching,
+    ):
+        client.timeout = httpx.Timeout(20)
+        for _ in range(MAX_STREAMS):
+            response = await watching.enter_async_context(
+                client.stream("GET", "/mixer/records/tap")
+            )
+            assert response.status_code == 200
+        refused = await client.get("/mixer/records/tap")
+        assert refused.status_code == 503
+        assert f"{MAX_STREAMS} people watch" in refused.json()["message"]
+        assert (await client.get("/mixer/all")).status_code == 200
+        status = await client.get("/apis/argosy.dev/v1alpha1/status")
+        assert status.json()["mixer"] is True
+        late = await client.get("/mixer/silent")
+        assert late.status_code == 503
+        assert "not answered within 0.5 s" in late.json()["message"]
 
 
 async def test_a_mixer_that_does_not_run(services: ApiServices, tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from argosy.server.http.services import BrokenOffError, MixerAnswer, MixerQuestion, RefusedError
 
-MAX_CONNECTIONS = 64
-"""At once, most of them streams that people look at."""
+MAX_STREAMS = 64
+"""What people watch at once. These have connections of their own, so that they keep out nobody else."""
+
+MAX_QUESTIONS = 32
+"""At once; each is answered, or given up, within seconds."""
 
 _CONNECT_SECONDS = 2.0
 _WRITE_SECONDS = 10.0
@@ -33,19 +36,15 @@ class SocketLink:
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
-        self._pool: httpcore.AsyncConnectionPool | None = None
+        self._questions: httpcore.AsyncConnectionPool | None = None
+        self._streams: httpcore.AsyncConnectionPool | None = None
 
     @asynccontextmanager
     async def ask(
         self, question: MixerQuestion, *, seconds: float | None = None
     ) -> AsyncIterator[MixerAnswer]:
-        """``seconds`` bounds each wait for a piece of the answer; streams wait as long as it takes."""
         import httpcore  # noqa: PLC0415  (2 MB that most control planes never need)
 
-        if self._pool is None:
-            self._pool = httpcore.AsyncConnectionPool(
-                uds=str(self._socket), max_connections=MAX_CONNECTIONS, max_keepalive_connections=4
-            )
         timeouts: Any = {
             "connect": _CONNECT_SECONDS,
             "pool": _CONNECT_SECONDS,
@@ -54,7 +53,7 @@ class SocketLink:
         }
         headers: dict[bytes | str, bytes | str] = {"Host": "mixer"}
         headers.update(question.headers.items())
-        asked = self._pool.stream(
+        asked = self._pool(stream=seconds is None).stream(
             question.method,
             f"http://mixer{question.target}",
             headers=headers,
@@ -64,7 +63,15 @@ class SocketLink:
         try:
             answer = await asked.__aenter__()
         except httpcore.PoolTimeout as error:
-            raise RefusedError(503, "too many people look at Mixer at once: try again") from error
+            busy = (
+                f"{MAX_STREAMS} people watch by Mixer already, which is as many as may: try again "
+                "when one has ended"
+                if seconds is None
+                else "too many questions to Mixer at once: try again"
+            )
+            raise RefusedError(503, busy) from error
+        except httpcore.ReadTimeout as error:
+            raise RefusedError(503, f"Mixer has not answered within {seconds} s") from error
         except (
             httpcore.NetworkError,
             httpcore.TimeoutException,
@@ -78,6 +85,18 @@ class SocketLink:
             yield MixerAnswer(answer.status, kind.decode("latin-1"), _pieces(answer))
         finally:
             await asked.__aexit__(None, None, None)
+
+    def _pool(self, *, stream: bool) -> "httpcore.AsyncConnectionPool":
+        import httpcore  # noqa: PLC0415  (as above)
+
+        if self._questions is None or self._streams is None:
+            self._questions, self._streams = (
+                httpcore.AsyncConnectionPool(
+                    uds=str(self._socket), max_connections=most, max_keepalive_connections=4
+                )
+                for most in (MAX_QUESTIONS, MAX_STREAMS)
+            )
+        return self._streams if stream else self._questions
 
     async def runs(self) -> bool:
         try:

@@ -29,6 +29,11 @@ CERTIFICATE_PATH = "/apis/argosy.dev/v1alpha1/mixer/certificate"
 log = structlog.get_logger()
 _READING = frozenset({"GET", "HEAD"})
 _KEPT_HEADERS = ("accept", "content-type")
+_STREAMS = frozenset({"/records/tap"})
+"""What people watch for as long as they like."""
+
+ANSWER_SECONDS = 30.0
+"""All else is answered, or the answer goes on, within so long."""
 
 
 class CertificateBody(msgspec.Struct, frozen=True):
@@ -54,13 +59,15 @@ def routes(certificates: CertificateIssuer, link: MixerLink | None) -> list[Base
             require_edit(actor, "change what Mixer does")
         if link is None:
             raise ApiError(503, "this mesh was started without Mixer")
-        target = request.scope["raw_path"].decode("latin-1").removeprefix(PREFIX)
+        path = request.scope["raw_path"].decode("latin-1").removeprefix(PREFIX)
+        target = path
         if request.url.query:
             target += f"?{request.url.query}"
         headers = {name: request.headers[name] for name in _KEPT_HEADERS if name in request.headers}
         headers |= {"x-argosy-actor": actor.name, "x-argosy-namespace": actor.namespace}
         body = await request.body()
-        return _PassedOn(link, MixerQuestion(request.method, target, headers, body))
+        question = MixerQuestion(request.method, target, headers, body)
+        return _PassedOn(link, question, None if path in _STREAMS else ANSWER_SECONDS)
 
     methods = ["GET", "POST", "PUT", "DELETE"]
     return [
@@ -72,14 +79,15 @@ def routes(certificates: CertificateIssuer, link: MixerLink | None) -> list[Base
 class _PassedOn(Response):
     """Mixer's answer, as it comes; it is asked no longer than somebody listens."""
 
-    def __init__(self, link: MixerLink, question: MixerQuestion) -> None:
+    def __init__(self, link: MixerLink, question: MixerQuestion, seconds: float | None) -> None:
         super().__init__()
+        self._seconds = seconds
         self._link = link
         self._question = question
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with self._link.ask(self._question) as answer:
+            async with self._link.ask(self._question, seconds=self._seconds) as answer:
                 response = StreamingResponse(
                     answer.body, answer.status, media_type=answer.content_type
                 )

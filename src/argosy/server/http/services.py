@@ -367,9 +367,10 @@ class MixerLink(Protocol):
     def ask(
         self, question: MixerQuestion, *, seconds: float | None = None
     ) -> AbstractAsyncContextManager[MixerAnswer]:
-        """Raises :class:`RefusedError` (503) when Mixer does not answer.
+        """Raises :class:`RefusedError` (503) when Mixer does not answer, or too many ask.
 
-        ``seconds`` bounds each wait for a piece of the answer.
+        ``seconds`` bounds each wait for a piece of the answer. None is for streams, which take as
+        long as somebody watches.
         """
         ...
 
