@@ -1,10 +1,14 @@
 """What the control plane counts, with real Envoys: pushes, refusals, certificates; who may read it."""
 
+import itertools
 import json
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +23,7 @@ from rules import Rules
 pytestmark = pytest.mark.e2e
 
 OURS = "/apis/argosy.dev/v1alpha1"
+OUTBOUND_CONFLICTS = "pilot_conflict_outbound_listener_tcp_over_current_tcp"
 GRPC_AGENT = {"inject.istio.io/templates": "grpc-agent"}
 SCRAPE = """
 import http.client, os, ssl, sys
@@ -172,9 +177,12 @@ def test_a_change_is_a_trace_from_the_command_to_the_last_proxy(
 
 def test_a_refusal_is_counted(world: World) -> None:
     match = of_manager("SIDECAR_OUTBOUND", ROUTER)
-    broken = envoy_filter(
-        "broken", patch("HTTP_FILTER", match, "INSERT_BEFORE", lua("x", "funct ("))
-    )
+
+    def bad(text: str) -> str:
+        inserted = patch("HTTP_FILTER", match, "INSERT_BEFORE", lua("x", f"funct ({text}"))
+        return envoy_filter("broken", inserted)
+
+    broken = bad("")
     assert "pilot_total_xds_rejects" not in world.numbers().values
     files = [{"path": "broken.yaml", "text": broken}]
     assert world.api.post(f"{OURS}/apply", json={"files": files}).status_code == 200
@@ -183,9 +191,70 @@ def test_a_refusal_is_counted(world: World) -> None:
     found = world.numbers()
     assert found.of("pilot_total_xds_rejects", type="lds") >= 1
     assert found.of("pilot_xds_cds_reject") == 0
+    most = 0.0
+    over = threading.Event()
+
+    def look() -> None:
+        """Argosy takes out of force what is refused, within some milliseconds."""
+        nonlocal most
+        while not over.is_set():
+            most = max(most, world.numbers().of("pilot_xds_lds_reject"))
+
+    with ThreadPoolExecutor() as pool:
+        looking = [pool.submit(look) for _ in range(2)]
+        try:
+            for number in itertools.count():
+                again = [{"path": "broken.yaml", "text": bad(str(number))}]
+                assert world.api.post(f"{OURS}/apply", json={"files": again}).is_success
+                time.sleep(0.05)
+                if most or number == 200:
+                    break
+        finally:
+            over.set()
+        for one in looking:
+            one.result()
+    assert most >= 1, "proxies that refuse something now"
     gone = {"files": files, "delete": True}
     assert world.api.post(f"{OURS}/apply", json=gone).status_code == 200
     eventually(lambda: world.numbers().of("pilot_xds_lds_reject") == 0, "nobody refuses any more")
+
+
+def test_listeners_that_lose_to_others(world: World) -> None:
+    """The names that Istio's dashboard has, with what is so at the moment of the scrape."""
+    before = world.numbers()
+    for name in (OUTBOUND_CONFLICTS, "pilot_conflict_inbound_listener"):
+        assert before.of(name) == 0
+    assert before.of("pilot_no_ip") == 1, "no service selects the client"
+    for kind in ("cds", "eds", "lds", "rds"):
+        sent = before.of("pilot_xds_pushes", type=kind)
+        assert before.of("pilot_xds_push_time_count", type=kind) == sent
+        assert 0 < before.of("pilot_xds_push_time_sum", type=kind) < 20
+    rivals = "".join(
+        f"""
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}}}
+spec:
+  hosts: [{name}.example.com]
+  addresses: [198.51.100.7]
+  ports: [{{number: 7777, name: tcp, protocol: TCP}}]
+  resolution: STATIC
+  endpoints: [{{address: 10.0.0.1}}]
+"""
+        for name in ("one", "two", "three")
+    )
+    again = service("again", "echo", {"name": "tcp", "port": 9999, "targetPort": 9080})
+    of_client = service("client", "client", {"name": "http", "port": 80})
+    text = again + of_client + rivals
+    world.rules.apply("rivals", text, quietly=False)
+    found = world.numbers()
+    assert found.of(OUTBOUND_CONFLICTS) == 2, "two of three have no listener"
+    assert found.of("pilot_conflict_inbound_listener") == 1
+    assert found.of("pilot_no_ip") == 0
+    world.rules.delete("rivals")
+    after = world.numbers()
+    assert after.of(OUTBOUND_CONFLICTS) == after.of("pilot_conflict_inbound_listener") == 0
 
 
 def test_certificates(world: World) -> None:

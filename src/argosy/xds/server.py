@@ -372,11 +372,12 @@ class Server:
             for one in events:
                 if client.refusal is not None or client.number not in self._clients:
                     return
-                await self._carry_out(client, client.machine.handle(one, self._clock.monotonic()))
+                began = self._clock.monotonic()
+                await self._carry_out(client, client.machine.handle(one, began), began)
         if client.events:
             self._enqueue(client, client.events[0])
 
-    async def _carry_out(self, client: Client, commands: list[Command]) -> None:
+    async def _carry_out(self, client: Client, commands: list[Command], began: float) -> None:
         for command in commands:
             match command:
                 case Send(response):
@@ -384,6 +385,9 @@ class Server:
                     self.statistics.pushed(response.type_url, size)
                     self._publications.sent(client.number, response.type_url, size, now)
                     await self._write(client, response.body)
+                    now = self._clock.monotonic()
+                    self.statistics.written(response.type_url, now - began)
+                    began = now
                 case Wake(at):
                     self._wake(client, at)
                 case Acknowledged(type_url, seconds):

@@ -41,7 +41,8 @@ class Statistics:
     ``acknowledgement``: from a response's sending to its answer. ``convergence``: from a
     publication to the last answer of the clients it concerned; ``client_convergence``: to the last
     answer of each of them. ``queue``: from the moment that there is something for a client until a
-    writer turns to it. ``write``: of one response. ``sizes``: of responses, in bytes.
+    writer turns to it. ``write``: of one response. ``sizes``: of responses, in bytes. ``push_times``:
+    from turning to a client, or from the response before, until one is written.
     """
 
     connected: int = 0
@@ -59,9 +60,14 @@ class Statistics:
     queue: Histogram = field(default_factory=Histogram)
     write: Histogram = field(default_factory=Histogram)
     sizes: dict[str, Histogram] = field(default_factory=dict)
+    push_times: dict[str, Histogram] = field(default_factory=dict)
 
     def pushed(self, type_url: str, size: int) -> None:
         """A response of so many bytes is about to be written."""
         self.pushes[type_url] += 1
         self.pushed_bytes += size
         self.sizes.setdefault(type_url, Histogram(BYTES)).observe(size)
+
+    def written(self, type_url: str, seconds: float) -> None:
+        """A response is written, or given up, so long after it was turned to."""
+        self.push_times.setdefault(type_url, Histogram()).observe(seconds)

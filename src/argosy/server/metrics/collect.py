@@ -14,6 +14,7 @@ from argosy.server.certificates import MeshCertificates
 from argosy.server.delivery import Delivery, Publisher
 from argosy.server.jwks.service import Keys
 from argosy.server.metrics import families
+from argosy.server.metrics.conflicts import conflicts
 from argosy.server.metrics.exposition import exposition
 from argosy.server.metrics.objects import ObjectCounts
 from argosy.server.trust import TrustKeeper
@@ -50,7 +51,9 @@ class Metrics:
         lost = self.engine.value(claim_conflicts)
         lost_hosts = 0 if isinstance(lost, derive.Failed) else len(lost)
         yield from families.of_process(COMPONENT, self.version, uptime)
-        yield from families.of_xds(self.server.statistics, self.server.clients())
+        clients = self.server.clients()
+        yield from families.of_xds(self.server.statistics, clients)
+        yield from families.of_conflicts(conflicts(self.engine, clients))
         triggers = self.publisher.triggers
         yield from families.of_pushes(triggers, self.delivery.failed, lost_hosts)
         yield from families.of_objects(self.objects, self.store.revision)

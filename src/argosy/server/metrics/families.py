@@ -15,6 +15,7 @@ from argosy import xds
 from argosy.citadel.expiry import ExpiryWarning, Level
 from argosy.citadel.reports import CertificateReport
 from argosy.citadel.statistics import Statistics as CitadelStatistics
+from argosy.server.metrics.conflicts import Conflicts
 from argosy.server.metrics.exposition import counter, gauge, histogram, single
 from argosy.server.metrics.objects import REGISTRY_KINDS, ObjectCounts
 from argosy.xds import type_urls
@@ -92,6 +93,12 @@ def of_xds(counted: xds.Statistics, clients: Iterable[xds.ClientStatus]) -> Iter
         "pilot_xds_config_size_bytes",
         "Sizes of the responses, by type",
         {(_kind(url),): _numbers(found) for url, found in sorted(counted.sizes.items())},
+        ("type",),
+    )
+    yield histogram(
+        "pilot_xds_push_time",
+        "Seconds from turning to a proxy until a response is written, by type",
+        {(_kind(url),): _numbers(found) for url, found in sorted(counted.push_times.items())},
         ("type",),
     )
     yield counter(
@@ -241,6 +248,24 @@ def of_pushes(triggers: Mapping[str, int], failed: int, lost_hosts: int) -> Iter
     )
     yield gauge(
         "pilot_vservice_dup_domain", "Virtual services with dup domains", single(lost_hosts)
+    )
+
+
+def of_conflicts(found: Conflicts) -> Iterator[Metric]:
+    yield gauge(
+        "pilot_conflict_outbound_listener_tcp_over_current_tcp",
+        "Number of conflicting tcp listeners with current tcp listener",
+        single(found.outbound),
+    )
+    yield gauge(
+        "pilot_conflict_inbound_listener",
+        "Number of conflicting inbound listeners",
+        single(found.inbound),
+    )
+    yield gauge(
+        "pilot_no_ip",
+        "Connected sidecars that no service selects: of clients alone this is as it should be",
+        single(found.unselected),
     )
 
 
