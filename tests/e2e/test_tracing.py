@@ -204,10 +204,17 @@ def test_a_page_is_one_trace_of_the_four_services(
         assert len(shown["tree"][0]["attributes"]["http.url"]) < 64
 
 
-def asked(mesh: Mesh, source: str, count: int, path: str = "/headers") -> list[dict[str, Any]]:
-    """So many requests to httpbin; what it was told."""
+def asked(
+    mesh: Mesh, source: str, count: int, path: str = "/headers", **headers: str
+) -> list[dict[str, Any]]:
+    """So many requests to httpbin; what it was told. ``x_y`` is the header ``x-y``."""
     url = f"http://httpbin:8000{path}"
-    answers = mesh.call(source, url, "--count", str(count), "--concurrency", "4")
+    more = [
+        part
+        for name, value in headers.items()
+        for part in ("--header", f"{name.replace('_', '-')}: {value}")
+    ]
+    answers = mesh.call(source, url, "--count", str(count), "--concurrency", "4", *more)
     assert {one.status for one in answers} == {200}, answers
     return [json.loads(one.body) for one in answers]
 
@@ -306,6 +313,45 @@ def test_each_side_can_be_silent(bookinfo: Mesh) -> None:
 
 def ids(mesh: Mesh) -> set[str]:
     return {one["traceId"] for one in traces(mesh, "--last", "1000")}
+
+
+def test_what_a_caller_has_decided(bookinfo: Mesh) -> None:
+    """With ``traceparent`` he may say no; with ``x-b3-sampled``, where it is Zipkin's, yes as well."""
+
+    def told(**headers: str) -> dict[str, str]:
+        (answer,) = asked(bookinfo, "deploy/curl", 1, **headers)
+        return {name: values[0] for name, values in answer["headers"].items()}
+
+    def passed_on(flag: str) -> tuple[str, str]:
+        """What of the trace's id and flag the application gets."""
+        parent = told(traceparent=f"00-{caller}-eee19b7ec3c1b174-{flag}")["Traceparent"]
+        _, name, _, sampled = parent.split("-")
+        return name, sampled
+
+    def b3(flag: str) -> str:
+        parent = {"x_b3_traceid": caller, "x_b3_spanid": "eee19b7ec3c1b174"}
+        return told(**parent, x_b3_sampled=flag).get("X-B3-Sampled", "")
+
+    for percentage, wanted in (("0", "00"), ("100", "01")):
+        caller = f"{0xB000 + int(percentage):032x}"
+        rule = f"randomSamplingPercentage: {percentage}"
+        bookinfo.apply(telemetry(f"{{tracing: [{{{rule}}}]}}"))
+        # A connection from before may bring one more request to a proxy as it was.
+        eventually(lambda: passed_on("01") == (caller, wanted), f"sampled, at {percentage} %")  # noqa: B023  (called at once)
+        assert passed_on("00") == (caller, "00")
+    eventually(lambda: f"{0xB000 + 100:032x}" in ids(bookinfo), "the caller's trace goes on")
+    assert f"{0xB000:032x}" not in ids(bookinfo)
+
+    for percentage in ("0", "100"):
+        caller = f"{0xB300 + int(percentage):032x}"
+        rule = f"providers: [{{name: zipkin}}], randomSamplingPercentage: {percentage}"
+        bookinfo.apply(telemetry(f"{{tracing: [{{{rule}}}]}}"))
+        by_percentage = "1" if percentage == "100" else "0"
+        eventually(
+            lambda: told().get("X-B3-Sampled") == by_percentage,  # noqa: B023  (called at once)
+            f"Zipkin's at {percentage} %",
+        )
+        assert (b3("1"), b3("0")) == ("1", "0")
 
 
 @pytest.mark.covers(
