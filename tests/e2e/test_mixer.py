@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from manifests import virtual_service
 from mesh import ARGOSY, SAMPLES, Mesh, directory, eventually, mixer_pid, mixer_runs
 
 pytestmark = pytest.mark.e2e
@@ -80,9 +81,17 @@ def test_mixer_is_killed_under_load_and_comes_back(meshed: Mesh) -> None:
     os.kill(killed, signal.SIGSTOP)  # while it stands still, nobody waits for it for long
     assert not mixer_runs(meshed)
     assert "does not run (traffic goes on without it)" in meshed.argosy("status").stdout
+    rule = "- route: [{destination: {host: httpbin}}]"
+    meshed.apply(virtual_service("meanwhile", rule, "[httpbin]"))
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: mixer_runs(meshed), "Mixer is back", 30)
     assert mixer_pid(meshed) != killed
+    told = "apply VirtualService default/meanwhile"
+    eventually(
+        lambda: told in meshed.argosy("trace", "--control-plane").stdout,
+        "what the control plane had to tell meanwhile",
+        20,
+    )
     out, _ = loading.communicate(timeout=60)
     summary = json.loads(out)
     assert summary["requests"] > 300
