@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode
 from starlette.applications import Starlette
@@ -126,6 +127,16 @@ def test_a_change_that_nobody_asked_for_and_that_concerns_nobody_is_no_trace(wor
     assert (spans["apply"].attributes or {})["argosy.about"] == "VirtualService default/echo"
 
 
+def test_a_task_that_outlives_its_request_begins_traces_of_its_own(world: World) -> None:
+    with world.tracer.start_as_current_span("apply") as request:
+        pass
+    with trace.use_span(request):
+        publication = world.published("Pod default/a", "a")
+    world.publications.progress(0, 1, 100.1)
+    world.traces.completed(publication)
+    assert world.named()["change"].parent is None
+
+
 def test_refusals_and_silence_are_failures(world: World) -> None:
     publication = world.published("EnvoyFilter default/x", "a", "b")
     world.publications.sent(0, ROUTE, 1, 100.0)
@@ -239,7 +250,9 @@ async def test_spans_reach_mixer_as_soon_as_it_is_there(monkeypatch: pytest.Monk
     mixer.status = [None, None, 200]
     box = Outbox(mixer)
     made = tracer(box, MovingClock(), "1")
-    with made.start_as_current_span("above", attributes={"a": 1, "b": 2.5, "c": True}):
+    with made.start_as_current_span(
+        "above", attributes={"a": 1, "b": 2.5, "c": True, "d": "\udcff"}
+    ):
         made.start_span("below").end()
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(box.run())
@@ -249,6 +262,7 @@ async def test_spans_reach_mixer_as_soon_as_it_is_there(monkeypatch: pytest.Monk
     below, above = mixer_otlp.decode(body).spans
     assert (above.name, above.service) == ("above", "istiod.istio-system")
     assert (below.trace_id, below.parent_id) == (above.trace_id, above.span_id)
+    assert above.attribute("d") == "?"
     assert (above.attribute("a"), above.attribute("b"), above.attribute("c")) == (
         "1",
         "2.5",

@@ -79,7 +79,11 @@ _Manager: TypeAlias = http_connection_manager_pb2.HttpConnectionManager
 def trace(
     manager: _Manager, tracing: Tracing | None, proxy: ProxyTracing, *, gateway: bool = False
 ) -> None:
-    """``gateway``: what a gateway sends on is a span of its own, as in Istio."""
+    """``gateway``: what a gateway sends on is a span of its own, as in Istio.
+
+    The three percentages are those of Istio's ``configureSampling`` (pilot/pkg/networking/core/tracing.go).
+    What callers have decided follows from them: docs/tasks/distributed-tracing.md tells how.
+    """
     if tracing is None or tracing.disable_span_reporting:
         return
     proto = manager.tracing

@@ -98,6 +98,8 @@ class ChangeTraces:
         parent = trace.get_current_span()
         if parent.is_recording():
             parent.set_attribute(ABOUT, about)
+        elif parent.get_span_context().trace_flags.sampled:  # answered: a task has outlived it
+            parent = trace.INVALID_SPAN
         return Change(self._clock, about, parent)
 
     def published(self, change: Change, publication: xds.Publication) -> None:
@@ -126,25 +128,16 @@ class ChangeTraces:
                 self._finish(*found)
 
     def _finish(self, change: Change, publication: xds.Publication) -> None:
-        context = change.parent.get_span_context()
-        caused = context.is_valid
-        concerned = bool(publication.waiting or publication.settled)
-        if not caused and not concerned:
+        caused = change.parent.get_span_context().is_valid
+        if not caused and not publication.waiting and not publication.settled:
             return
         end = self._clock.monotonic() if publication.waiting else publication.last
-        about = f"{change.about}{_to(publication)}"
-        span = self._span(
-            change,
-            change.parent,
-            "change",
-            change.began,
-            {ABOUT: about, **_distribution(publication)},
-        )
+        facts = {ABOUT: change.about + _to(publication), **_distribution(publication)}
+        span = self._span(change, change.parent, "change", change.began, facts)
         if not span.is_recording():
             return
         self._computing(change, span)
-        by_order = sorted(publication.traffic.items(), key=lambda item: rank(item[0]))
-        for type_url, traffic in by_order:
+        for type_url, traffic in sorted(publication.traffic.items(), key=_order):
             self._sending(change, span, type_url, traffic)
         why = _failure(publication)
         if why:
@@ -154,7 +147,7 @@ class ChangeTraces:
     def _computing(self, change: Change, above: Span) -> None:
         facts = {"argosy.recomputed": change.nodes}
         span = self._span(change, above, "derive", change.began, facts)
-        for type_url, found in sorted(change.computed.items(), key=lambda item: rank(item[0])):
+        for type_url, found in sorted(change.computed.items(), key=_order):
             below = self._span(
                 change,
                 span,
@@ -208,6 +201,10 @@ def about_events(events: Sequence[Event]) -> str:
 def about_cells(cells: Iterable[Hashable]) -> str:
     """Of cells that are no objects: what they are called in the engine."""
     return _several(dict.fromkeys(type(one).__name__ for one in cells))
+
+
+def _order(of_type: tuple[str, object]) -> int:
+    return rank(of_type[0])
 
 
 def _several(found: Mapping[str, None]) -> str:

@@ -50,7 +50,7 @@ def _span(proto: trace_pb2.Span, span: ReadableSpan) -> None:
     proto.end_time_unix_nano = span.end_time
     _attributes(proto.attributes, span.attributes or {})
     proto.status.code = _STATUS[span.status.status_code]
-    proto.status.message = span.status.description or ""
+    proto.status.message = _text(span.status.description or "")
 
 
 def _attributes(protos: Sequence[common_pb2.KeyValue], found: Mapping[str, object]) -> None:
@@ -64,4 +64,9 @@ def _attributes(protos: Sequence[common_pb2.KeyValue], found: Mapping[str, objec
         elif isinstance(value, float):
             proto.value.double_value = value
         else:
-            proto.value.string_value = str(value)
+            proto.value.string_value = _text(str(value))
+
+
+def _text(text: str) -> str:
+    """Protobuf's strings are UTF-8; what a caller sent may be anything."""
+    return text.encode(errors="replace").decode()

@@ -1,5 +1,7 @@
 """Who makes spans, of how many traces, and under which name."""
 
+from collections.abc import Sequence
+
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -36,7 +38,7 @@ class Bounded(Sampler):
         name: str,
         kind: SpanKind | None = None,
         attributes: Attributes = None,
-        links: "tuple[Link, ...] | list[Link] | None" = None,  # type: ignore[override]  # a Sequence that nobody looks at
+        links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         if not self._bucket.take(self._clock.monotonic()):
