@@ -54,6 +54,7 @@ def test_what_is_asked_of_the_control_planes_own(
 ) -> None:
     command.trace(control_plane=True, last=1)
     assert mixer.asked == {"limit": "1", "controlPlane": "true"}
+    assert "no trace of a change" in capsys.readouterr().err
     with pytest.raises(CliError, match="--control-plane"):
         command.trace("abcd", control_plane=True)
 

@@ -74,8 +74,9 @@ def trace(
         asked |= {"service": service} if service else {}
         asked |= {"controlPlane": "true"} if control_plane else {}
         asked |= {"minMillis": str(least)} if least else {}
-        narrowed = errors or control_plane or bool(service or least)
-        _list(client.get(_TRACES, **asked), output, narrowed=narrowed)
+        narrowed = errors or bool(service or least)
+        found = client.get(_TRACES, **asked)
+        _list(found, output, narrowed=narrowed, control_plane=control_plane)
 
 
 def _show(found: Json, output: Format) -> None:
@@ -85,7 +86,7 @@ def _show(found: Json, output: Format) -> None:
         _print(trace_lines(found, out.width, time.time(), details=output is Format.WIDE))
 
 
-def _list(found: Json, output: Format, *, narrowed: bool) -> None:
+def _list(found: Json, output: Format, *, narrowed: bool, control_plane: bool) -> None:
     traces = found["traces"]
     if output is Format.NAME:
         for one in traces:
@@ -95,10 +96,14 @@ def _list(found: Json, output: Format, *, narrowed: bool) -> None:
         return
     if not traces:
         kept = found["kept"]["traces"]
-        if narrowed and kept:
+        if control_plane:
+            err.print(
+                "Mixer has no trace of a change like that yet: what changes the mesh makes one."
+            )
+        elif narrowed and kept:
             err.print(f"None of the {kept} traces that Mixer keeps is like that.")
         else:
-            err.print(f"Mixer has no trace yet. {_NOTHING}")
+            err.print(f"Mixer has no trace of a request yet. {_NOTHING}")
         return
     _print(list_lines(traces, out.width, time.time()))
     err.print(f"[dim]One of them: argosy trace {short_id(traces[0]['traceId'])}[/]")

@@ -117,6 +117,7 @@ def test_the_control_planes_own_work_is_listed_by_itself() -> None:
     def traces(query: Query) -> list[int]:
         return [int(one.trace_id, 16) for one in store.search(query)]
 
+    assert (store.counts.received, store.counts.own) == (5, 3)
     assert traces(Query()) == [3, 2], "somebody's own trace goes on in the control plane"
     assert traces(Query(control_plane=True)) == [3, 1]
     assert traces(Query(service="istiod")) == [3, 1]

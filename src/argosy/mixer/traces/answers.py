@@ -37,6 +37,7 @@ def counts(one: Counts) -> Json:
         "spans": one.spans,
         "bytes": one.bytes,
         "received": one.received,
+        "ofControlPlane": one.own,
         "rejected": one.rejected,
         "evictedTraces": one.evicted,
         "overlongSpans": one.overlong,

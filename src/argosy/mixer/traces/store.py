@@ -80,13 +80,14 @@ class Summary:
 class Counts:
     """Since the process began, but for ``traces``, ``spans`` and ``bytes``, which are kept now.
 
-    ``evicted`` traces gave way to newer ones. ``overlong`` spans belonged to traces that are full.
+    Of the ``received`` spans, ``own`` are the control plane's. ``evicted`` traces gave way to newer ones. ``overlong`` spans belonged to traces that are full.
     """
 
     traces: int = 0
     spans: int = 0
     bytes: int = 0
     received: int = 0
+    own: int = 0
     rejected: int = 0
     evicted: int = 0
     overlong: int = 0
@@ -158,7 +159,9 @@ class TraceStore:
             yield one
 
     def _add(self, span: Span) -> None:
+        own = span.reporter == CONTROL_PLANE
         self.counts.received += 1
+        self.counts.own += own
         trace = self._traces.get(span.trace_id)
         if trace is None:
             trace = _Trace(Summary(span.trace_id, span.start, span.end))
@@ -174,7 +177,7 @@ class TraceStore:
         encoded = _encoder.encode(span)
         trace.spans[span.key] = encoded
         self._grow(trace, len(encoded) + _SPAN_COST)
-        self._summarise(trace, span)
+        self._summarise(trace, span, own=own)
         self._evict()
 
     def _grow(self, trace: _Trace, size: int) -> None:
@@ -182,11 +185,11 @@ class TraceStore:
         self.counts.bytes += size
         self.counts.spans += 1
 
-    def _summarise(self, trace: _Trace, span: Span) -> None:
+    def _summarise(self, trace: _Trace, span: Span, *, own: bool) -> None:
         summary = trace.summary
         summary.spans += 1
         summary.errors += span.error
-        summary.own += span.reporter == CONTROL_PLANE
+        summary.own += own
         summary.start = min(summary.start, span.start)
         summary.end = max(summary.end, span.end)
         service = sys.intern(span.service)
