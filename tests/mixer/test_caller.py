@@ -15,7 +15,7 @@ from argosy.base.log import Secret
 from argosy.base.names import TrustDomain
 from argosy.citadel.identity import SpiffeId, TrustDomains
 from argosy.citadel.signer import create_root, sign_workload
-from argosy.mixer.caller import Guard, Judge, Rules, address_of, caller, stated_workload
+from argosy.mixer.caller import NOTHING, Guard, Judge, Rules, Stated, address_of, caller, stated
 from argosy.testing.certificates import Credential, ScratchAuthority
 
 NAME = "mixer.istio-system.svc"
@@ -165,12 +165,15 @@ def test_the_workload_is_what_the_control_plane_has_signed(version: str) -> None
     identity = SpiffeId.of(domain, "shop", "web")
     root = create_root(domain, now)
 
-    def stated(facts: str) -> str:
+    def signed(facts: str) -> Stated:
         issued = sign_workload(root, csr, identity, now, facts=facts)
-        return stated_workload(x509.load_pem_x509_certificate(issued.chain[0].encode()))
+        return stated(x509.load_pem_x509_certificate(issued.chain[0].encode()))
 
-    assert stated(f"web-v1;shop;web;{version};Kubernetes;web;v1") == "web-v1"
-    assert stated("") == ""
+    found = signed(f"web-v1;shop;web;{version};Kubernetes;web;v1;more")
+    assert found == Stated("web-v1", "shop", "web", version, "Kubernetes", "web", "v1")
+    assert found
+    assert signed("") == NOTHING
+    assert not NOTHING
 
 
 def test_addresses() -> None:

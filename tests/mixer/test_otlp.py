@@ -2,18 +2,14 @@
 
 import pytest
 
-from argosy.mixer.collect.otlp import (
-    MAX_LABEL,
-    Collector,
-    LimitCount,
-    MalformedError,
-    Sender,
-)
+from argosy.mixer.collect.otlp import MAX_LABEL, Collector, LimitCount, MalformedError
+from argosy.mixer.collect.sender import Sender
 from argosy.mixer.graph.edges import BOUNDS, UNKNOWN, Reporter
 from argosy.testing.telemetry import CUMULATIVE, LABELS, Export
 
-WEB = Sender("shop", "web")
-DB = Sender("data", "db")
+PRINCIPAL = "spiffe://cluster.local/ns/shop/sa/web"
+WEB = Sender("shop", PRINCIPAL, "web", "web", "v1")
+DB = Sender("data", "spiffe://cluster.local/ns/data/sa/db", "db", "db", "v2")
 REQUESTS = "istio.requests_total"
 
 
@@ -71,18 +67,35 @@ def test_connections_and_messages() -> None:
 @pytest.mark.parametrize(
     ("sender", "labels"),
     [
-        (Sender("bank"), {}),
-        (Sender("shop", "other"), {}),
-        (Sender("shop"), {"reporter": "destination"}),
-        (Sender("data"), {}),
-        (Sender("shop"), {"reporter": "somebody"}),
-        (Sender("shop"), {"source_workload_namespace": ""}),
+        (Sender("bank", PRINCIPAL), {}),
+        (Sender("shop", PRINCIPAL, "other"), {}),
+        (Sender("shop", PRINCIPAL), {"reporter": "destination"}),
+        (Sender("data", PRINCIPAL), {}),
+        (Sender("shop", PRINCIPAL), {"reporter": "somebody"}),
+        (Sender("shop", PRINCIPAL), {"source_workload_namespace": ""}),
+        (WEB, {"source_principal": "spiffe://cluster.local/ns/shop/sa/other"}),
     ],
 )
 def test_a_proxy_tells_of_its_own_workload_only(sender: Sender, labels: dict[str, str]) -> None:
     found = Collector().take(Export().count(REQUESTS, 7, LABELS | labels).bytes, sender)
     assert found.additions == []
     assert found.rejected == 1
+
+
+def test_what_a_proxy_is_besides_its_certificate_says() -> None:
+    own = {"source_principal": "spiffe://old.local/ns/shop/sa/web", "source_app": "other"}
+    body = Export().count(REQUESTS, 7, LABELS | own).bytes
+    collector = Collector()
+    for sender, app, version in (
+        (WEB, "web", "v1"),
+        (Sender("shop", PRINCIPAL, "web"), UNKNOWN, UNKNOWN),
+        (Sender("shop", PRINCIPAL), "other", "v1"),
+    ):
+        (addition,) = collector.take(body, sender).additions
+        facts = addition.series.facts
+        assert (facts.source_app, facts.source_version) == (app, version)
+        assert facts.source_principal == PRINCIPAL
+        assert (facts.destination_app, facts.destination_version) == ("db", "v2")
 
 
 def test_labels_are_the_senders_words_and_break_nothing() -> None:

@@ -25,6 +25,7 @@ from argosy.mixer.report.facts import (
 )
 from argosy.mixer.report.findings import NOWHERE, Place
 from argosy.model.proxy import ProxyType
+from argosy.pilot.compile.endpoints import workload_name
 
 MIXER = "/mixer"
 _OURS = "/apis/argosy.dev/v1alpha1"
@@ -99,6 +100,7 @@ def _workload(
         ports=tuple(Port(number, demands.mode(number)) for number in sorted(numbers)),
         policies=snapshot.policies(found) if proxy else (),
         place=places.of(kind, namespace, name) if places else NOWHERE,
+        reported_as=workload_name(name_of(pod), labels),
     )
 
 

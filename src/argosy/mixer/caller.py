@@ -19,6 +19,7 @@ from argosy.citadel.issuer import revocation_lists
 from argosy.citadel.refusal import RefusedError
 from argosy.citadel.revocation import revoked_by
 from argosy.citadel.signer import WORKLOAD_FACTS
+from argosy.model.standard_metrics import WORKLOAD_FACTS as WORKLOAD_FACTS_NAMES
 
 KNOWN = 4096
 """Certificates whose verdict is remembered."""
@@ -28,16 +29,39 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
+class Stated:
+    """What the control plane knew of a workload when it signed, ``standard_metrics.WORKLOAD_FACTS``.
+
+    Falsy and empty in certificates that say nothing: those of other signers, and of callers
+    without a pod. Values that a workload lacks (``app``, ``version``) are empty.
+    """
+
+    workload: str = ""
+    workload_namespace: str = ""
+    canonical_service: str = ""
+    canonical_revision: str = ""
+    cluster: str = ""
+    app: str = ""
+    version: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.workload)
+
+
+NOTHING = Stated()
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """A proxy that has proven its identity. ``address`` is its IP address.
 
-    ``certificate`` is its leaf; ``workload`` is what that states, empty where it states nothing.
+    ``certificate`` is its leaf, and ``stated`` what that says of the workload besides.
     """
 
     identity: SpiffeId
     address: str
     certificate: x509.Certificate
-    workload: str = ""
+    stated: Stated = NOTHING
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")
@@ -90,24 +114,23 @@ def _judged(chain_pem: bytes, rules: Rules) -> Caller:
     if rules.crl and (why := revoked_by(chain, revocation_lists(rules.crl))):
         raise RefusedError(401, f"the client's certificate is revoked: {why}")
     identity = caller_by_certificate(chain[0], rules.domains).identity
-    return Caller(identity, "", chain[0], stated_workload(chain[0]))
+    found = stated(chain[0])
+    if found and found.workload_namespace != identity.namespace:
+        raise RefusedError(401, "the client's certificate contradicts itself")
+    return Caller(identity, "", chain[0], found)
 
 
-def stated_workload(certificate: x509.Certificate) -> str:
-    """The workload among the facts that the control plane signed, or nothing."""
-    return stated_facts(certificate).partition(";")[0]
-
-
-def stated_facts(certificate: x509.Certificate) -> str:
-    """Those facts as ``standard_metrics.workload_facts`` has them, or nothing."""
+def stated(certificate: x509.Certificate) -> Stated:
+    """What a certificate says besides the identity."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return ""
+        return NOTHING
     for name in names.get_values_for_type(x509.OtherName):
         if name.type_id == WORKLOAD_FACTS:
-            return _utf8_string(name.value)
-    return ""
+            facts = _utf8_string(name.value).split(";")
+            return Stated(**dict(zip(WORKLOAD_FACTS_NAMES, facts, strict=False)))
+    return NOTHING
 
 
 def _utf8_string(der: bytes) -> str:

@@ -24,7 +24,7 @@ from argosy.api.proxy_config import ProxyConfig
 from argosy.model.proxy import ProxyType
 from argosy.model.standard_metrics import WORKLOAD_ENVIRONMENT
 from argosy.pilot.compile.capture_ports import ports_of
-from argosy.pilot.compile.endpoints import facts_of
+from argosy.pilot.compile.endpoints import facts_of, workload_name
 from argosy.pilot.compile.injection import Injection
 from argosy.pilot.compile.localities import locality_of
 from argosy.platforms.local import netns, process, procfs, state
@@ -40,7 +40,7 @@ from argosy.proxy.capture import BYPASS_MARK, DNS_PORT, OWN_PORTS, PROXY_DNS_POR
 from argosy.proxy.connection_limit import usual_limit
 from argosy.proxy.interception import interception
 from argosy.proxy.names import Answer, NameTable
-from argosy.proxy.node_injection import proxy_labels, workload_name
+from argosy.proxy.node_injection import proxy_labels
 from argosy.proxy.node_metrics import ApplicationMetrics, MetricsServer, application_metrics
 from argosy.proxy.node_rules import KeptRules, load
 from argosy.proxy.user_volumes import user_view
@@ -381,7 +381,7 @@ class EnvoySidecar:
             address=address,
             service_account=pod.spec.account,
             labels=proxy_labels(pod),
-            workload=workload_name(pod),
+            workload=workload_name(pod.metadata.name, pod.metadata.labels),
             mesh=self._facts.mesh,
             ads=self._facts.ads,
             mixer=self._facts.mixer,

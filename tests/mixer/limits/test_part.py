@@ -42,7 +42,10 @@ class World:
     def tell(self, *counts: LimitCount, account: str = "web", address: str = "10.0.0.1") -> None:
         """As the workload web of the namespace shop, which has proven that it is."""
         who = caller.Caller(
-            SpiffeId("cluster.local", "shop", account), address, cast(Any, None), "web"
+            SpiffeId("cluster.local", "shop", account),
+            address,
+            cast(Any, None),
+            caller.Stated("web", "shop"),
         )
         context = contextvars.copy_context()
         context.run(caller._caller.set, who)

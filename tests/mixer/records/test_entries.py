@@ -1,14 +1,20 @@
 """Envoy's entries become records, and secrets are not among them."""
 
+from typing import Any
+
 import msgspec
+import pytest
 from envoy.config.core.v3 import base_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2
 
+from argosy.base.names import TrustDomain
+from argosy.citadel.identity import SpiffeId
+from argosy.mixer.caller import NOTHING, Caller, Stated
 from argosy.mixer.records.entries import (
     MAX_LABELS,
     MAX_TEXT,
+    ContradictionError,
     http_record,
-    namespace_of,
     reporter_of,
     tcp_record,
 )
@@ -26,7 +32,13 @@ def a_node() -> base_pb2.Node:
     return node
 
 
-REPORTER = reporter_of(a_node(), "default", "web")
+def a_caller(stated: Stated = NOTHING) -> Caller:
+    certificate: Any = object()
+    identity = SpiffeId.of(TrustDomain("cluster.local"), "default", "web")
+    return Caller(identity, "10.0.0.1", certificate, stated)
+
+
+REPORTER = reporter_of(a_node(), a_caller())
 
 
 def an_entry() -> accesslog_pb2.HTTPAccessLogEntry:
@@ -112,7 +124,7 @@ def test_nothing_that_a_proxy_sends_is_kept_without_bound() -> None:
     common.tls_properties.peer_certificate_properties.subject_alt_name.add(uri=long)
     for number in range(1000):
         entry.response.response_headers[f"x-{number}"] = long
-    record = http_record(entry, Direction.INBOUND, reporter_of(node, "default", "web"))
+    record = http_record(entry, Direction.INBOUND, reporter_of(node, a_caller()))
     assert len(record.reporter.labels) == MAX_LABELS
     assert len(msgspec.json.encode(record)) < (2 * MAX_LABELS + 30) * MAX_TEXT
     assert "x-1" not in record.headers
@@ -145,7 +157,43 @@ def test_a_connection() -> None:
 
 def test_who_tells_it() -> None:
     assert (REPORTER.pod, REPORTER.workload, REPORTER.labels) == ("web-1", "web", {"app": "web"})
-    assert namespace_of(a_node()) == "default"
-    assert namespace_of(base_pb2.Node(id="strange")) == ""
-    bare = reporter_of(base_pb2.Node(), "default", "web")
+    bare = reporter_of(base_pb2.Node(id=a_node().id), a_caller())
     assert (bare.pod, bare.labels) == ("", {})
+    for strange in ("strange", "sidecar~10.0.0.1~web-1.bank~bank.svc.cluster.local"):
+        with pytest.raises(ContradictionError, match="ns/default/sa/web may not speak for"):
+            reporter_of(base_pb2.Node(id=strange), a_caller())
+
+
+STATED = Stated("web", "default", "web", "v1", "Kubernetes", "shop")
+
+
+def test_what_the_certificate_says_goes_before_what_the_proxy_says() -> None:
+    node = a_node()
+    node.metadata["LABELS"] = {"app": "db", "version": "v7", "role": "front"}
+    told = reporter_of(node, a_caller(STATED))
+    assert (told.workload, told.pod) == ("web", "web-1")
+    assert told.labels == {
+        "app": "shop",
+        "role": "front",
+        "service.istio.io/canonical-name": "web",
+        "service.istio.io/canonical-revision": "v1",
+    }
+    node.metadata["WORKLOAD_NAME"] = "db"
+    with pytest.raises(ContradictionError, match="ns/default/sa/web is web and not db"):
+        reporter_of(node, a_caller(STATED))
+
+
+@pytest.mark.parametrize(
+    ("pod", "shown"),
+    [
+        *((name, True) for name in ("web", "web-0", "web-x2x9z", "web-5d8f9c7b6-x2x9z")),
+        *(
+            (name, False)
+            for name in ("db-0", "web-admin-0", "web-admin-5d8f9c7b6-x2x9z", "website")
+        ),
+    ],
+)
+def test_a_pod_is_one_that_the_workload_may_have(pod: str, *, shown: bool) -> None:
+    node = a_node()
+    node.metadata["NAME"] = pod
+    assert reporter_of(node, a_caller(STATED)).pod == (pod if shown else "")

@@ -13,7 +13,7 @@ from cryptography import x509
 from envoy.service.accesslog.v3 import als_pb2
 from starlette.applications import Starlette
 
-from argosy.base.names import Namespace
+from argosy.base.names import TrustDomain
 from argosy.citadel.identity import SpiffeId
 from argosy.mixer import caller as calling
 from argosy.mixer.asker import NAME_HEADER, NAMESPACE_HEADER
@@ -36,7 +36,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.part = Records(StandingClock())
         certificate: Any = object.__new__(x509.CertificateBuilder)
-        identity = SpiffeId("cluster.local", Namespace("default"), "web")  # type: ignore[arg-type]
+        identity = SpiffeId.of(TrustDomain("cluster.local"), "default", "web")
         who = calling.Caller(identity, "10.0.0.1", certificate)
         monkeypatch.setattr("argosy.mixer.records.part.caller", lambda: who)
         self._server = grpc.aio.server()

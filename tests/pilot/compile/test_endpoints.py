@@ -136,6 +136,8 @@ def test_summary_does_not_change_with_readiness() -> None:
 def test_workload_names_come_from_what_made_the_pod() -> None:
     template = {"pod-template-hash": "5d8f9c7b6"}
     assert workload_name("reviews-v1-5d8f9c7b6-x2x9z", template) == "reviews-v1"
+    assert workload_name("r" * 50 + "-5d8f9c-x2x9z", template) == "r" * 50
+    assert workload_name("web-x2x9z", template) == "web-x2x9z"
     assert workload_name("web-0", {}) == "web-0"
     assert workload_name("x", {"service.istio.io/workload-name": "w"}) == "w"
 

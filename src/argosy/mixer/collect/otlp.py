@@ -13,6 +13,8 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
+from argosy.mixer.collect.meanings import Meanings
+from argosy.mixer.collect.sender import Sender, proven
 from argosy.mixer.graph.edges import (
     BOUNDS,
     UNKNOWN,
@@ -25,9 +27,6 @@ from argosy.mixer.graph.edges import (
 from argosy.mixer.text import short
 from argosy.model.rate_limit import LIMIT_STATS
 from argosy.model.standard_metrics import labels, metric_name
-
-MAX_SERIES = 20_000
-"""Sets of labels whose meaning is remembered, about 1.5 KB each."""
 
 MAX_LABEL = 512
 """Characters of one label; what is longer is cut."""
@@ -52,14 +51,6 @@ class MalformedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
-    """What is proven of who sends. ``workload`` empty: its certificate does not say."""
-
-    namespace: str
-    workload: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Series:
     """What a set of labels means."""
 
@@ -68,16 +59,6 @@ class Series:
     reporter: Reporter
     response: str
     security: str
-
-    def is_of(self, sender: Sender) -> bool:
-        """A proxy tells of its own workload only."""
-        edge = self.edge
-        namespace, workload = (
-            (edge.source_namespace, edge.source)
-            if self.reporter is Reporter.SOURCE
-            else (edge.destination_namespace, edge.destination)
-        )
-        return namespace == sender.namespace and sender.workload in ("", workload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +94,7 @@ class Collector:
     """Remembers what sets of labels mean; the same set comes again and again."""
 
     def __init__(self) -> None:
-        self._series: dict[tuple[str, ...], Series | None] = {}
+        self._series = Meanings(_series)
 
     def take(self, body: bytes, sender: Sender) -> Collected:
         """An ExportMetricsServiceRequest. Raises MalformedError."""
@@ -132,8 +113,8 @@ class Collector:
                         _count_limits(metric, limits)
                         continue
                     for point, tally in _points(name, metric):
-                        series = self._series_of(point)
-                        if series is None or tally is None or not series.is_of(sender):
+                        series = self._series.of(_texts(point), sender)
+                        if series is None or tally is None:
                             rejected += 1
                             continue
                         if name == _REQUESTS:
@@ -141,16 +122,10 @@ class Collector:
                         found.append(Addition(series, tally))
         return Collected(found, rejected, tuple(limits.values()))
 
-    def _series_of(self, point: Any) -> Series | None:
-        attributes = point.attributes
-        key = tuple(text for a in attributes for text in (a.key, a.value.string_value))
-        try:
-            return self._series[key]
-        except KeyError:
-            if len(self._series) >= MAX_SERIES:
-                self._series.clear()
-            series = self._series[key] = _series(key)
-            return series
+
+def _texts(point: Any) -> tuple[str, ...]:
+    """Its labels, each before its value."""
+    return tuple(text for a in point.attributes for text in (a.key, a.value.string_value))
 
 
 def _points(name: str, metric: Any) -> Iterable[tuple[Any, Tally | None]]:
@@ -214,8 +189,8 @@ def _timed(point: Any) -> Tally | None:
     return tally
 
 
-def _series(attributes: tuple[str, ...]) -> Series | None:
-    """None for labels without a reporter: they are no standard metric's."""
+def _series(attributes: tuple[str, ...], sender: Sender) -> Series | None:
+    """None for what the sender may not tell, and for labels that are no standard metric's."""
     found: dict[str, str] = {}
     for tag, value in zip(attributes[::2], attributes[1::2], strict=True):
         found.update((label, short(text, MAX_LABEL)) for label, text in labels(tag, value))
@@ -245,12 +220,15 @@ def _series(attributes: tuple[str, ...]) -> Series | None:
         get("destination_service_name"),
         get("destination_service_namespace"),
     )
+    believed = proven(edge, facts, reporter, sender)
+    if believed is None:
+        return None
     response = response_key(
         found.get("response_code", "0"),
         found.get("response_flags", "-"),
         found.get("grpc_response_status", ""),
     )
-    return Series(edge, facts, reporter, response, _security(reporter, found))
+    return Series(edge, believed, reporter, response, _security(reporter, found))
 
 
 def _security(reporter: Reporter, found: dict[str, str]) -> str:

@@ -13,14 +13,15 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from argosy.citadel.identity import SpiffeId
 from argosy.mixer.asker import AskedRoute, asker_of, failure
 from argosy.mixer.caller import caller
-from argosy.mixer.collect.otlp import Collector, LimitCount, MalformedError, Sender
+from argosy.mixer.collect.otlp import Collector, LimitCount, MalformedError
+from argosy.mixer.collect.sender import sender_of
 from argosy.mixer.graph.graph import DAY_MINUTES, MINUTE, Graph, Moment, edges_of, merged
 from argosy.mixer.graph.journal import GraphJournal, draft
 from argosy.mixer.graph.view import rows
 from argosy.mixer.parts import Ground, Handler
+from argosy.mixer.refusals import Refusals
 
 SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 SAVE_SECONDS = 2.0
@@ -46,7 +47,7 @@ class GraphPart:
         self._path = ground.directory / "graph.db"
         self._collector = Collector()
         self._journal: GraphJournal | None = None
-        self._rejected: dict[SpiffeId, int] = {}
+        self._refusals = Refusals("metrics.rejected")
         self._loaded = asyncio.Event()
         self.graph = Graph(self._now())
 
@@ -89,9 +90,7 @@ class GraphPart:
         await self._loaded.wait()
         sender = caller()
         try:
-            found = self._collector.take(
-                request, Sender(sender.identity.namespace, sender.workload)
-            )
+            found = self._collector.take(request, sender_of(sender))
         except MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         now = self._now()
@@ -100,17 +99,8 @@ class GraphPart:
             self.graph.add(series.edge, series.facts, series.reporter, addition.tally, now)
         self._count_limits(found.limits)
         if found.rejected:
-            self._reject(sender.identity, found.rejected)
+            self._refusals.add(sender.identity, found.rejected)
         return b""
-
-    def _reject(self, identity: SpiffeId, count: int) -> None:
-        """Said for the first time, and with each tenfold."""
-        before = self._rejected.get(identity, 0)
-        if len(self._rejected) > 1000:
-            self._rejected.clear()
-        self._rejected[identity] = before + count
-        if len(str(before + count)) > len(str(before)) or not before:
-            log.warning("metrics.rejected", identity=str(identity), points=before + count)
 
     async def _edges(self, request: Request) -> Response:
         """``since`` is seconds, at the most a day; ``namespace`` leaves others out."""
@@ -132,6 +122,7 @@ class GraphPart:
                 "edges": items,
                 "known": len(self.graph.table.edges),
                 "overflowed": self.graph.table.overflowed,
+                "rejected": self._refusals.total,
             }
         )
 

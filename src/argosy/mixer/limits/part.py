@@ -123,7 +123,7 @@ class LimitsPart:
     def take(self, counts: Sequence[LimitCount]) -> None:
         """What the ``caller()`` has counted by limits of its own. Limits of others are left out."""
         who, now = caller(), time.monotonic()
-        replica = (who.identity.namespace, who.workload, who.address)
+        replica = (who.identity.namespace, who.stated.workload, who.address)
         for count in counts:
             place, _, rules = count.filter.rpartition("/")
             together = tuple(dict.fromkeys(rules.split(TOGETHER)))

@@ -3,6 +3,7 @@
 The messages: https://www.envoyproxy.io/docs/envoy/latest/api-v3/data/accesslog/v3/accesslog.proto
 """
 
+import re
 from collections.abc import Mapping
 from itertools import islice
 from typing import Final
@@ -12,6 +13,7 @@ from envoy.data.accesslog.v3 import accesslog_pb2
 from google.protobuf import duration_pb2
 from msgspec import structs
 
+from argosy.mixer.caller import Caller, Stated
 from argosy.mixer.records.record import TCP, Record, Reporter
 from argosy.model import records as names
 from argosy.model.records import Direction
@@ -60,24 +62,64 @@ HEADERS: Final = ("content-type", "grpc-status", "retry-after", "traceparent")
 _VERSIONS: Final = {1: "HTTP/1.0", 2: "HTTP/1.1", 3: "HTTP/2", 4: "HTTP/3"}
 _METHODS: Final = {number: name for name, number in base_pb2.RequestMethod.items() if number}
 _CONFIG_PARTS: Final = 8
+_POD_SUFFIX: Final = re.compile(
+    r"(-\d+|(-[bcdfghjklmnpqrstvwxz2456789]{0,10})?-[bcdfghjklmnpqrstvwxz2456789]{5})?"
+)
+"""What Kubernetes adds to the name of a StatefulSet, a Deployment, a DaemonSet, or a bare pod."""
 
 
-def reporter_of(node: base_pb2.Node, namespace: str, service_account: str) -> Reporter:
-    """The proxy by its certificate's identity, and what it says of itself besides."""
+class ContradictionError(Exception):
+    """A proxy says that it is another one than its certificate says; the message says which."""
+
+
+def reporter_of(node: base_pb2.Node, caller: Caller) -> Reporter:
+    """The proxy by its certificate, and what it says of itself where that says nothing.
+
+    Its word alone are the pod, which must be one that its workload may have, and labels that no
+    certificate knows. A certificate without facts proves namespace and account alone. Labels
+    that the certificate knows are the certificate's: those of a living pod may have changed since
+    its proxy began. Raises ``ContradictionError``.
+    """
+    identity, stated = caller.identity, caller.stated
+    if _namespace_of(node) != identity.namespace:
+        raise ContradictionError(f"{identity} may not speak for {_short(node.id)}")
     fields = node.metadata.fields
     told = fields["LABELS"].struct_value.fields if "LABELS" in fields else {}
     labels = {
         _short(key): _short(told[key].string_value) for key in islice(sorted(told), MAX_LABELS)
     }
-    text = {
-        key: _short(fields[key].string_value) for key in ("NAME", "WORKLOAD_NAME") if key in fields
-    }
-    return Reporter(
-        namespace, service_account, text.get("WORKLOAD_NAME", ""), text.get("NAME", ""), labels
+    workload, pod = (
+        _short(fields[key].string_value) if key in fields else ""
+        for key in ("WORKLOAD_NAME", "NAME")
     )
+    if stated:
+        if workload not in ("", stated.workload):
+            raise ContradictionError(f"{identity} is {stated.workload} and not {workload}")
+        workload = stated.workload
+        pod = pod if _may_have(workload, pod) else ""
+        labels = _corrected(labels, stated)
+    return Reporter(identity.namespace, identity.service_account, workload, pod, labels)
 
 
-def namespace_of(node: base_pb2.Node) -> str:
+def _may_have(workload: str, pod: str) -> bool:
+    """Whether a pod is named as Kubernetes names those of this workload."""
+    if not pod.startswith(workload):
+        return False
+    return _POD_SUFFIX.fullmatch(pod, len(workload)) is not None
+
+
+def _corrected(labels: dict[str, str], stated: Stated) -> dict[str, str]:
+    known = {
+        "app": stated.app,
+        "version": stated.version,
+        "service.istio.io/canonical-name": stated.canonical_service,
+        "service.istio.io/canonical-revision": stated.canonical_revision,
+    }
+    others = {key: value for key, value in labels.items() if key not in known}
+    return others | {key: value for key, value in known.items() if value}
+
+
+def _namespace_of(node: base_pb2.Node) -> str:
     """The one that a proxy says it is in: ``type~ip~name.namespace~domain`` is its node id."""
     parts = node.id.split("~")
     return parts[2].rpartition(".")[2] if len(parts) == 4 else ""

@@ -51,10 +51,12 @@ class Viewer:
 
 @dataclass(slots=True)
 class Counts:
-    """Since the start. ``dropped``: more came in a second than Mixer takes."""
+    """Since the start. ``dropped``: more came in a second than Mixer takes. ``refused`` are streams
+    whose sender says that it is another."""
 
     received: int = 0
     dropped: int = 0
+    refused: int = 0
     unread: int = 0
 
 

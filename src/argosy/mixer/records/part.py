@@ -19,9 +19,9 @@ from argosy.mixer.asker import AskedRoute, asker_of, failure
 from argosy.mixer.caller import caller
 from argosy.mixer.parts import Handler
 from argosy.mixer.records.entries import (
+    ContradictionError,
     http_record,
     is_gateway,
-    namespace_of,
     reporter_of,
     tcp_record,
 )
@@ -29,6 +29,7 @@ from argosy.mixer.records.hub import Hub, TooManyError, Viewer
 from argosy.mixer.records.record import Record, Reporter
 from argosy.mixer.records.recording import MAX_SECONDS
 from argosy.mixer.records.tap import Watch, WatchError
+from argosy.mixer.refusals import Refusals
 from argosy.model.records import Direction, Wanted
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
@@ -65,6 +66,7 @@ class Records:
         self._version = 0
         self._began = f"{clock.now().timestamp():.3f}"
         self._news = asyncio.Event()
+        self._refusals = Refusals("records.refused")
 
     def handlers(self) -> Sequence[Handler]:
         methods = {"StreamAccessLogs": grpc.stream_unary_rpc_method_handler(self._logs)}
@@ -100,18 +102,17 @@ class Records:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no access log entries")
             if message.HasField("identifier"):
                 identifier = message.identifier
-                identity = caller().identity
-                if namespace_of(identifier.node) != identity.namespace:
-                    log.warning("records.refused", node=identifier.node.id, identity=str(identity))
-                    why = f"{identity} may not speak for {identifier.node.id}"
-                    await context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
+                try:
+                    reporter = reporter_of(identifier.node, caller())
+                except ContradictionError as error:
+                    self._hub.counts.refused += 1
+                    self._refusals.add(caller().identity, 1, str(error))
+                    await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
                 if identifier.log_name not in list(Direction):
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "an unknown log name")
                 direction = Direction(identifier.log_name)
                 if is_gateway(identifier.node):
                     direction = Direction.GATEWAY
-                node, account = identifier.node, identity.service_account
-                reporter = reporter_of(node, identity.namespace, account)
             if reporter is None:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "who are you?")
             else:

@@ -15,7 +15,7 @@ ACCESS_DENIED = "rbac_access_denied"
 
 
 class Reporter(msgspec.Struct, frozen=True, rename="camel"):
-    """The proxy that made the record. Namespace and account are proven by its certificate."""
+    """The proxy that made the record, as ``entries.reporter_of`` has it from its certificate."""
 
     namespace: str
     service_account: str

@@ -24,7 +24,8 @@ class Workload:
     """One Deployment, StatefulSet or pod of its own.
 
     ``ports`` are those that services lead to. ``proxy``: a sidecar, gateway, or gRPC library has
-    an identity for it. ``mode`` holds for ports that no service names.
+    an identity for it. ``mode`` holds for ports that no service names. ``reported_as`` is its name
+    in what proxies tell, where that is another.
     """
 
     kind: str
@@ -38,10 +39,16 @@ class Workload:
     ports: tuple[Port, ...] = ()
     policies: tuple[Policy, ...] = ()
     place: Place = NOWHERE
+    reported_as: str = ""
 
     @property
     def title(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
+
+    @property
+    def called(self) -> tuple[str, str]:
+        """Namespace and name in a ``Call`` to it."""
+        return self.namespace, self.reported_as or self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,9 +99,7 @@ def unused_permissions(facts: Facts) -> Iterator[Outcome]:
     for policy in held(facts.workloads):
         if policy.action is not Action.ALLOW or policy.dry_run:
             continue
-        seen = [
-            call for one in holders[policy] for call in calls.get((one.namespace, one.name), ())
-        ]
+        seen = [call for one in holders[policy] for call in calls.get(one.called, ())]
         if not seen:
             continue
         key = policy.object

@@ -69,7 +69,7 @@ def proof(
 ) -> Proof:
     """``callers`` are SPIFFE ids of the mesh. Pairs are tried with a request to each port."""
     targets = [one for one in workloads if one.proxy and not one.gateway]
-    by_name = {(one.namespace, one.name): one for one in targets}
+    by_name = {one.called: one for one in targets}
     held = {key: authorization(one) for key, one in by_name.items()}
     judged = tuple(
         Judged(call, verdict(held[key], connection_of(call), request_of(call)))
@@ -78,10 +78,10 @@ def proof(
     )
     seen = {(call.principal, call.namespace, call.workload) for call in calls}
     edges = tuple(
-        Edge(caller, one, port.number, _passes(held[one.namespace, one.name], caller, port.number))
+        Edge(caller, one, port.number, _passes(held[one.called], caller, port.number))
         for one in targets
         for caller in sorted(set(callers))
-        if (caller, one.namespace, one.name) not in seen
+        if (caller, *one.called) not in seen
         for port in one.ports
     )
     return Proof(judged, edges)

@@ -93,7 +93,7 @@ def suggestions(
     for call in calls:
         by_workload.setdefault((call.namespace, call.workload), []).append(call)
     return tuple(
-        _suggestion(one, by_workload.get((one.namespace, one.name), ()), plaintext=plaintext)
+        _suggestion(one, by_workload.get(one.called, ()), plaintext=plaintext)
         for one in workloads
         if one.proxy and not one.gateway
     )

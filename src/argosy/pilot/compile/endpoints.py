@@ -212,7 +212,10 @@ def facts_of(pod: str, namespace: str, labels: Mapping[str, str]) -> str:
 
 
 def workload_name(pod: str, labels: Mapping[str, str]) -> str:
-    """What made the pod: ``reviews-v1`` for ``reviews-v1-5d8f9c7b6-x2x9z``."""
+    """What made the pod: ``reviews-v1`` for ``reviews-v1-5d8f9c7b6-x2x9z``.
+
+    Of a long name the pod's has a part of the hash only, or none.
+    """
     named = labels.get("service.istio.io/workload-name")
     if named:
         return named
@@ -220,7 +223,8 @@ def workload_name(pod: str, labels: Mapping[str, str]) -> str:
         return pod.rpartition("-")[0]
     template = labels.get("pod-template-hash")
     if template:
-        deployment, separator, _ = pod.rpartition(f"-{template}-")
-        if separator:
-            return deployment
+        made, hashed = pod.rpartition("-")[0], f"-{template}"
+        for length in range(len(hashed), 0, -1):
+            if made.endswith(hashed[:length]):
+                return made[:-length]
     return pod
