@@ -1,10 +1,12 @@
 """Edges by minute: sums, bounds, and that they outlive the process."""
 
 import sqlite3
+import zlib
 from itertools import permutations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from argosy.mixer.graph.edges import (
     BOUNDS,
@@ -20,7 +22,7 @@ from argosy.mixer.graph.edges import (
     response_key,
 )
 from argosy.mixer.graph.graph import DAY_MINUTES, EdgeTable, Graph, KnownEdge, merged
-from argosy.mixer.graph.journal import GraphJournal, draft
+from argosy.mixer.graph.journal import GraphJournal, Loaded, draft
 
 MINUTE = 29_000_000
 NOW = MINUTE * 60.0
@@ -130,10 +132,10 @@ def test_a_day_outlives_the_process(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     again = GraphJournal(path)
     assert list(again.minutes(MINUTE, MINUTE + 1)) == [(MINUTE, more), (MINUTE + 1, first)]
-    assert again.edges() == [(1, edge)]
+    assert again.load() == Loaded([(1, edge)], 1, MINUTE + 1)
     again.write(draft({}, []), MINUTE + DAY_MINUTES + 1)
     assert [minute for minute, _ in again.minutes(0, MINUTE * 2)] == [MINUTE + 1]
-    assert again.edges() == []
+    assert again.load().edges == []
     again.close()
 
 
@@ -141,7 +143,77 @@ def test_a_damaged_journal_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "graph.db"
     path.write_bytes(b"this is no database" * 1000)
     journal = GraphJournal(path)
-    assert journal.edges() == []
+    assert journal.load() == Loaded([], 0, -1)
     journal.close()
     with sqlite3.connect(path) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert path.with_name("graph.db.damaged").read_bytes().startswith(b"this is no database")
+
+
+def a_days_journal(path: Path) -> GraphJournal:
+    """One edge, and enough minutes for some pages."""
+    journal = GraphJournal(path)
+    noise = {number: Flow(source=requests(number)) for number in range(1, 500)}
+    minutes = {MINUTE + place: noise for place in range(20)}
+    journal.write(draft(minutes, [(7, KnownEdge(key("db"), FACTS, MINUTE))]), MINUTE)
+    return journal
+
+
+def test_damage_that_shows_later_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "graph.db"
+    a_days_journal(path).close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    with capture_logs() as logs:
+        journal = GraphJournal(path)
+        assert list(journal.minutes(MINUTE, MINUTE + 60)) == []
+    assert journal.generation == 1
+    assert [(line["event"], line["kept_as"]) for line in logs] == [
+        ("graph.damaged", str(tmp_path / "graph.db.damaged"))
+    ]
+    journal.write(draft({MINUTE: {1: Flow(source=requests(3))}}, []), MINUTE)
+    assert [minute for minute, _ in journal.minutes(MINUTE, MINUTE + 60)] == [MINUTE]
+    journal.close()
+
+
+def test_a_row_that_cannot_be_read_costs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "graph.db"
+    a_days_journal(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE minutes SET flows = x'00' WHERE minute = ?", (MINUTE,))
+        database.execute(
+            "UPDATE minutes SET flows = ? WHERE minute = ?", (zlib.compress(b"\xc1"), MINUTE + 1)
+        )
+        database.execute("INSERT INTO edges VALUES (9, x'00', x'00', ?)", (MINUTE,))
+    journal = GraphJournal(path)
+    loaded = journal.load()
+    assert ([number for number, _ in loaded.edges], loaded.last_number) == ([7], 9)
+    with capture_logs() as logs:
+        for _ in range(2):
+            found = [minute for minute, _ in journal.minutes(MINUTE, MINUTE + 60)]
+            assert found == [MINUTE + place for place in range(2, 20)]
+    assert [line["event"] for line in logs] == ["graph.minute_unreadable"] * 2
+    journal.close()
+    # What minutes say of the edge that is lost is of nobody else.
+    table = EdgeTable()
+    table.load(loaded.edges, loaded.last_number)
+    assert table.number(key("new"), FACTS, MINUTE) == 10
+
+
+def test_where_there_can_be_no_file_memory_stands_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "graph.db"
+    path.mkdir()
+    with capture_logs() as logs:
+        journal = a_days_journal(path)
+    assert [line["event"] for line in logs] == ["graph.not_kept"]
+    assert len(list(journal.minutes(MINUTE, MINUTE + 60))) == 20
+    journal.close()
+
+
+def test_a_clock_that_is_set_back_does_not_stretch_the_last_minute() -> None:
+    graph = Graph(NOW)
+    graph.add(key("db"), FACTS, Reporter.SOURCE, requests(100), NOW + 3600)
+    graph.add(key("db"), FACTS, Reporter.SOURCE, requests(1), NOW)
+    seconds, found = graph.recent(60, NOW + 10)
+    assert (seconds, found[1].told.requests) == (10, 1)

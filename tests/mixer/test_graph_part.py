@@ -17,6 +17,7 @@ from argosy.mixer.graph.part import UNSAVED_MINUTES, GraphPart
 from argosy.mixer.parts import Ground
 
 NOON = datetime(2026, 1, 2, 12, 0, 30, tzinfo=UTC)
+NOON_MINUTE = int(NOON.timestamp() // 60)
 KEY = EdgeKey("shop", "web", "shop", "db", "db.shop", "http")
 
 
@@ -48,6 +49,10 @@ class World:
         tally = Tally(responses={"200;-;": requests})
         self.part.graph.add(KEY, EdgeFacts(), Reporter.SOURCE, tally, now)
 
+    async def save(self) -> None:
+        assert self.part._journal is not None
+        await self.part._save(self.part._journal)
+
     async def told(self) -> int:
         """Requests of the last hour."""
         _, moment = await self.part.moment(3600)
@@ -66,6 +71,8 @@ class Journal:
 
 
 class FullDisk:
+    generation = 0
+
     def write(self, new: Draft, now_minute: int) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
@@ -108,3 +115,47 @@ async def test_a_full_disk_does_not_fill_memory(tmp_path: Path) -> None:
         world.clock.time += timedelta(minutes=1)
     assert len(world.part.graph.minutes) == UNSAVED_MINUTES
     assert world.part.graph.dirty == world.part.graph.minutes.keys()
+
+
+async def test_a_clock_that_is_set_back_costs_no_minute(tmp_path: Path) -> None:
+    """The minute that is counted on has been written, and forgotten here."""
+    async with running(tmp_path) as world:
+        world.count(1)
+        await world.save()
+        world.clock.time += timedelta(minutes=2)
+        await world.save()
+        assert NOON_MINUTE not in world.part.graph.minutes
+        world.clock.time -= timedelta(minutes=2)
+        world.count(2)
+        assert await world.told() == 3
+        for _ in range(2):
+            await world.save()
+            assert await world.told() == 3
+    async with running(tmp_path) as world:
+        assert await world.told() == 3
+
+
+async def test_a_file_that_is_damaged_under_way_costs_only_what_is_nowhere_else(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "graph.db"
+    async with running(tmp_path) as world:
+        world.count(1)
+        world.count(2)
+    size = path.stat().st_size
+    async with running(tmp_path) as world:
+        assert await world.told() == 3
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (size - 4096))
+        assert world.part._journal is not None
+        world.part._journal._database.execute("PRAGMA shrink_memory")  # nothing is held of it
+        world.count(4)
+        for _ in range(3):
+            await world.save()
+        assert world.part._journal.generation == 1
+        assert await world.told() == 4
+    async with running(tmp_path) as world:
+        _, moment = await world.part.moment(3600)
+        ((number, flow),) = moment.items()
+        assert (world.part.graph.table[number].key, flow.told.requests) == (KEY, 4)

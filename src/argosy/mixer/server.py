@@ -6,7 +6,7 @@ certificate. Everything runs on one event loop.
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,13 +93,11 @@ class Mixer:
         self._settings.directory.mkdir(mode=0o700, exist_ok=True)
         door = _Door(_application(self._parts, self._credentials))
         async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(self._credentials.run()),
-                tasks.create_task(self._serve_proxies()),
-                *(tasks.create_task(part.run()) for part in self._parts),
-            ]
+            lasting = (self._credentials.run, self._serve_proxies, *(p.run for p in self._parts))
+            background = [tasks.create_task(_lasting(run)) for run in lasting]
             listener = private_socket(self._settings.socket)
             serving = tasks.create_task(door.serve(sockets=[listener]))
+            serving.add_done_callback(lambda _: stop.set())
             await stop.wait()
             for task in background:
                 task.cancel()
@@ -126,6 +124,18 @@ class Mixer:
         finally:
             # Shielded by nothing: whoever stops Mixer a second time kills it.
             await server.stop(_STOP_SECONDS)
+
+
+async def _lasting(run: Callable[[], Awaitable[None]]) -> None:
+    """Until cancelled. Where one part ends, Mixer ends, and is started again as a whole: one that
+    lacks a part would look as if it ran."""
+    name = getattr(run, "__qualname__", repr(run))
+    try:
+        await run()
+    except Exception as error:
+        log.error("mixer.part_failed", part=name, exc_info=error)
+        raise
+    raise AssertionError(f"{name} has ended")
 
 
 def _application(parts: Sequence[Part], credentials: MixerCredentials) -> Starlette:

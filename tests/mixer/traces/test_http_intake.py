@@ -1,19 +1,30 @@
 """Spans by HTTP over mutual TLS: real sockets, real certificates."""
 
 import asyncio
+import errno
 import gzip
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from argosy import xds
 from argosy.base.log import Secret
-from argosy.mixer.traces.http_intake import MAX_BODY_BYTES, Answer, HttpIntake, Posted
+from argosy.mixer.traces.http_intake import (
+    MAX_BODY_BYTES,
+    MAX_CONNECTIONS_OF_ADDRESS,
+    MAX_READ_BYTES_OF_ADDRESS,
+    Answer,
+    HttpIntake,
+    Posted,
+)
 from argosy.testing.certificates import Credential, ScratchAuthority
 
 REVIEWS = "spiffe://cluster.local/ns/default/sa/bookinfo-reviews"
@@ -26,6 +37,8 @@ class Desk:
         self.authority = authority
         self.credential = authority.credential("mixer.istio-system.svc")
         self.posted: list[Posted] = []
+        self.failing: list[Exception] = []
+        self.intake = HttpIntake(self.credentials, self.take)
 
     def credentials(self) -> xds.Credentials:
         own = self.credential
@@ -37,6 +50,8 @@ class Desk:
         return self._made
 
     def take(self, posted: Posted) -> Answer:
+        if self.failing:
+            raise self.failing.pop()
         self.posted.append(posted)
         return Answer(202, b"thanks")
 
@@ -46,7 +61,7 @@ async def served(desk: Desk) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     port: int = listener.getsockname()[1]
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(HttpIntake(desk.credentials, desk.take).serve(listener))
+        task = tasks.create_task(desk.intake.serve(listener))
         try:
             yield port
         finally:
@@ -153,3 +168,92 @@ async def test_a_new_certificate_is_shown_to_the_next_connection(
         assert await shown(port) == before
         desk.credential = desk.authority.credential("mixer.istio-system.svc")
         assert await shown(port) != before
+
+
+async def test_what_nobody_foresaw_costs_one_answer(desk: Desk, tmp_path: Path) -> None:
+    desk.failing = [RecursionError("too deep"), KeyError("x")]
+
+    async def what(client: httpx.AsyncClient) -> None:
+        with capture_logs() as logs:
+            codes = [(await client.post("/v1/traces", content=b"[]")).status_code for _ in range(3)]
+        assert codes == [500, 500, 202]
+        assert [line["event"] for line in logs] == ["spans.not_taken"] * 2
+
+    await ask(desk, desk.authority.credential(REVIEWS), tmp_path, what)
+    assert desk.intake.failed == 2
+
+
+async def test_a_connection_that_fails_costs_no_other(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither credentials that cannot be used nor a listener without descriptors end the intake."""
+    context = trusting(desk.authority.credential(REVIEWS), desk.credential.roots, tmp_path)
+    loop = asyncio.get_running_loop()
+    accept, failing = loop.sock_accept, [OSError(errno.EMFILE, "too many open files")]
+
+    async def sock_accept(listener: socket.socket) -> Any:
+        if failing:
+            raise failing.pop()
+        return await accept(listener)
+
+    monkeypatch.setattr(loop, "sock_accept", sock_accept)
+    good, desk.credential = desk.credential, replace(desk.credential, roots="no certificate")
+    async with served(desk) as port:
+        with capture_logs() as logs, pytest.raises((ConnectionError, ssl.SSLError)):
+            await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        assert "spans.not_accepted" in [line["event"] for line in logs]
+        desk.credential = good
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.close()
+
+
+async def test_one_sender_takes_no_more_connections_than_its_share(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """Not even ones that say nothing. Those of another address are served."""
+    context = trusting(desk.authority.credential(REVIEWS), desk.credential.roots, tmp_path)
+    async with served(desk) as port, AsyncExitStack() as opened:
+        for _ in range(MAX_CONNECTIONS_OF_ADDRESS):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            opened.callback(writer.close)
+        await eventually(lambda: desk.intake.connections == MAX_CONNECTIONS_OF_ADDRESS)
+        with capture_logs() as logs:
+            for _ in range(5):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                opened.callback(writer.close)
+                with suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+        assert [line["refused"] for line in logs] == [1, 2, 4]
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=context, local_addr=("127.0.0.2", 0)
+        )
+        opened.callback(writer.close)
+
+
+async def test_one_sender_holds_no_more_bodies_than_its_share(desk: Desk, tmp_path: Path) -> None:
+    context = trusting(desk.authority.credential(REVIEWS), desk.credential.roots, tmp_path)
+    size = 3 << 20
+    head = b"POST /v1/traces HTTP/1.1\r\nhost: m\r\ncontent-length: %d\r\n\r\n" % size
+    async with served(desk) as port, AsyncExitStack() as opened:
+
+        async def post(address: str, content: bytes) -> asyncio.StreamReader:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=context, local_addr=(address, 0)
+            )
+            opened.callback(writer.close)
+            writer.write(head + content)
+            await writer.drain()
+            return reader
+
+        held = MAX_READ_BYTES_OF_ADDRESS // size
+        for _ in range(held):
+            await post("127.0.0.1", bytes(size - 1))
+        await eventually(lambda: desk.intake.bytes_being_read == held * (size - 1))
+        assert (await (await post("127.0.0.1", bytes(size))).readline()).split()[1] == b"503"
+        assert (await (await post("127.0.0.2", bytes(size))).readline()).split()[1] == b"202"
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110  # sockets tell of no event
+            await asyncio.sleep(0.01)

@@ -61,8 +61,13 @@ class EdgeTable:
     _next: int = 1
     _swept: int = -1
 
-    def put(self, number: int, edge: KnownEdge) -> None:
-        """As the journal has it."""
+    def load(self, edges: Iterable[tuple[int, KnownEdge]], last: int = 0) -> None:
+        """As the journal has them. Numbers up to ``last`` stand for others in its minutes."""
+        for number, edge in edges:
+            self._put(number, edge)
+        self._next = max(self._next, last + 1)
+
+    def _put(self, number: int, edge: KnownEdge) -> None:
         self.edges[number] = edge
         self.numbers[edge.key] = number
         self._next = max(self._next, number + 1)
@@ -78,7 +83,7 @@ class EdgeTable:
                 self.overflowed += 1
                 return 0
             found = self._next
-            self.put(found, KnownEdge(key, facts, minute))
+            self._put(found, KnownEdge(key, facts, minute))
             self.changed.add(found)
             return found
         edge = self.edges[found]
@@ -139,6 +144,10 @@ class Graph:
 
     def _slot(self, now: float) -> _Slot:
         began = now - now % SLOT_SECONDS
+        if self._slots and self._slots[-1].began > began:
+            # The clock was set back: what seems to be in the future would never become old.
+            self._slots.clear()
+            self._began = now
         if not self._slots or self._slots[-1].began < began:
             self._slots.append(_Slot(began))
         return self._slots[-1]

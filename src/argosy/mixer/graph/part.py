@@ -17,6 +17,7 @@ from argosy.mixer.asker import AskedRoute, asker_of, failure
 from argosy.mixer.caller import caller
 from argosy.mixer.collect.otlp import Collector, LimitCount, MalformedError
 from argosy.mixer.collect.sender import sender_of
+from argosy.mixer.graph.edges import Flow
 from argosy.mixer.graph.graph import DAY_MINUTES, MINUTE, Graph, Moment, edges_of, merged
 from argosy.mixer.graph.journal import GraphJournal, draft
 from argosy.mixer.graph.view import rows
@@ -49,6 +50,9 @@ class GraphPart:
         self._journal: GraphJournal | None = None
         self._refusals = Refusals("metrics.rejected")
         self._loaded = asyncio.Event()
+        self._generation = 0
+        self._forgotten = -1
+        self._resumed: set[int] = set()
         self.graph = Graph(self._now())
 
     def handlers(self) -> Sequence[Handler]:
@@ -60,10 +64,10 @@ class GraphPart:
 
     async def run(self) -> None:
         journal = self._journal = await asyncio.to_thread(GraphJournal, self._path)
-        for number, edge in await asyncio.to_thread(journal.edges):
-            self.graph.table.put(number, edge)
-        present = self._minute()
-        self.graph.minutes.update(await asyncio.to_thread(_minute_of, journal, present))
+        loaded = await asyncio.to_thread(journal.load)
+        self.graph.table.load(loaded.edges, loaded.last_number)
+        self._forgotten = loaded.last_minute
+        self._generation = journal.generation
         self._loaded.set()
         try:
             while True:
@@ -81,9 +85,10 @@ class GraphPart:
         first, last = int((now - seconds) // MINUTE), self._minute()
         # Before the journal is read: a minute that is written meanwhile is forgotten here.
         here = {m: flows for m, flows in self.graph.minutes.items() if first <= m <= last}
+        whole = frozenset(minute for minute in here if not self._is_partial(minute))
         kept: Moment = {}
         if self._journal is not None:
-            kept = await asyncio.to_thread(_sum, self._journal, first, last, frozenset(here))
+            kept = await asyncio.to_thread(_sum, self._journal, first, last, whole)
         return now - first * MINUTE, merged((kept, *here.values()))
 
     async def _export(self, request: bytes, context: Any) -> bytes:
@@ -128,6 +133,11 @@ class GraphPart:
 
     async def _save(self, journal: GraphJournal) -> None:
         graph, present = self.graph, self._minute()
+        await self._resume(journal)
+        if journal.generation != self._generation:
+            self._generation = journal.generation
+            graph.table.changed |= graph.table.edges.keys()
+            graph.dirty |= graph.minutes.keys()
         if graph.dirty or graph.table.changed:
             changed = [(number, graph.table[number]) for number in graph.table.changed]
             new = draft({minute: graph.minutes[minute] for minute in graph.dirty}, changed)
@@ -138,14 +148,44 @@ class GraphPart:
                 await asyncio.to_thread(journal.write, new, present)
             except sqlite3.Error as error:
                 log.error("graph.not_saved", error=str(error))
-                graph.dirty |= dirty & graph.minutes.keys()
-                graph.table.changed |= edges & graph.table.edges.keys()
+                self._keep_dirty(dirty, edges)
                 for minute in sorted(graph.minutes)[:-UNSAVED_MINUTES]:
-                    del graph.minutes[minute]
-                    graph.dirty.discard(minute)
+                    self._forget(minute)
+                return
+            if journal.generation != self._generation:
+                self._keep_dirty(dirty, edges)
                 return
         for minute in [m for m in graph.minutes if m < present and m not in graph.dirty]:
-            del graph.minutes[minute]
+            self._forget(minute)
+
+    def _keep_dirty(self, minutes: set[int], edges: set[int]) -> None:
+        """They have not been written after all."""
+        graph = self.graph
+        graph.dirty |= minutes & graph.minutes.keys()
+        graph.table.changed |= edges & graph.table.edges.keys()
+
+    def _forget(self, minute: int) -> None:
+        del self.graph.minutes[minute]
+        self.graph.dirty.discard(minute)
+        self._resumed.discard(minute)
+        self._forgotten = max(self._forgotten, minute)
+
+    def _is_partial(self, minute: int) -> bool:
+        """Whether the journal may have a part of this minute that is not in memory: it does at the
+        start, and when the clock was set back."""
+        return minute <= self._forgotten and minute not in self._resumed
+
+    async def _resume(self, journal: GraphJournal) -> None:
+        """Take what the journal has of minutes that are counted on, before they are written."""
+        for minute in [m for m in self.graph.minutes if self._is_partial(m)]:
+            try:
+                kept = await asyncio.to_thread(_minute_of, journal, minute)
+            except sqlite3.Error as error:
+                log.error("graph.not_resumed", error=str(error))
+                return
+            for number, flow in kept.items():
+                self.graph.minutes[minute].setdefault(number, Flow()).add(flow)
+            self._resumed.add(minute)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
@@ -154,8 +194,8 @@ class GraphPart:
         return int(self._now() // MINUTE)
 
 
-def _minute_of(journal: GraphJournal, minute: int) -> dict[int, Moment]:
-    return dict(journal.minutes(minute, minute))
+def _minute_of(journal: GraphJournal, minute: int) -> Moment:
+    return dict(journal.minutes(minute, minute)).get(minute, {})
 
 
 def _sum(journal: GraphJournal, first: int, last: int, without: Collection[int]) -> Moment:

@@ -1,7 +1,8 @@
 """Spans by HTTP/1.1 over mutual TLS: OTLP at ``/v1/traces``, Zipkin at ``/api/v2/spans``.
 
 For proxies whose provider speaks HTTP, and for applications, whose sidecars add the TLS. h11 knows
-the protocol; this file moves bytes, and bounds connections, their time, and bodies.
+the protocol; this file moves bytes, and bounds connections, their time, and bodies. Whatever comes, it
+costs its sender's connection at the most.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import os
 import socket
 import ssl
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,10 +25,19 @@ MAX_BODY_BYTES = 4 << 20
 MAX_READ_BYTES = 64 << 20
 """Of all bodies that are being read; whoever needs more is told to come again."""
 
+MAX_READ_BYTES_OF_ADDRESS = 16 << 20
+"""The same, of one sender."""
+
 MAX_CONNECTIONS = 2_000
+MAX_CONNECTIONS_OF_ADDRESS = 64
+"""An Envoy has one for each worker and provider."""
+
 _HANDSHAKE_SECONDS = 5.0
 _IDLE_SECONDS = 300.0
 _READ_BYTES = 64 << 10
+_PAUSE_SECONDS = 0.1
+"""After a connection that could not be accepted: there are no descriptors left, perhaps."""
+
 log = structlog.get_logger()
 
 
@@ -49,10 +60,23 @@ class Answer:
 
 _TOO_LARGE = Answer(413, f"the limit is {MAX_BODY_BYTES} bytes, unpacked".encode())
 _BUSY = Answer(503, b"too much is being read: come again")
+_OUR_BUG = Answer(500, b"internal error")
+
+
+@dataclass(slots=True)
+class _Body:
+    """What has been read of a request's, from ``address``."""
+
+    content: bytearray
+    address: str
 
 
 class HttpIntake:
-    """``credentials`` gives those of the moment, ``take`` answers what was posted."""
+    """``credentials`` gives those of the moment, ``take`` answers what was posted.
+
+    ``failed`` counts what ``take`` had no answer for, ``turned_away`` connections of addresses that
+    have too many.
+    """
 
     def __init__(
         self, credentials: Callable[[], xds.Credentials], take: Callable[[Posted], Answer]
@@ -60,7 +84,18 @@ class HttpIntake:
         self._credentials = credentials
         self._take = take
         self._held: tuple[xds.Credentials, ssl.SSLContext] | None = None
-        self._being_read = 0
+        self._being_read: Counter[str] = Counter()
+        self._connections: Counter[str] = Counter()
+        self.failed = 0
+        self.turned_away = 0
+
+    @property
+    def connections(self) -> int:
+        return self._connections.total()
+
+    @property
+    def bytes_being_read(self) -> int:
+        return self._being_read.total()
 
     async def serve(self, listener: socket.socket) -> None:
         """Until cancelled. ``listener`` is closed in the end."""
@@ -71,11 +106,38 @@ class HttpIntake:
             async with asyncio.TaskGroup() as tasks:
                 while True:
                     await free.acquire()
-                    connection, _ = await loop.sock_accept(listener)
-                    task = tasks.create_task(self._connection(connection))
+                    try:
+                        connection, (address, *_) = await loop.sock_accept(listener)
+                    except OSError as error:
+                        free.release()
+                        log.warning("spans.not_accepted", error=str(error))
+                        await asyncio.sleep(_PAUSE_SECONDS)
+                        continue
+                    task = tasks.create_task(self._guarded(connection, address))
                     task.add_done_callback(lambda _: free.release())
         finally:
             listener.close()
+
+    async def _guarded(self, connection: socket.socket, address: str) -> None:
+        """Within the address' share; what goes wrong ends this connection alone."""
+        self._connections[address] += 1
+        try:
+            if self._connections[address] > MAX_CONNECTIONS_OF_ADDRESS:
+                connection.close()
+                self._refused(address)
+            else:
+                await self._connection(connection, address)
+        except Exception as error:
+            log.error("spans.failed", address=address, exc_info=error)
+        finally:
+            self._connections[address] -= 1
+            if not self._connections[address]:
+                del self._connections[address]
+
+    def _refused(self, address: str) -> None:
+        self.turned_away += 1
+        if self.turned_away.bit_count() == 1:  # with each doubling
+            log.warning("spans.too_many_connections", address=address, refused=self.turned_away)
 
     def _context(self) -> ssl.SSLContext:
         found = self._credentials()
@@ -83,7 +145,7 @@ class HttpIntake:
             self._held = found, _server_context(found)
         return self._held[1]
 
-    async def _connection(self, connection: socket.socket) -> None:
+    async def _connection(self, connection: socket.socket, address: str) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=_READ_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
@@ -98,28 +160,34 @@ class HttpIntake:
             log.info("spans.handshake_failed", error=str(error))
             connection.close()
             return
+        except Exception:
+            connection.close()
+            raise
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:
-            await self._exchange(reader, writer)
+            await self._exchange(reader, writer, address)
         except (OSError, TimeoutError, h11.ProtocolError) as error:
             log.info("spans.connection_failed", error=str(error) or type(error).__name__)
         finally:
             writer.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str
+    ) -> None:
         """Requests, one after the other, until the client has enough."""
         found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         certificate = ssl.DER_cert_to_PEM_cert(found).encode()
         machine = h11.Connection(h11.SERVER)
         while True:
-            body = bytearray()
+            body = _Body(bytearray(), address)
             try:
                 request, refused = await self._read(machine, body, reader, writer)
                 if request is None:
                     return
-                answer = refused or self._answer(request, bytes(body), certificate)
+                answer = refused or self._answer(request, bytes(body.content), certificate)
             finally:
-                self._being_read -= len(body)
+                self._being_read[address] -= len(body.content)
+                self._being_read += Counter()  # without those of which nothing is left
             await _send(machine, writer, answer)
             if machine.our_state is not h11.DONE or machine.their_state is not h11.DONE:
                 return
@@ -128,7 +196,7 @@ class HttpIntake:
     async def _read(
         self,
         machine: h11.Connection,
-        body: bytearray,
+        body: _Body,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> tuple[h11.Request | None, Answer | None]:
@@ -145,11 +213,14 @@ class HttpIntake:
                 elif isinstance(event, h11.Request):
                     request = event
                 elif isinstance(event, h11.Data):
-                    body += event.data
-                    self._being_read += len(event.data)
-                    if len(body) > MAX_BODY_BYTES:
+                    body.content += event.data
+                    self._being_read[body.address] += len(event.data)
+                    if len(body.content) > MAX_BODY_BYTES:
                         return request, _TOO_LARGE
-                    if self._being_read > MAX_READ_BYTES:
+                    if (
+                        self._being_read[body.address] > MAX_READ_BYTES_OF_ADDRESS
+                        or self.bytes_being_read > MAX_READ_BYTES
+                    ):
                         return request, _BUSY
                 elif isinstance(event, h11.EndOfMessage):
                     return request, None
@@ -165,7 +236,12 @@ class HttpIntake:
             return _TOO_LARGE
         path = request.target.decode("latin-1").partition("?")[0]
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        return self._take(Posted(certificate, path, content_type, plain))
+        try:
+            return self._take(Posted(certificate, path, content_type, plain))
+        except Exception as error:
+            self.failed += 1
+            log.error("spans.not_taken", path=path, exc_info=error)
+            return _OUR_BUG
 
 
 async def _send(machine: h11.Connection, writer: asyncio.StreamWriter, answer: Answer) -> None:
