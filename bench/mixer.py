@@ -1,7 +1,7 @@
 """What Mixer costs at 1000 services and 5000 edges: a process of its own, fed by gRPC over mutual TLS.
 
 Each of 1000 proxies sends every two seconds what it has counted: a counter and a histogram for each of
-the edges that it is an end of, all of them busy. ``python -m bench.mixer DIRECTORY`` is that process.
+the edges that it is an end of, all of them busy. ``python -m bench.mixer DIRECTORY SERVICES`` is that process.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from argosy.testing.telemetry import LABELS, Export
 from bench import machine
 from bench.process_facts import usage
 
+PRINCIPAL = "spiffe://cluster.local/ns/shop/sa/web"
 NAME = "mixer.istio-system.svc"
 FLUSH_SECONDS = 2.0
 EDGES_OF_A_SERVICE = 5
@@ -43,7 +45,7 @@ Json = dict[str, Any]
 def measure(services: int, rounds: int) -> Json:
     """Processor time for a round of all proxies, as a share of one processor, and memory."""
     with tempfile.TemporaryDirectory() as directory:
-        argv = (sys.executable, "-m", "bench.mixer", directory)
+        argv = (sys.executable, "-m", "bench.mixer", directory, str(services))
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             facts = json.loads(process.stdout.readline())
@@ -54,26 +56,22 @@ def measure(services: int, rounds: int) -> Json:
 
 
 async def _feed(pid: int, facts: Json, services: int, rounds: int) -> Json:
-    bodies = exports(services)
     points = 4 * services * EDGES_OF_A_SERVICE
-    credentials = grpc.ssl_channel_credentials(
-        *(facts[name].encode() for name in ("roots", "key", "certificate"))
-    )
-    options = (("grpc.ssl_target_name_override", NAME),)
     idle = usage(pid)
-    async with grpc.aio.secure_channel(
-        f"127.0.0.1:{facts['port']}", credentials, options
-    ) as channel:
-        export = channel.unary_unary(f"/{SERVICE}/Export")
-        await _round(export, bodies)  # labels are new only once
+    async with AsyncExitStack() as opened:
+        calls = []
+        for place, body in enumerate(exports(services)):
+            channel = await opened.enter_async_context(_channel(facts, place))
+            calls.append((channel.unary_unary(f"/{SERVICE}/Export"), body))
+        await _round(calls)  # handshakes, and labels are new only once
         warm, shares = usage(pid), []
         for _ in range(rounds):
             began = usage(pid).cpu
-            await _round(export, bodies)
+            await _round(calls)
             shares.append((usage(pid).cpu - began) / FLUSH_SECONDS)
         busy = usage(pid)
         for _ in range(max(0, -(-WANTED // points) - rounds - 1)):
-            await _round(export, bodies)
+            await _round(calls)
         end = usage(pid)
     return {
         "machine": machine.facts(),
@@ -90,12 +88,22 @@ async def _feed(pid: int, facts: Json, services: int, rounds: int) -> Json:
     }
 
 
-async def _round(export: Any, bodies: list[bytes]) -> None:
+def _channel(facts: Json, place: int) -> grpc.aio.Channel:
+    """Of the proxy of one service, with its certificate."""
+    own = facts["proxies"][place]
+    credentials = grpc.ssl_channel_credentials(
+        *(text.encode() for text in (facts["roots"], own["key"], own["certificate"]))
+    )
+    options = (("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_pool", 1))
+    return grpc.aio.secure_channel(f"127.0.0.1:{facts['port']}", credentials, options)
+
+
+async def _round(calls: list[tuple[Any, bytes]]) -> None:
     """Never more than some at once, as proxies that flush at their own times."""
-    waiting = iter(bodies)
+    waiting = iter(calls)
 
     async def some() -> None:
-        for body in waiting:
+        for export, body in waiting:
             await export(body, timeout=60)
 
     async with asyncio.TaskGroup() as tasks:
@@ -130,6 +138,8 @@ def _labels(source: int, destination: int, reporter: str) -> dict[str, str]:
         "reporter": reporter,
         "source_workload": f"s{source}",
         "source_app": f"s{source}",
+        "source_principal": PRINCIPAL,
+        "destination_principal": PRINCIPAL,
         "destination_workload": f"s{destination}",
         "destination_workload_namespace": "shop",
         "destination_service": f"s{destination}.shop.svc.cluster.local",
@@ -137,11 +147,19 @@ def _labels(source: int, destination: int, reporter: str) -> dict[str, str]:
     }
 
 
-async def _serve(directory: Path) -> None:
+async def _serve(directory: Path, services: int) -> None:
     """The graph behind the guard, as in Mixer, with certificates of a scratch authority."""
     authority = ScratchAuthority()
     own = authority.credential(NAME)
-    client = authority.credential("spiffe://cluster.local/ns/shop/sa/web")
+    proxies = [
+        {"key": one.key, "certificate": one.certificate}
+        for one in (
+            authority.credential(
+                PRINCIPAL, facts=f"s{place};shop;s{place};v1;Kubernetes;s{place};v1"
+            )
+            for place in range(services)
+        )
+    ]
     domains = TrustDomains(TrustDomain("cluster.local"))
     ground = Ground(
         directory,
@@ -160,10 +178,9 @@ async def _serve(directory: Path) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(part.run())
         await server.start()
-        facts = {"port": port, "roots": own.roots, "key": client.key}
-        print(json.dumps(facts | {"certificate": client.certificate}), flush=True)
+        print(json.dumps({"port": port, "roots": own.roots, "proxies": proxies}), flush=True)
         await server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Path(sys.argv[1])))
+    asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))

@@ -100,6 +100,35 @@ def test_edges_are_bounded_and_what_comes_beyond_is_counted() -> None:
     assert [edge.key for edge in graph.table.edges.values()] == [key("c")]
 
 
+def test_one_teller_takes_no_more_edges_than_its_share() -> None:
+    """Whoever invents peers has no room left; others have."""
+    graph = Graph(NOW, EdgeTable(limit=100, share=10))
+
+    def add(name: str, teller: str, now: float = NOW) -> bool:
+        before = graph.table.overflowed
+        graph.add(key(name), FACTS, Reporter.SOURCE, requests(1), now, teller)
+        return graph.table.overflowed == before
+
+    assert [add(f"invented-{place}", "shop/evil") for place in range(1000)].count(True) == 10
+    assert all(add(f"real-{place}", "shop/web") for place in range(10))
+    assert add("real-1", "shop/evil")  # it is there already
+    assert sum(flow.told.requests for flow in graph.minutes[MINUTE].values()) == 1011
+    # What is older than a day no longer counts.
+    later = NOW + (DAY_MINUTES + 1) * 60
+    assert all(add(f"again-{place}", "shop/evil", later) for place in range(10))
+    assert not add("one-more", "shop/evil", later)
+
+
+def test_what_is_frozen_does_not_change() -> None:
+    graph = Graph(NOW)
+    for second in (0, 5):
+        graph.add(key("db"), FACTS, Reporter.SOURCE, requests(1), NOW + second)
+    _, found = graph.recent(60, NOW + 6)
+    graph.add(key("db"), FACTS, Reporter.SOURCE, requests(1), NOW + 6)
+    graph.add(key("other"), FACTS, Reporter.SOURCE, requests(1), NOW + 4)  # the clock was set right
+    assert {number: flow.told.requests for number, flow in found.merged().items()} == {1: 2}
+
+
 def test_facts_are_completed_by_either_side() -> None:
     graph = Graph(NOW)
     for facts in (FACTS, EdgeFacts(destination_app="db"), EdgeFacts(source_app="web2")):
@@ -115,7 +144,7 @@ def test_the_last_seconds() -> None:
         graph.add(key("db"), FACTS, Reporter.SOURCE, requests(1), NOW + second)
     seconds, found = graph.recent(30, NOW + 95)
     assert seconds == 30
-    assert found[1].told.requests == 3  # at 70, 80 and 90
+    assert found.merged()[1].told.requests == 3  # at 70, 80 and 90
     seconds, _ = Graph(NOW).recent(60, NOW + 10)
     assert seconds == 10
 
@@ -216,4 +245,4 @@ def test_a_clock_that_is_set_back_does_not_stretch_the_last_minute() -> None:
     graph.add(key("db"), FACTS, Reporter.SOURCE, requests(100), NOW + 3600)
     graph.add(key("db"), FACTS, Reporter.SOURCE, requests(1), NOW)
     seconds, found = graph.recent(60, NOW + 10)
-    assert (seconds, found[1].told.requests) == (10, 1)
+    assert (seconds, found.merged()[1].told.requests) == (10, 1)

@@ -6,15 +6,20 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from argosy.base.names import TrustDomain
+from argosy.citadel.identity import SpiffeId
+from argosy.mixer import caller as calling
+from argosy.mixer.caller import Caller
 from argosy.mixer.control_plane import ControlPlane
 from argosy.mixer.credentials import MixerCredentials
 from argosy.mixer.graph.edges import EdgeFacts, EdgeKey, Reporter, Tally
 from argosy.mixer.graph.graph import Moment
 from argosy.mixer.graph.journal import Draft, GraphJournal
-from argosy.mixer.graph.part import UNSAVED_MINUTES, GraphPart
+from argosy.mixer.graph.part import POINTS_AT_ONCE, UNSAVED_MINUTES, GraphPart
 from argosy.mixer.parts import Ground
+from argosy.testing.telemetry import LABELS, Export
 
 NOON = datetime(2026, 1, 2, 12, 0, 30, tzinfo=UTC)
 NOON_MINUTE = int(NOON.timestamp() // 60)
@@ -159,3 +164,30 @@ async def test_a_file_that_is_damaged_under_way_costs_only_what_is_nowhere_else(
         _, moment = await world.part.moment(3600)
         ((number, flow),) = moment.items()
         assert (world.part.graph.table[number].key, flow.told.requests) == (KEY, 4)
+
+
+async def test_a_large_message_lets_others_run(tmp_path: Path) -> None:
+    certificate: Any = object()
+    identity = SpiffeId.of(TrustDomain("cluster.local"), "shop", "web")
+    export = Export()
+    points = 10 * POINTS_AT_ONCE
+    for number in range(points):
+        export.count("istio.requests_total", 1, LABELS | {"destination_app": f"app-{number}"})
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with running(tmp_path) as world, asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(others())
+        await asyncio.sleep(0)
+        turns = 0
+        token = calling._caller.set(Caller(identity, "10.0.0.1", certificate))
+        await world.part._export(export.bytes, None)
+        calling._caller.reset(token)
+        assert turns >= points // POINTS_AT_ONCE
+        task.cancel()
+        assert await world.told() == points

@@ -154,7 +154,7 @@ def sign_workload(
     """
     names = [x509.UniformResourceIdentifier(str(identity)), *map(x509.DNSName, dns_names)]
     if facts:
-        names.append(x509.OtherName(WORKLOAD_FACTS, _utf8_string(facts)))
+        names.append(stated_facts(facts))
     return _sign_leaf(
         authority,
         _Leaf(_NOBODY, requested_key(csr), now - SKEW, _expiry(authority, now, lifetime)),
@@ -324,6 +324,11 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def stated_facts(facts: str) -> x509.OtherName:
+    """The facts of a workload as a name in its certificate."""
+    return x509.OtherName(WORKLOAD_FACTS, _utf8_string(facts))
 
 
 def _utf8_string(text: str) -> bytes:

@@ -33,8 +33,8 @@ from argosy.mixer.traces.part import Traces
 from argosy.platforms.local.state import private_socket
 from argosy.xds.grpc_service import OPTIONS as XDS_OPTIONS
 
-MAX_MESSAGE_BYTES = 16 << 20
-"""Of one message of a proxy: telemetry of 10,000 series takes 5 MB."""
+MAX_MESSAGE_BYTES = 8 << 20
+"""Of one message of a proxy: telemetry of 10,000 series takes 5 MB, and a proxy has fewer."""
 
 MAX_STREAMS = 100
 """Calls at once on one connection; Envoy opens a stream for each logger and worker."""

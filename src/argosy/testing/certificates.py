@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric import rsa as _rsa
 
+from argosy.citadel.signer import stated_facts
+
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
@@ -35,8 +37,13 @@ class ScratchAuthority:
             .sign(self._key, hashes.SHA256())
         )
 
-    def credential(self, *identities: str, rsa: bool = False, expired: bool = False) -> Credential:
-        """A key and certificate for SPIFFE ids, or for DNS names. ECDSA unless ``rsa``."""
+    def credential(
+        self, *identities: str, rsa: bool = False, expired: bool = False, facts: str = ""
+    ) -> Credential:
+        """A key and certificate for SPIFFE ids, or for DNS names. ECDSA unless ``rsa``.
+
+        ``facts`` are stated of the workload besides, as the mesh's authority does.
+        """
         key: _rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
         if rsa:
             key = _rsa.generate_private_key(65537, 2048)
@@ -45,7 +52,12 @@ class ScratchAuthority:
         certificate = (
             _builder(x509.Name([]), self._certificate.subject, key.public_key(), expired=expired)
             .add_extension(
-                x509.SubjectAlternativeName([_name(identity) for identity in identities]),
+                x509.SubjectAlternativeName(
+                    [
+                        *(_name(identity) for identity in identities),
+                        *([stated_facts(facts)] if facts else []),
+                    ]
+                ),
                 critical=True,
             )
             .add_extension(_key_usage(sign_certificates=False), critical=True)

@@ -49,7 +49,7 @@ class Desk:
             )
         return self._made
 
-    def take(self, posted: Posted) -> Answer:
+    async def take(self, posted: Posted) -> Answer:
         if self.failing:
             raise self.failing.pop()
         self.posted.append(posted)

@@ -5,7 +5,7 @@ Envoy sends what changed since it sent last (delta temporality), with Istio's la
 the same number. https://opentelemetry.io/docs/specs/otel/metrics/data-model/
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,30 +81,25 @@ class LimitCount:
     refused: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """``rejected`` counts data points that the sender may not send, or that nobody understands."""
-
-    additions: Sequence[Addition]
-    rejected: int = 0
-    limits: Sequence[LimitCount] = ()
-
-
 class Collector:
     """Remembers what sets of labels mean; the same set comes again and again."""
 
     def __init__(self) -> None:
         self._series = Meanings(_series)
 
-    def take(self, body: bytes, sender: Sender) -> Collected:
-        """An ExportMetricsServiceRequest. Raises MalformedError."""
+    def take(self, body: bytes, sender: Sender) -> Iterator[Addition | LimitCount | None]:
+        """Of an ExportMetricsServiceRequest, worked out one by one as they are asked for, so that
+        others may run in between. None for each data point that the sender may not send, or that
+        nobody understands; one count for each filter. Raises MalformedError, before the first.
+        """
         try:
             request = metrics_service_pb2.ExportMetricsServiceRequest.FromString(body)
         except DecodeError as error:
             raise MalformedError(str(error)) from error
-        found: list[Addition] = []
+        return self._additions(request, sender)
+
+    def _additions(self, request: Any, sender: Sender) -> Iterator[Addition | LimitCount | None]:
         limits: dict[str, LimitCount] = {}
-        rejected = 0
         for resource in request.resource_metrics:
             for scope in resource.instrumentation_library_metrics:
                 for metric in scope.metrics:
@@ -115,12 +110,12 @@ class Collector:
                     for point, tally in _points(name, metric):
                         series = self._series.of(_texts(point), sender)
                         if series is None or tally is None:
-                            rejected += 1
+                            yield None
                             continue
                         if name == _REQUESTS:
                             _count_requests(series, tally, point.as_int)
-                        found.append(Addition(series, tally))
-        return Collected(found, rejected, tuple(limits.values()))
+                        yield Addition(series, tally)
+        yield from limits.values()
 
 
 def _texts(point: Any) -> tuple[str, ...]:

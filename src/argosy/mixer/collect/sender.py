@@ -23,6 +23,11 @@ class Sender:
     app: str = ""
     version: str = ""
 
+    @property
+    def name(self) -> str:
+        """One for all replicas."""
+        return f"{self.namespace}/{self.workload}" if self.workload else self.principal
+
 
 def sender_of(caller: Caller) -> Sender:
     stated = caller.stated

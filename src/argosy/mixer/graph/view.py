@@ -1,18 +1,16 @@
 """The graph as JSON for people: one row for each edge."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from argosy.mixer.graph.edges import OTHER, EdgeFacts, Flow, Tally, percentile
 from argosy.mixer.graph.graph import KnownEdge
 
 Json = dict[str, Any]
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-
-
-def is_about(edge: KnownEdge, namespace: str) -> bool:
-    """Whether one end of it is in this namespace; the empty one is all."""
-    return not namespace or namespace in (edge.key.source_namespace, edge.key.destination_namespace)
 
 
 def row(edge: KnownEdge, flow: Flow, seconds: float) -> Json:
@@ -48,8 +46,34 @@ def row(edge: KnownEdge, flow: Flow, seconds: float) -> Json:
     }
 
 
-def rows(edges: Iterable[tuple[KnownEdge, Flow]], seconds: float, namespace: str) -> list[Json]:
-    return [row(edge, flow, seconds) for edge, flow in edges if is_about(edge, namespace)]
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """All edges as JSON, by name, and each row's namespaces. ``seconds`` is how long it was."""
+
+    seconds: float
+    encoded: tuple[tuple[str, str, bytes], ...]
+
+    def about(self, namespace: str) -> bytes:
+        """The list of those with one end in this namespace; the empty one is all."""
+        return b"[%b]" % b",".join(
+            row for source, destination, row in self.encoded
+            if namespace in ("", source, destination)
+        )  # fmt: skip
+
+
+def rows(edges: Iterable[tuple[KnownEdge, Flow]], seconds: float) -> Rows:
+    encode = msgspec.json.encode
+    return Rows(
+        seconds,
+        tuple(
+            (
+                edge.key.source_namespace,
+                edge.key.destination_namespace,
+                encode(row(edge, flow, seconds)),
+            )
+            for edge, flow in edges
+        ),
+    )
 
 
 def _ends(facts: EdgeFacts) -> tuple[tuple[str, str, str], tuple[str, str, str]]:

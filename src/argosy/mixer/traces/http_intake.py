@@ -11,7 +11,7 @@ import socket
 import ssl
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import h11
@@ -79,7 +79,9 @@ class HttpIntake:
     """
 
     def __init__(
-        self, credentials: Callable[[], xds.Credentials], take: Callable[[Posted], Answer]
+        self,
+        credentials: Callable[[], xds.Credentials],
+        take: Callable[[Posted], Awaitable[Answer]],
     ) -> None:
         self._credentials = credentials
         self._take = take
@@ -184,7 +186,7 @@ class HttpIntake:
                 request, refused = await self._read(machine, body, reader, writer)
                 if request is None:
                     return
-                answer = refused or self._answer(request, bytes(body.content), certificate)
+                answer = refused or await self._answer(request, bytes(body.content), certificate)
             finally:
                 self._being_read[address] -= len(body.content)
                 self._being_read += Counter()  # without those of which nothing is left
@@ -227,7 +229,7 @@ class HttpIntake:
                 else:  # the connection is closed, or what follows is not HTTP
                     return None, None
 
-    def _answer(self, request: h11.Request, body: bytes, certificate: bytes) -> Answer:
+    async def _answer(self, request: h11.Request, body: bytes, certificate: bytes) -> Answer:
         headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
         if request.method != b"POST":
             return Answer(405, b"spans are posted")
@@ -237,7 +239,7 @@ class HttpIntake:
         path = request.target.decode("latin-1").partition("?")[0]
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
-            return self._take(Posted(certificate, path, content_type, plain))
+            return await self._take(Posted(certificate, path, content_type, plain))
         except Exception as error:
             self.failed += 1
             log.error("spans.not_taken", path=path, exc_info=error)

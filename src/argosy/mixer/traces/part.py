@@ -1,8 +1,9 @@
 """The room of traces, put together: spans in by gRPC and HTTP, traces out to people."""
 
+import asyncio
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 import structlog
@@ -24,6 +25,10 @@ HTTP_PORT = 4318
 """OTLP's port for HTTP; Zipkin's spans come here too."""
 
 MAX_LIST = 1000
+LARGE_BYTES = 64 << 10
+SPANS_AT_ONCE = 200
+"""Of one message; that takes some milliseconds, and then others run."""
+
 _EXPORT = "opentelemetry.proto.collector.trace.v1.TraceService"
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
 log = structlog.get_logger()
@@ -54,44 +59,47 @@ class Traces:
         await self._http.serve(listener)
 
     async def _export(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        reporter = _reporter(caller())
         try:
-            found = otlp.decode(body)
+            found = await _decoded(otlp.decode, body)
         except MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        self._keep(found, _reporter(caller()))
+        await self._keep(found, reporter)
         return otlp.answer(found)
 
-    def _posted(self, posted: Posted) -> Answer:
+    async def _posted(self, posted: Posted) -> Answer:
         try:
             reporter = _reporter(self._judge.judge(posted.certificate))
         except RefusedError as error:
             log.warning("spans.refused", why=error.message)
             return Answer(401, error.message.encode())
         try:
-            return self._taken(posted, reporter)
+            return await self._taken(posted, reporter)
         except MalformedError as error:
             return Answer(400, str(error).encode()[:500])
 
-    def _taken(self, posted: Posted, reporter: Reporter) -> Answer:
+    async def _taken(self, posted: Posted, reporter: Reporter) -> Answer:
         as_json = posted.content_type == _JSON
         if posted.path == "/v1/traces":
             if not as_json and posted.content_type != _PROTOBUF:
                 return Answer(415, f"spans are {_PROTOBUF} or {_JSON}".encode())
-            found = (otlp.decode_json if as_json else otlp.decode)(posted.body)
-            self._keep(found, reporter)
+            found = await _decoded(otlp.decode_json if as_json else otlp.decode, posted.body)
+            await self._keep(found, reporter)
             if as_json:
                 return Answer(200, json.dumps(otlp.json_answer(found)).encode(), _JSON)
             return Answer(200, otlp.answer(found), _PROTOBUF)
         if posted.path == "/api/v2/spans":
             if posted.content_type not in (_JSON, ""):
                 return Answer(415, f"spans are {_JSON}".encode())
-            self._keep(zipkin.decode(posted.body), reporter)
+            await self._keep(await _decoded(zipkin.decode, posted.body), reporter)
             return Answer(202)
         return Answer(404, b"spans are posted to /v1/traces (OTLP) or /api/v2/spans (Zipkin)")
 
-    def _keep(self, found: Decoded, reporter: Reporter) -> None:
-        self._store.add(reported(found.spans, reporter))
+    async def _keep(self, found: Decoded, reporter: Reporter) -> None:
         self._store.counts.rejected += found.rejected
+        for first in range(0, len(found.spans), SPANS_AT_ONCE):
+            self._store.add(reported(found.spans[first : first + SPANS_AT_ONCE], reporter))
+            await asyncio.sleep(0)
 
     async def _own(self, request: Request) -> Response:
         """The control plane's own spans."""
@@ -124,6 +132,13 @@ class Traces:
         if found is None:
             return failure(404, f"there is no trace {name}, or it had to give way to newer ones")
         return JSONResponse(answers.trace(*found))
+
+
+async def _decoded(decode: Callable[[bytes], Decoded], body: bytes) -> Decoded:
+    """What is large is decoded on a thread, while others run. Raises ``MalformedError``."""
+    if len(body) < LARGE_BYTES:
+        return decode(body)
+    return await asyncio.to_thread(decode, body)
 
 
 def _reporter(who: Caller) -> Reporter:
