@@ -19,6 +19,7 @@ LOAD = Path(__file__).with_name("counting_load.py")
 SERVER = Path(__file__).with_name("counting_server.py")
 REQUESTS = 16_000
 REPLACED = 6_000
+SEEN = 1_200
 RETRIES = 2
 
 RULES = """
@@ -165,10 +166,13 @@ def test_a_proxy_that_is_replaced_under_load_loses_no_count(meshed: Mesh, counts
 
 
 def test_people_see_the_same_numbers(meshed: Mesh) -> None:
+    before = {side: by_code(edges(meshed), side).total() for side in ("source", "destination")}
+    assert answers(load(meshed, SEEN, "/ok")) == {"/ok": {"200": SEEN}}
+    known = wait_for(meshed, {side: count + SEEN for side, count in before.items()})
     text = meshed.argosy("graph", "--since", "20m").stdout
-    assert f"{REQUESTS + REPLACED:,} requests on" in text
+    assert f"{sum(edge['requests'] for edge in known):,} requests on" in text
     (line,) = [line for line in text.splitlines() if "▶ server " in line]
-    edge = next(e for e in edges(meshed) if e["destination"]["workload"] == "server")
+    edge = next(e for e in known if e["destination"]["workload"] == "server")
     assert f"{edge['requests']:,}" in line
     assert "mTLS" in line
     top = meshed.argosy("top", "--once", "--since", "60s").stdout
@@ -178,6 +182,7 @@ def test_people_see_the_same_numbers(meshed: Mesh) -> None:
     assert '"client" -> "server"' in meshed.argosy("graph", "-o", "dot").stdout
     assert "flowchart LR" in meshed.argosy("graph", "-o", "mermaid").stdout
     assert edges(meshed, "-n", "elsewhere") == []
+    assert json.loads(meshed.argosy("graph", "-o", "json").stdout)["rejected"] == 0
 
 
 def test_mixer_is_killed_under_load_and_counts_on(meshed: Mesh) -> None:
