@@ -140,6 +140,30 @@ async def test_a_clock_that_is_set_back_costs_no_minute(tmp_path: Path) -> None:
         assert await world.told() == 3
 
 
+class Unreadable:
+    """Stands for one of which nothing can be read for some time, though it can be written."""
+
+    generation = 0
+
+    def __init__(self, journal: GraphJournal) -> None:
+        self.write = journal.write
+
+    def minutes(self, first: int, last: int) -> Iterator[tuple[int, Moment]]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+async def test_a_minute_that_cannot_be_read_is_not_written_over(tmp_path: Path) -> None:
+    async with running(tmp_path) as world:
+        world.count(1)
+    async with running(tmp_path) as world:
+        world.count(2)
+        assert world.part._journal is not None
+        await world.part._save(cast(GraphJournal, Unreadable(world.part._journal)))
+        assert await world.told() == 3
+    async with running(tmp_path) as world:
+        assert await world.told() == 3
+
+
 async def test_a_file_that_is_damaged_under_way_costs_only_what_is_nowhere_else(
     tmp_path: Path,
 ) -> None:

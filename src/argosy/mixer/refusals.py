@@ -5,9 +5,13 @@ from collections import OrderedDict
 import structlog
 
 from argosy.citadel.identity import SpiffeId
+from argosy.mixer.text import short
 
 KNOWN = 1000
 """Identities whose refusals are counted."""
+
+MAX_WHY = 300
+"""Characters, some of which are the sender's."""
 
 log = structlog.get_logger()
 
@@ -27,4 +31,4 @@ class Refusals:
         if len(self._counts) > KNOWN:
             self._counts.popitem(last=False)
         if not before or len(str(now)) > len(str(before)):
-            log.warning(self._event, identity=str(identity), count=now, why=why)
+            log.warning(self._event, identity=str(identity), count=now, why=short(why, MAX_WHY))

@@ -172,9 +172,9 @@ class GraphPart:
             graph.dirty |= graph.minutes.keys()
         if graph.dirty or graph.table.changed:
             changed = [(number, graph.table[number]) for number in graph.table.changed]
-            new = draft({minute: graph.minutes[minute] for minute in graph.dirty}, changed)
-            dirty, edges = set(graph.dirty), set(graph.table.changed)
-            graph.dirty.clear()
+            dirty, edges = self._writable(), set(graph.table.changed)
+            new = draft({minute: graph.minutes[minute] for minute in dirty}, changed)
+            graph.dirty -= dirty
             graph.table.changed.clear()
             try:
                 await asyncio.to_thread(journal.write, new, present)
@@ -189,6 +189,10 @@ class GraphPart:
                 return
         for minute in [m for m in graph.minutes if m < present and m not in graph.dirty]:
             self._forget(minute)
+
+    def _writable(self) -> set[int]:
+        """The dirty minutes of which memory has all that the journal has."""
+        return {minute for minute in self.graph.dirty if not self._is_partial(minute)}
 
     def _keep_dirty(self, minutes: set[int], edges: set[int]) -> None:
         """They have not been written after all."""
