@@ -1,5 +1,6 @@
 """A real gRPC server with mutual TLS, and callers of every sort."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +30,8 @@ class World:
     def __init__(self) -> None:
         self.authority = ScratchAuthority()
         self.rules = Rules(OWN)
-        self._server = grpc.aio.server(interceptors=(Guard(Judge(lambda: self.rules)),))
+        guard = Guard(Judge(lambda: self.rules), share=3)
+        self._server = grpc.aio.server(interceptors=(guard,))
         self.port = 0
 
     async def start(self) -> None:
@@ -114,6 +116,28 @@ async def test_every_kind_of_method_learns_who_calls(world: World) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
             await channel.unary_unary("/test/Nothing")(b"")
         assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_one_address_has_its_share_of_the_calls(world: World) -> None:
+    shown = world.authority.credential(WEB)
+    async with world.channel(shown) as channel:
+        talks = [channel.stream_stream("/test/Talk")() for _ in range(3)]
+        for talk in talks:
+            await talk.write(b"")
+            await talk.read()
+        for refused in (
+            channel.unary_unary("/test/Once")(b""),
+            channel.unary_stream("/test/Many")(b""),
+        ):
+            assert await refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await talks[0].done_writing()
+        assert await talks[0].read() == grpc.aio.EOF
+        talks[1].cancel()  # however a call ends, it makes room
+        async with asyncio.timeout(10):
+            while (await world.once(shown)).startswith("RES"):  # noqa: ASYNC110  # it tells nobody
+                await asyncio.sleep(0.01)
+        for _ in range(10):
+            assert [answer async for answer in channel.unary_stream("/test/Many")(b"")]
 
 
 async def test_an_alias_of_the_trust_domain_is_of_this_mesh(world: World) -> None:

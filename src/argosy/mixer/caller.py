@@ -4,8 +4,9 @@ A guard stands before every handler of the server, so that no part can forget to
 """
 
 import inspect
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -23,6 +24,10 @@ from argosy.model.standard_metrics import WORKLOAD_FACTS as WORKLOAD_FACTS_NAMES
 
 KNOWN = 4096
 """Certificates whose verdict is remembered."""
+
+MAX_CALLS_OF_ADDRESS = 2_000
+"""At once. A proxy has a stream for each logger and worker, and a call for each request that waits
+for a limit."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 log = structlog.get_logger()
@@ -140,10 +145,16 @@ def _utf8_string(der: bytes) -> str:
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
-    """Refuses with UNAUTHENTICATED whoever ``judge`` refuses; for others ``caller()`` answers."""
+    """Refuses with UNAUTHENTICATED whoever ``judge`` refuses; for others ``caller()`` answers.
 
-    def __init__(self, judge: Judge) -> None:
+    One address has at most ``share`` calls at a time, so that nobody takes those of all.
+    """
+
+    def __init__(self, judge: Judge, share: int = MAX_CALLS_OF_ADDRESS) -> None:
         self._judge = judge
+        self._share = share
+        self._calls: Counter[str] = Counter()
+        self._turned_away = 0
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
@@ -154,12 +165,32 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
         guarded = _iterating if inspect.isasyncgenfunction(behaviour) else _awaiting
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         return make(
-            guarded(behaviour, self._admit),
+            guarded(behaviour, self._admitted),
             handler.request_deserializer,
             handler.response_serializer,
         )
 
-    async def _admit(self, context: Context) -> None:
+    @asynccontextmanager
+    async def _admitted(self, context: Context) -> AsyncIterator[None]:
+        """As long as a call lasts."""
+        judged = await self._judged(context)
+        address = judged.address
+        if self._calls[address] >= self._share:
+            self._turned_away += 1
+            if self._turned_away.bit_count() == 1:  # with each doubling
+                log.warning("caller.too_many_calls", peer=address, refused=self._turned_away)
+            why = f"{address} has {self._share} calls already"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
+        self._calls[address] += 1
+        _caller.set(judged)
+        try:
+            yield
+        finally:
+            self._calls[address] -= 1
+            if not self._calls[address]:
+                del self._calls[address]
+
+    async def _judged(self, context: Context) -> Caller:
         found = context.auth_context()
         leaf = found.get("x509_pem_cert", ())
         try:
@@ -171,7 +202,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generi
         except RefusedError as error:
             log.warning("caller.refused", peer=context.peer(), why=error.message)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.message)
-        _caller.set(replace(judged, address=address_of(context.peer())))
+        return replace(judged, address=address_of(context.peer()))
 
 
 def address_of(peer: str) -> str:
@@ -187,21 +218,21 @@ def _kind(handler: Any) -> str:
     return f"{asks}_{answers}"
 
 
-_Admit = Callable[[Context], Any]
+_Admitted = Callable[[Context], AbstractAsyncContextManager[None]]
 
 
-def _awaiting(behaviour: Any, admit: _Admit) -> Any:
+def _awaiting(behaviour: Any, admitted: _Admitted) -> Any:
     async def guarded(request: Any, context: Context) -> Any:
-        await admit(context)
-        return await behaviour(request, context)
+        async with admitted(context):
+            return await behaviour(request, context)
 
     return guarded
 
 
-def _iterating(behaviour: Any, admit: _Admit) -> Any:
+def _iterating(behaviour: Any, admitted: _Admitted) -> Any:
     async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-        await admit(context)
-        async for answer in behaviour(request, context):
-            yield answer
+        async with admitted(context):
+            async for answer in behaviour(request, context):
+                yield answer
 
     return guarded
