@@ -407,8 +407,8 @@ _MIXER = """
 ## Mixer
 
 Measured by itself on {time} (load average {load:.1f} before): {services} proxies send every two seconds what they
-counted on {edges} edges, all of them busy, {points_per_round} data points each time, by gRPC over mutual TLS. That takes
-{share} of one processor.
+counted on {edges} edges, all of them busy, {points_per_round} data points each time, by gRPC over mutual TLS,
+each on its own connection. That takes {share} of one processor.
 """
 
 _AUTHORIZATION = """
