@@ -4,15 +4,12 @@ https://istio.io/latest/docs/reference/config/metrics/
 https://istio.io/latest/docs/tasks/observability/metrics/tcp-metrics/
 """
 
-import json
 import re
 import sys
-import time
 from pathlib import Path
 
-import debian
 import pytest
-from manifests import account, deployment, namespace, service, virtual_service
+from manifests import account, deployment, service, virtual_service
 from mesh import SAMPLES, Mesh, eventually
 
 pytestmark = pytest.mark.e2e
@@ -91,11 +88,6 @@ def samples(text: str, metric: str, **labels: str) -> list[Sample]:
             if match[1] == metric and labels.items() <= own.items():
                 found.append((own, float(match[3])))
     return found
-
-
-def addresses(mesh: Mesh, prefix: str) -> list[str]:
-    pods = [p for p in mesh.get("pods") if p["metadata"]["name"].startswith(prefix)]
-    return [p["status"]["podIP"] for p in pods if p.get("status", {}).get("podIP")]
 
 
 def total(text: str, metric: str, **labels: str) -> float:
@@ -413,185 +405,3 @@ def test_telemetry_changes_labels_and_switches_metrics(running: Mesh) -> None:
         assert total(scrape(running, "deploy/curl"), duration, response_code="404") == 1
     finally:
         running.delete(CUSTOM)
-
-
-PROMETHEUS = """
-global: {scrape_interval: 1s, scrape_timeout: 900ms}
-scrape_configs:
-- job_name: kubernetes-pods
-  metrics_path: /stats/prometheus
-  static_configs: [{targets: [%s]}]
-"""
-
-SHOP_HOST = 'destination_service=~"shop.default.svc.cluster.local"'
-DASHBOARDS = (
-    # Mesh
-    "round(sum(irate(istio_requests_total{reporter=~'source|waypoint'}[1m])), 0.001)",
-    "sum(rate(istio_requests_total{reporter='source', response_code!~'5.*'}[1m])) "
-    "/ sum(rate(istio_requests_total{reporter='source'}[1m]))",
-    "label_join(sum(rate(istio_requests_total{reporter='source', response_code='200'}[1m])) by "
-    "(destination_workload, destination_workload_namespace, destination_service), "
-    "'destination_workload_var', '.', 'destination_workload', 'destination_workload_namespace')",
-    "label_join((histogram_quantile(0.50, sum(rate(istio_request_duration_milliseconds_bucket{"
-    "reporter='source'}[1m])) by (le, destination_workload, destination_workload_namespace)) / "
-    "1000), 'destination_workload_var', '.', 'destination_workload', "
-    "'destination_workload_namespace')",
-    "label_join(sum(rate(istio_tcp_received_bytes_total{reporter='source'}[1m])) by "
-    "(destination_workload, destination_workload_namespace, destination_service), "
-    "'destination_workload_var', '.', 'destination_workload', 'destination_workload_namespace')",
-    # Service
-    f"sum(irate(istio_requests_total{{reporter=~'destination',{SHOP_HOST},"
-    "response_code!~'5.*'}[5m]))",
-    f"(histogram_quantile(0.99, sum(irate(istio_request_duration_milliseconds_bucket{{"
-    f"reporter=~'source',{SHOP_HOST}}}[1m])) by (le)) / 1000)",
-    "round(sum(irate(istio_requests_total{connection_security_policy='mutual_tls',"
-    f"{SHOP_HOST},reporter=~'destination'}}[5m])) by (source_workload, source_workload_namespace, "
-    "response_code), 0.001)",
-    # Workload
-    "sum(irate(istio_requests_total{destination_principal=~'spiffe.*', "
-    "source_workload_namespace=~'default', source_workload=~'load', reporter=~'source'}[5m])) by "
-    "(destination_service, response_code)",
-)
-
-
-def prometheus(program: debian.Program, configuration: Path) -> tuple[str, ...]:
-    return (
-        "env",
-        *(f"{key}={value}" for key, value in program.environment.items()),
-        program.path,
-        f"--config.file={configuration}",
-        f"--storage.tsdb.path={configuration.with_name('data')}",
-        "--web.listen-address=0.0.0.0:9090",
-        "--log.level=warn",
-    )
-
-
-def test_a_real_prometheus_answers_what_dashboards_ask(running: Mesh, tmp_path: Path) -> None:
-    """The queries are those of Istio's published dashboards (mesh, service, workload)."""
-    program = debian.require("prometheus")
-    running.apply(deployment("load", sys.executable, "-c", LOAD, account="curl"))
-    eventually(lambda: len(addresses(running, "load-")) == 1, "the load has an address", 30)
-    pods = addresses(running, "")
-    configuration = tmp_path / "prometheus.yml"
-    targets = ", ".join(f"'{address}:15020'" for address in pods)
-    configuration.write_text(PROMETHEUS % targets)
-    running.apply(deployment("prometheus", *prometheus(program, configuration), port=9090))
-    eventually(
-        lambda: (
-            running.exec(
-                "deploy/prometheus", sys.executable, "-c", ASK, "up", check=False
-            ).returncode
-            == 0
-        ),
-        "Prometheus answers",
-        60,
-    )
-    deadline = time.monotonic() + 60
-    while True:
-        done = running.exec("deploy/prometheus", sys.executable, "-c", ASK, *DASHBOARDS)
-        found = [json.loads(line) for line in done.stdout.splitlines()]
-        empty = [query for query, data in zip(DASHBOARDS, found, strict=True) if not data]
-        if not empty:
-            break
-        assert time.monotonic() < deadline, empty
-
-
-LOAD = """
-import socket, time, urllib.request
-while True:
-    try:
-        urllib.request.urlopen("http://shop/x").read()
-        with socket.create_connection(("echo", 9000)) as connection:
-            connection.sendall(b"abc\\n")
-            connection.recv(9)
-    except OSError:
-        pass
-    time.sleep(0.1)
-"""
-
-ASK = """
-import json, sys, urllib.parse, urllib.request
-for query in sys.argv[1:]:
-    url = "http://127.0.0.1:9090/api/v1/query?" + urllib.parse.urlencode({"query": query})
-    found = json.load(urllib.request.urlopen(url))["data"]["result"]
-    print(json.dumps([one for one in found if one["value"][1] not in ("NaN", "0")]))
-"""
-
-
-CERTIFICATES = "/etc/prom-certs"
-STRICT = """
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: secure}
-spec: {mtls: {mode: STRICT}}
-"""
-SECURE_PROMETHEUS = """
-global: {scrape_interval: 1s, scrape_timeout: 900ms}
-scrape_configs:
-- job_name: pods
-  scheme: https
-  tls_config: {ca_file: /etc/prom-certs/root-cert.pem, cert_file: /etc/prom-certs/cert-chain.pem,
-    key_file: /etc/prom-certs/key.pem, insecure_skip_verify: true}
-  static_configs: [{targets: ['%(at)s:8080']}]
-- job_name: plaintext
-  static_configs: [{targets: ['%(at)s:8080']}]
-- job_name: nobody
-  scheme: https
-  tls_config: {insecure_skip_verify: true}
-  static_configs: [{targets: ['%(at)s:8080']}]
-- job_name: istiod
-  scheme: https
-  tls_config: {ca_file: /etc/prom-certs/control-plane.pem, cert_file: /etc/prom-certs/cert-chain.pem,
-    key_file: /etc/prom-certs/key.pem, server_name: istiod.istio-system.svc}
-  static_configs: [{targets: ['10.244.0.1:15014']}]
-"""
-OF_ISTIO = {
-    "traffic.sidecar.istio.io/includeInboundPorts": "",
-    "traffic.sidecar.istio.io/includeOutboundIPRanges": "",
-    "proxy.istio.io/config": "proxyMetadata:\n  OUTPUT_CERTS: /etc/istio-output-certs\n",
-    "sidecar.istio.io/userVolumeMount": '[{"name":"istio-certs","mountPath":"/etc/istio-output-certs"}]',
-}
-
-
-def with_certificates(text: str) -> str:
-    """The deployment, with the volume that its proxy's agent writes the certificate to."""
-    written = json.loads(text.partition("\n---")[0])
-    spec = written["spec"]["template"]["spec"]
-    spec["volumes"] = [{"name": "istio-certs", "emptyDir": {"medium": "Memory"}}]
-    spec["containers"][0]["volumeMounts"] = [{"name": "istio-certs", "mountPath": CERTIFICATES}]
-    return json.dumps(written)
-
-
-def test_a_prometheus_with_certificates_of_its_proxy(running: Mesh, tmp_path: Path) -> None:
-    """https://istio.io/latest/docs/ops/integrations/prometheus/#tls-settings"""
-    running.apply(
-        namespace("secure")
-        + deployment(
-            "vault", sys.executable, str(APPLICATION), "8080", port=8080, namespace="secure"
-        )
-        + service("vault", "vault", {"name": "http", "port": 8080}, namespace="secure")
-        + STRICT
-    )
-    running.argosy("wait", "-n", "secure", "deploy/vault", "--for", "available")
-    (vault,) = running.get("pods", "-n", "secure")
-    configuration = tmp_path / "prometheus.yml"
-    configuration.write_text(SECURE_PROMETHEUS % {"at": vault["status"]["podIP"]})
-    argv = prometheus(debian.require("prometheus"), configuration)
-    scraper = deployment("scraper", *argv, port=9090, annotations=OF_ISTIO)
-    running.apply(with_certificates(scraper))
-    wanted = (
-        'shop_orders_total{job="pods"}',
-        'pilot_xds{job="istiod"}',
-        'up{job="plaintext"} == bool 0',
-        'up{job="nobody"} == bool 0',
-    )
-
-    def found() -> bool:
-        code = (sys.executable, "-c", ASK, *wanted)
-        done = running.exec("deploy/scraper", *code, check=False)
-        answers = [json.loads(line) for line in done.stdout.splitlines()]
-        return done.returncode == 0 and len(answers) == len(wanted) and all(answers)
-
-    eventually(found, "both are scraped, and nothing without the certificate", 30)
-    mode = running.exec("deploy/scraper", "stat", "-c", "%a", CERTIFICATES + "/key.pem")
-    assert mode.stdout == "600\n"
