@@ -17,6 +17,7 @@ from bench import (
     machine,
     mixer,
     report,
+    spans,
     startup,
     telemetry,
 )
@@ -78,7 +79,8 @@ def _telemetry(quick: bool) -> Json:
 
 
 def _mixer(quick: bool) -> Json:
-    return mixer.measure(*((100, 3) if quick else (1000, 15)))
+    found = mixer.measure(*((100, 3) if quick else (1000, 15)))
+    return found | {"traces": spans.measure(200_000 if quick else 1_000_000)}
 
 
 _MEASURES: dict[Part, Callable[[bool], Json]] = {

@@ -9,7 +9,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +28,7 @@ from argosy.mixer.credentials import MixerCredentials
 from argosy.mixer.graph.edges import BOUNDS
 from argosy.mixer.graph.part import SERVICE, GraphPart
 from argosy.mixer.parts import Ground
+from argosy.mixer.traces.part import Traces
 from argosy.model.standard_metrics import joined, packed
 from argosy.testing.certificates import ScratchAuthority
 from argosy.testing.telemetry import LABELS, Export
@@ -44,13 +47,19 @@ Json = dict[str, Any]
 
 def measure(services: int, rounds: int) -> Json:
     """Processor time for a round of all proxies, as a share of one processor, and memory."""
+    with serving(services) as (pid, facts):
+        return asyncio.run(_feed(pid, facts, services, rounds))
+
+
+@contextmanager
+def serving(services: int) -> Iterator[tuple[int, Json]]:
+    """The process, and what its clients need: ``dial`` takes it."""
     with tempfile.TemporaryDirectory() as directory:
         argv = (sys.executable, "-m", "bench.mixer", directory, str(services))
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            facts = json.loads(process.stdout.readline())
             try:
-                return asyncio.run(_feed(process.pid, facts, services, rounds))
+                yield process.pid, json.loads(process.stdout.readline())
             finally:
                 process.terminate()
 
@@ -61,7 +70,7 @@ async def _feed(pid: int, facts: Json, services: int, rounds: int) -> Json:
     async with AsyncExitStack() as opened:
         calls = []
         for place, body in enumerate(exports(services)):
-            channel = await opened.enter_async_context(_channel(facts, place))
+            channel = await opened.enter_async_context(dial(facts, place))
             calls.append((channel.unary_unary(f"/{SERVICE}/Export"), body))
         await _round(calls)  # handshakes, and labels are new only once
         warm, shares = usage(pid), []
@@ -88,7 +97,7 @@ async def _feed(pid: int, facts: Json, services: int, rounds: int) -> Json:
     }
 
 
-def _channel(facts: Json, place: int) -> grpc.aio.Channel:
+def dial(facts: Json, place: int) -> grpc.aio.Channel:
     """Of the proxy of one service, with its certificate."""
     own = facts["proxies"][place]
     credentials = grpc.ssl_channel_credentials(
@@ -147,8 +156,22 @@ def _labels(source: int, destination: int, reporter: str) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Certificates:
+    """What the parts ask the credentials for."""
+
+    own: xds.Credentials
+    trusted: Rules
+
+    def current(self) -> xds.Credentials:
+        return self.own
+
+    def rules(self) -> Rules:
+        return self.trusted
+
+
 async def _serve(directory: Path, services: int) -> None:
-    """The graph behind the guard, as in Mixer, with certificates of a scratch authority."""
+    """Graph and traces behind the guard, as in Mixer, with certificates of a scratch authority."""
     authority = ScratchAuthority()
     own = authority.credential(NAME)
     proxies = [
@@ -160,21 +183,21 @@ async def _serve(directory: Path, services: int) -> None:
             for place in range(services)
         )
     ]
-    domains = TrustDomains(TrustDomain("cluster.local"))
+    certificates = _Certificates(
+        xds.Credentials(Secret(own.key.encode()), own.certificate.encode(), own.roots.encode()),
+        Rules(TrustDomains(TrustDomain("cluster.local"))),
+    )
     ground = Ground(
         directory,
         SystemClock(),
         cast(ControlPlane, None),
-        cast(MixerCredentials, None),
+        cast(MixerCredentials, certificates),
         "127.0.0.1",
     )
     part = GraphPart(ground)
-    server = grpc.aio.server(interceptors=(Guard(Judge(lambda: Rules(domains))),))
-    server.add_generic_rpc_handlers(tuple(part.handlers()))
-    credentials = xds.Credentials(
-        Secret(own.key.encode()), own.certificate.encode(), own.roots.encode()
-    )
-    port = server.add_secure_port("127.0.0.1:0", xds.server_credentials(lambda: credentials))
+    server = grpc.aio.server(interceptors=(Guard(Judge(certificates.rules)),))
+    server.add_generic_rpc_handlers((*part.handlers(), *Traces(ground).handlers()))
+    port = server.add_secure_port("127.0.0.1:0", xds.server_credentials(certificates.current))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(part.run())
         await server.start()

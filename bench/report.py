@@ -218,7 +218,22 @@ def _mixer(found: Json) -> str:
     facts = found["machine"]
     share = f"{100 * found['processor_share']:.0f} %"
     measured = _MIXER.format(time=facts["date"], load=facts["load_before"], share=share, **found)
-    return f"{measured}\n\n{table(('Memory of the process', ''), rows)}"
+    text = f"{measured}\n\n{table(('Memory of the process', ''), rows)}"
+    return text + _spans(found["traces"]) if "traces" in found else text
+
+
+def _spans(found: Json) -> str:
+    rows = [
+        (words, f"{found['bytes'][key] / 1e6:.0f} MB")
+        for key, words in (
+            ("idle", "before the first"),
+            ("first", "after 100000"),
+            ("end", f"after {found['spans']}"),
+        )
+    ]
+    facts, each = found["machine"], found["milliseconds_per_thousand"]
+    measured = _SPANS.format(time=facts["date"], load=facts["load_before"], each=each)
+    return f"\n\n{measured}\n\n{table(('Memory of the process', ''), rows)}"
 
 
 def _control_plane(found: Json) -> str:
@@ -410,6 +425,10 @@ Measured by itself on {time} (load average {load:.1f} before): {services} proxie
 counted on {edges} edges, all of them busy, {points_per_round} data points each time, by gRPC over mutual TLS,
 each on its own connection. That takes {share} of one processor.
 """
+
+_SPANS = """Another such process, measured on {time} (load average {load:.1f}), gets spans by gRPC over mutual TLS, as fast as it
+takes them: eight of each trace, with the tags of a proxy. A thousand take {each:.0f} ms of its processor time. The oldest
+traces give way when their bound is reached."""
 
 _AUTHORIZATION = """
 ## Rules of an AuthorizationPolicy
