@@ -37,8 +37,6 @@ _FIELDS = {
     "istio_tcp_connections_closed_total": "closed",
     "istio_tcp_sent_bytes_total": "sent_bytes",
     "istio_tcp_received_bytes_total": "received_bytes",
-    "istio_request_messages_total": "request_messages",
-    "istio_response_messages_total": "response_messages",
 }
 _REQUESTS = "istio_requests_total"
 _DURATION = "istio_request_duration_milliseconds"

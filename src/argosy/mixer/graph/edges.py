@@ -83,8 +83,6 @@ class Tally(msgspec.Struct, array_like=True, gc=False):
     closed: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
-    request_messages: int = 0
-    response_messages: int = 0
 
     def answered(self, response: str, count: int) -> None:
         if response not in self.responses and len(self.responses) >= MAX_RESPONSES:
@@ -111,8 +109,6 @@ class Tally(msgspec.Struct, array_like=True, gc=False):
         self.closed += other.closed
         self.sent_bytes += other.sent_bytes
         self.received_bytes += other.received_bytes
-        self.request_messages += other.request_messages
-        self.response_messages += other.response_messages
 
     @property
     def requests(self) -> int:

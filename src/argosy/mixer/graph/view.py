@@ -120,6 +120,4 @@ def _side(tally: Tally) -> Json:
         "errors": tally.errors,
         "responses": responses,
         "buckets": tally.buckets,
-        "requestMessages": tally.request_messages,
-        "responseMessages": tally.response_messages,
     }
