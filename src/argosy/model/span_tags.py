@@ -14,6 +14,9 @@ RESOURCE_ENVIRONMENT = "OTEL_RESOURCE_ATTRIBUTES"
 https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable
 """
 
+ABOUT = "argosy.about"
+"""The tag of the control plane's spans that says what they are about; their names are for all alike."""
+
 
 # Tags that are added to spans.
 

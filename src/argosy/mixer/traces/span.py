@@ -9,6 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from argosy.mixer.text import short
+from argosy.model.span_tags import ABOUT
 
 MAX_ATTRIBUTES = 64
 MAX_EVENTS = 16
@@ -16,9 +17,6 @@ MAX_NAME = 256
 MAX_VALUE = 1024
 _NO_ID = frozenset("0")
 _HEX = frozenset("0123456789abcdef")
-
-ABOUT = "argosy.about"
-"""What a span of the control plane is about; its name is for all alike."""
 
 REQUEST_ID = "guid:x-request-id"
 """Envoy's tag of the request's id."""

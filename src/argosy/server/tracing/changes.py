@@ -16,12 +16,12 @@ from opentelemetry.trace import Span, StatusCode, Tracer
 from argosy import xds
 from argosy.base.clock import Clock
 from argosy.derive import Formula
+from argosy.model.span_tags import ABOUT
 from argosy.pilot.graph import layers as graph
 from argosy.store.transaction import Event
 from argosy.xds.distribution import Traffic
 from argosy.xds.type_urls import rank, short_name
 
-ABOUT = "argosy.about"
 PATIENCE_SECONDS = 60.0
 """After so long, the trace is closed over proxies that have not answered."""
 

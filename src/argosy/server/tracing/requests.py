@@ -15,8 +15,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from argosy.citadel.refusal import RefusedError
+from argosy.model.span_tags import ABOUT
 from argosy.server.http.services import Actor, Role
-from argosy.server.tracing.changes import ABOUT
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 """As Kubernetes' audit log calls them."""
