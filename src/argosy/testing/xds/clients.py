@@ -54,6 +54,13 @@ class _Base:
     """Every NACK: type URL and error."""
     _node_sent: bool = False
 
+    def _sent(self, request: Any) -> bytes:
+        """As it goes over the wire: the first one of a stream says who asks."""
+        if not self._node_sent:
+            request.node.MergeFrom(discovery_pb2.DeltaDiscoveryRequest(node=self.node).node)
+            self._node_sent = True
+        return bytes(request.SerializeToString())
+
     def _errors(self, type_url: str, bodies: Mapping[str, bytes]) -> dict[str, str]:
         return {
             name: error
@@ -93,10 +100,7 @@ class DeltaClient(_Base):
 
     def _request(self, type_url: str, **fields: Any) -> bytes:
         request = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, **fields)
-        if not self._node_sent:
-            request.node.MergeFrom(discovery_pb2.DeltaDiscoveryRequest(node=self.node).node)
-            self._node_sent = True
-        return bytes(request.SerializeToString())
+        return self._sent(request)
 
     def connect(self) -> list[bytes]:
         """The first requests on a new stream: all subscriptions and the versions it has."""
@@ -196,10 +200,7 @@ class SotwClient(_Base):
         if error:
             request.error_detail.code = 13
             request.error_detail.message = error
-        if not self._node_sent:
-            request.node.MergeFrom(discovery_pb2.DeltaDiscoveryRequest(node=self.node).node)
-            self._node_sent = True
-        return bytes(request.SerializeToString())
+        return self._sent(request)
 
     def connect(self) -> list[bytes]:
         """The first requests on a new stream: all subscriptions and the last versions."""
